@@ -1,0 +1,2 @@
+//! commands
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! keyspace
+#![forbid(unsafe_code)]
