@@ -1,0 +1,183 @@
+//! What a key can hold: kinds, encodings, and the values too large to lie inside an entry.
+//! Never knows where an entry keeps its value.
+
+use bytes::Bytes;
+
+/// Data type of a key's value (`TYPE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    String = 0,
+    List = 1,
+    Set = 2,
+    ZSet = 3,
+    Hash = 4,
+    Stream = 5,
+}
+
+impl Kind {
+    /// Name as `TYPE` and `SCAN … TYPE` spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::ZSet => "zset",
+            Kind::Hash => "hash",
+            Kind::Stream => "stream",
+        }
+    }
+
+    /// The kind of that name, ASCII case ignored, as `SCAN … TYPE` takes it.
+    pub fn from_name(name: &[u8]) -> Option<Kind> {
+        const ALL: [Kind; 6] = [Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream];
+        ALL.into_iter().find(|kind| kind.name().as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    pub(crate) fn from_bits(bits: u8) -> Kind {
+        match bits {
+            0 => Kind::String,
+            1 => Kind::List,
+            2 => Kind::Set,
+            3 => Kind::ZSet,
+            4 => Kind::Hash,
+            5 => Kind::Stream,
+            _ => unreachable!("kind bits are only written from a Kind"),
+        }
+    }
+}
+
+/// How a value is represented (`OBJECT ENCODING`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    Raw,
+    Int,
+    Embstr,
+    Listpack,
+    Quicklist,
+    Intset,
+    Hashtable,
+    Skiplist,
+    Stream,
+}
+
+impl Encoding {
+    /// Name as `OBJECT ENCODING` spells it (Redis 7.2).
+    pub fn name(self) -> &'static str {
+        match self {
+            Encoding::Raw => "raw",
+            Encoding::Int => "int",
+            Encoding::Embstr => "embstr",
+            Encoding::Listpack => "listpack",
+            Encoding::Quicklist => "quicklist",
+            Encoding::Intset => "intset",
+            Encoding::Hashtable => "hashtable",
+            Encoding::Skiplist => "skiplist",
+            Encoding::Stream => "stream",
+        }
+    }
+}
+
+/// A value that lives behind a pointer of its own: big strings, and every collection type.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// A string of [`crate::BIG_STRING_BYTES`] or more: readers share it without a copy.
+    Str(Bytes),
+}
+
+impl Value {
+    /// Data type of the value.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Value::Str(_) => Kind::String,
+        }
+    }
+
+    /// Representation of the value.
+    pub fn encoding(&self) -> Encoding {
+        match self {
+            Value::Str(_) => Encoding::Raw,
+        }
+    }
+
+    /// Number of parts that freeing the value has to walk (`lazyfree` decides by it); 1 for a string.
+    pub fn free_effort(&self) -> usize {
+        match self {
+            Value::Str(_) => 1,
+        }
+    }
+
+    /// Bytes on the heap that the value owns, its own box included. O(1).
+    pub fn heap_bytes(&self) -> usize {
+        use crate::entry::class::allocated_bytes;
+        let behind = match self {
+            Value::Str(bytes) => allocated_bytes(bytes.len()),
+        };
+        allocated_bytes(size_of::<Value>()) + behind
+    }
+}
+
+/// A borrowed view of a string value, in the form in which it is stored.
+#[derive(Clone, Copy, Debug)]
+pub enum StrRef<'a> {
+    /// Bytes inside the entry.
+    Bytes(&'a [u8]),
+    /// A big string: clone it to share it without copying.
+    Shared(&'a Bytes),
+    /// An integer in place of its decimal text.
+    Int(i64),
+}
+
+/// Room for the decimal text of an integer string, so that [`StrRef::as_bytes`] can lend it out.
+pub type IntText = itoa::Buffer;
+
+impl<'a> StrRef<'a> {
+    /// Length in bytes of the string (of the decimal text for integers).
+    pub fn len(&self) -> usize {
+        match self {
+            StrRef::Bytes(bytes) => bytes.len(),
+            StrRef::Shared(bytes) => bytes.len(),
+            StrRef::Int(value) => crate::number::i64_len(*value),
+        }
+    }
+
+    /// Whether the string has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The string's bytes; an integer is printed into `text` first.
+    pub fn as_bytes<'t>(&self, text: &'t mut IntText) -> &'t [u8]
+    where
+        'a: 't,
+    {
+        match *self {
+            StrRef::Bytes(bytes) => bytes,
+            StrRef::Shared(bytes) => bytes,
+            StrRef::Int(value) => text.format(value).as_bytes(),
+        }
+    }
+
+    /// The string's value as an integer, if its text is the canonical form of one.
+    pub fn as_int(&self) -> Option<i64> {
+        match self {
+            StrRef::Bytes(bytes) => crate::number::parse_i64(bytes),
+            StrRef::Shared(_) => None,
+            StrRef::Int(value) => Some(*value),
+        }
+    }
+
+    /// The string as owned bytes; big strings are shared, others copied.
+    pub fn to_bytes(&self) -> Bytes {
+        match self {
+            StrRef::Bytes(bytes) => Bytes::copy_from_slice(bytes),
+            StrRef::Shared(bytes) => (*bytes).clone(),
+            StrRef::Int(value) => Bytes::copy_from_slice(itoa::Buffer::new().format(*value).as_bytes()),
+        }
+    }
+
+    /// The string as an owned vector.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.as_bytes(&mut IntText::new()).to_vec()
+    }
+}
