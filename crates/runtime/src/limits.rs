@@ -1,0 +1,57 @@
+//! Resource limits of the process: open files and locked memory. Never lowers a limit.
+
+use std::io;
+
+use crate::sys;
+
+/// Descriptors this server needs besides its clients' sockets: rings, event counters, listeners, logs, files.
+pub const RESERVED_FILES: u64 = 32;
+
+/// Descriptors every shard needs: its socket ring, the rings of its executor, event counters, listeners.
+pub const FILES_PER_SHARD: u64 = 16;
+
+/// Raises the limit of open files so that `clients` connections fit on `shards` shards, as far as the process may,
+/// and returns how many connections fit. The hard limit is raised too where the process is privileged to.
+pub fn raise_open_files(clients: u64, shards: u64) -> io::Result<u64> {
+    let reserved = RESERVED_FILES + shards * FILES_PER_SHARD;
+    let needed = clients + reserved;
+    let (soft, hard) = sys::limit(libc::RLIMIT_NOFILE)?;
+    if soft >= needed {
+        return Ok(clients);
+    }
+    let raised = if hard >= needed || sys::set_limit(libc::RLIMIT_NOFILE, needed, needed).is_err() {
+        let target = needed.min(hard);
+        sys::set_limit(libc::RLIMIT_NOFILE, target, hard)?;
+        target
+    } else {
+        needed
+    };
+    Ok(raised.saturating_sub(reserved).min(clients))
+}
+
+/// Raises the soft limit of locked memory to the hard one and returns it in bytes (`u64::MAX` is unlimited).
+/// Rings count as locked memory on kernels before 5.12, and registered buffers on all.
+pub fn raise_locked_memory() -> io::Result<u64> {
+    let (soft, hard) = sys::limit(libc::RLIMIT_MEMLOCK)?;
+    if soft < hard {
+        sys::set_limit(libc::RLIMIT_MEMLOCK, hard, hard)?;
+    }
+    Ok(hard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_files_always_fit() {
+        assert_eq!(raise_open_files(10, 1).unwrap(), 10);
+    }
+
+    #[test]
+    fn locked_memory_reports_the_hard_limit() {
+        let (_, hard) = sys::limit(libc::RLIMIT_MEMLOCK).unwrap();
+        assert_eq!(raise_locked_memory().unwrap(), hard);
+        assert_eq!(sys::limit(libc::RLIMIT_MEMLOCK).unwrap().0, hard);
+    }
+}
