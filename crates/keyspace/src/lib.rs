@@ -1,2 +1,30 @@
-//! keyspace
+//! One shard's keys: databases as a table per slot, expiry, scan, the change stream and WATCH.
+//!
+//! Never touches sockets, files or clocks: time and randomness come in as values, so that a run can be repeated.
+//! Entry points: [`Keyspace`] for everything a command does, [`Hasher`] to turn bytes into a [`Key`].
+
 #![forbid(unsafe_code)]
+
+pub mod change;
+mod database;
+mod expire;
+mod graveyard;
+mod key;
+mod keyspace;
+mod rng;
+mod scan;
+mod segment;
+pub mod slot;
+mod split;
+pub mod watch;
+
+pub use change::{Changes, Class, Event};
+pub use database::EntryMut;
+pub use expire::ExpireReport;
+pub use graveyard::{Flushed, Graveyard};
+pub use key::{Hasher, Key};
+pub use keyspace::{AccessClock, Exported, Keyspace, Lookup, SetExpire, Stats, StrValue, Usage, is_expired};
+pub use rng::Rng;
+pub use scan::{CURSOR_BITS, cursor_at_slot, slot_of_cursor};
+pub use slot::{SLOTS, SlotMap, slot_of};
+pub use watch::Token;

@@ -1,0 +1,230 @@
+//! The change stream: what happened to which key. Feeds keyspace notifications, the dirty counter, and later the log
+//! and replicas. Never decides what a change means to them.
+
+use std::fmt;
+use std::ops::{BitAnd, BitOr};
+
+use crate::keyspace::Keyspace;
+
+/// Classes of events and of their channels: the letters of `notify-keyspace-events` (Redis 7.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Class(u16);
+
+impl Class {
+    pub const NONE: Class = Class(0);
+    /// `K`: publish to `__keyspace@<db>__:<key>`.
+    pub const KEYSPACE: Class = Class(1);
+    /// `E`: publish to `__keyevent@<db>__:<event>`.
+    pub const KEYEVENT: Class = Class(1 << 1);
+    pub const GENERIC: Class = Class(1 << 2);
+    pub const STRING: Class = Class(1 << 3);
+    pub const LIST: Class = Class(1 << 4);
+    pub const SET: Class = Class(1 << 5);
+    pub const HASH: Class = Class(1 << 6);
+    pub const ZSET: Class = Class(1 << 7);
+    pub const EXPIRED: Class = Class(1 << 8);
+    pub const EVICTED: Class = Class(1 << 9);
+    pub const STREAM: Class = Class(1 << 10);
+    pub const KEY_MISS: Class = Class(1 << 11);
+    pub const MODULE: Class = Class(1 << 12);
+    pub const NEW: Class = Class(1 << 13);
+    /// `A`: every class but misses and new keys.
+    pub const ALL: Class = Class(0b1_0111_1111_1100);
+
+    /// In the order in which Redis prints them.
+    const LETTERS: [(char, Class); 14] = [
+        ('g', Class::GENERIC),
+        ('$', Class::STRING),
+        ('l', Class::LIST),
+        ('s', Class::SET),
+        ('h', Class::HASH),
+        ('z', Class::ZSET),
+        ('x', Class::EXPIRED),
+        ('e', Class::EVICTED),
+        ('t', Class::STREAM),
+        ('d', Class::MODULE),
+        ('n', Class::NEW),
+        ('K', Class::KEYSPACE),
+        ('E', Class::KEYEVENT),
+        ('m', Class::KEY_MISS),
+    ];
+
+    /// The classes that a setting's letters name; `None` if a letter is unknown.
+    pub fn parse(letters: &str) -> Option<Class> {
+        letters.chars().try_fold(Class::NONE, |all, letter| {
+            if letter == 'A' {
+                return Some(all | Class::ALL);
+            }
+            let (_, class) = Class::LETTERS.iter().find(|(known, _)| *known == letter)?;
+            Some(all | *class)
+        })
+    }
+
+    /// Whether the two have a class in common.
+    #[inline]
+    pub fn intersects(self, other: Class) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether all classes of `other` are in `self`.
+    pub fn contains(self, other: Class) -> bool {
+        self & other == other
+    }
+}
+
+impl BitOr for Class {
+    type Output = Class;
+    fn bitor(self, other: Class) -> Class {
+        Class(self.0 | other.0)
+    }
+}
+
+impl BitAnd for Class {
+    type Output = Class;
+    fn bitand(self, other: Class) -> Class {
+        Class(self.0 & other.0)
+    }
+}
+
+/// The letters as CONFIG GET prints them: `A` stands for all it covers.
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.contains(Class::ALL);
+        if all {
+            f.write_str("A")?;
+        }
+        for (letter, class) in Class::LETTERS {
+            let covered = all && Class::ALL.contains(class);
+            if self.contains(class) && !covered {
+                write!(f, "{letter}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Something that happened to a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub class: Class,
+    /// Name of the event as notifications publish it ("set", "expired", …).
+    pub name: &'static str,
+    pub db: usize,
+    pub key: Box<[u8]>,
+}
+
+impl Event {
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+/// Changes since they were last taken. Events are recorded only for classes that somebody listens to.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Number of changes since the server started (`rdb_changes_since_last_save`).
+    pub dirty: u64,
+    listening: Class,
+    record_all: bool,
+    events: Vec<Event>,
+}
+
+impl Changes {
+    /// Classes to record events of.
+    pub fn listen(&mut self, classes: Class) {
+        self.listening = classes;
+    }
+
+    /// Classes that somebody listens to.
+    pub fn listening(&self) -> Class {
+        self.listening
+    }
+
+    /// Records every event, whoever listens (a transaction that must report them to the owner of a key);
+    /// returns the former setting.
+    pub fn record_all(&mut self, on: bool) -> bool {
+        std::mem::replace(&mut self.record_all, on)
+    }
+
+    /// Whether an event of that class would be recorded.
+    #[inline]
+    pub fn wants(&self, class: Class) -> bool {
+        self.record_all || self.listening.intersects(class)
+    }
+
+    /// Records an event that is not a change of its own (a second name of one change, or a miss).
+    #[inline]
+    pub fn event(&mut self, class: Class, name: &'static str, db: usize, key: &[u8]) {
+        if self.wants(class) {
+            self.events.push(Event { class, name, db, key: key.into() });
+        }
+    }
+
+    /// Records a change: counts it, and records its event. WATCH is not told: see [`Keyspace::changed`].
+    #[inline]
+    pub fn change(&mut self, class: Class, name: &'static str, db: usize, key: &[u8]) {
+        self.dirty += 1;
+        self.event(class, name, db, key);
+    }
+
+    /// Keeps an event that was taken before, if somebody listens.
+    pub fn keep(&mut self, event: Event) {
+        if self.wants(event.class) {
+            self.events.push(event);
+        }
+    }
+
+    /// Repeats at the owner of a key what a transaction did to it elsewhere: tells WATCH, keeps the event.
+    pub fn replay(&mut self, event: Event, keyspace: &mut Keyspace) {
+        keyspace.touched(event.db, &event.key);
+        self.keep(event);
+    }
+
+    /// Whether there are events to take.
+    #[inline]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Hands the recorded events over, oldest first.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_print_as_config_get_does() {
+        for (set, printed) in [
+            ("", ""),
+            ("KEA", "AKE"),
+            ("EA", "AE"),
+            ("gKE", "gKE"),
+            ("$lshzxeKE", "$lshzxeKE"),
+            ("g$lshzxetdK", "AK"),
+            ("KEm", "KEm"),
+        ] {
+            assert_eq!(Class::parse(set).unwrap().to_string(), printed, "{set}");
+        }
+        assert_eq!(Class::parse("KEq"), None);
+    }
+
+    #[test]
+    fn events_are_recorded_only_for_listeners() {
+        let mut changes = Changes::default();
+        changes.change(Class::STRING, "set", 0, b"k");
+        assert!(!changes.has_events());
+        changes.listen(Class::STRING | Class::KEYEVENT);
+        changes.change(Class::STRING, "set", 0, b"k");
+        changes.change(Class::GENERIC, "del", 0, b"k");
+        let before = changes.record_all(true);
+        changes.event(Class::GENERIC, "expire", 1, b"k");
+        changes.record_all(before);
+        let names: Vec<_> = changes.take_events().iter().map(|event| event.name).collect();
+        assert_eq!(names, ["set", "expire"]);
+        assert_eq!(changes.dirty, 3);
+    }
+}

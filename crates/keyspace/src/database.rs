@@ -1,0 +1,583 @@
+//! Hot path. One database of one shard: a table per slot, and the counts that go with it.
+//! Never decides whether a key has expired, and never records changes.
+//!
+//! A slot's table is a segment right in the array of heads; a slot that outgrew one segment has its split beside it.
+//! Nothing is allocated before the first key. Counts are kept per slot, per group of 128 slots (to skip empty ones
+//! and to draw a random key fairly) and in total.
+
+use std::ops::{Deref, DerefMut};
+
+use torc_datatypes::Entry;
+
+use crate::graveyard::Flushed;
+use crate::key::{Hasher, Key};
+use crate::segment::{LINES_MAX, Place, Segment, TAG_BITS};
+use crate::slot::SLOTS;
+use crate::split::{POSITION_BITS, Split, tag_at};
+
+const GROUP_SLOTS: usize = 128;
+/// Part number of a slot that is not split.
+const WHOLE: u32 = u32::MAX;
+/// Lines whose volatile entries are loaded ahead of the expiry walk.
+const EXPIRE_LINES_AHEAD: usize = 2;
+
+#[derive(Clone, Copy)]
+struct SlotCounts {
+    len: u32,
+    volatile: u32,
+    /// No key of the slot expires before this (unix ms); it may be too early, never too late.
+    expires_from_ms: i64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct GroupCounts {
+    len: u32,
+    volatile: u32,
+}
+
+/// Sums over a database.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) len: usize,
+    pub(crate) volatile: usize,
+    pub(crate) entry_bytes: usize,
+    /// Bytes of segments and directories, without the arrays of fixed size.
+    pub(crate) table_bytes: usize,
+}
+
+/// Where an entry lies; valid until the next insert or removal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    part: u32,
+    place: Place,
+}
+
+/// What a step of the expiry walk saw.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ExpireStep {
+    pub(crate) visited: usize,
+    pub(crate) expired: usize,
+    /// Sum of the remaining lives of those that stay.
+    pub(crate) ttl_sum_ms: i128,
+    pub(crate) earliest_ms: Option<i64>,
+    /// Where the slot's walk goes on; `None`: the slot is done.
+    pub(crate) next: Option<u64>,
+}
+
+#[derive(Default)]
+pub(crate) struct Database {
+    heads: Vec<Segment>,
+    /// Empty until some slot is split.
+    splits: Vec<Option<Box<Split>>>,
+    counts: Vec<SlotCounts>,
+    groups: Vec<GroupCounts>,
+    totals: Totals,
+    /// State of the expiry walk, which goes with the keys when databases are swapped.
+    pub(crate) walk: crate::expire::Walk,
+}
+
+impl Database {
+    #[inline]
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    pub(crate) fn slot_len(&self, slot: u16) -> usize {
+        self.counts.get(usize::from(slot)).map_or(0, |counts| counts.len as usize)
+    }
+
+    /// Bytes of the arrays that a database with at least one key has.
+    pub(crate) fn fixed_bytes(&self) -> usize {
+        self.heads.capacity() * size_of::<Segment>()
+            + self.splits.capacity() * size_of::<Option<Box<Split>>>()
+            + self.counts.capacity() * size_of::<SlotCounts>()
+            + self.groups.capacity() * size_of::<GroupCounts>()
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, key: &Key<'_>) -> Option<Found> {
+        let head = self.heads.get(usize::from(key.slot))?;
+        if head.has_no_lines() {
+            return self.find_in_split(key);
+        }
+        let place = head.find(tag_at(key.hash, 0), key.bytes)?;
+        Some(Found { part: WHOLE, place })
+    }
+
+    fn find_in_split(&self, key: &Key<'_>) -> Option<Found> {
+        let split = self.splits.get(usize::from(key.slot))?.as_ref()?;
+        let (part, tag) = split.locate(key.hash);
+        let place = split.part(part).segment.find(tag, key.bytes)?;
+        Some(Found { part, place })
+    }
+
+    /// First step of a prefetch: the line in which the key's handle would be.
+    #[inline]
+    pub(crate) fn prefetch_line(&self, key: &Key<'_>) {
+        if let Some((segment, tag)) = self.segment_for(key) {
+            segment.prefetch_line(tag);
+        }
+    }
+
+    /// Second step of a prefetch, when the line has arrived: the entry.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, key: &Key<'_>) {
+        if let Some((segment, tag)) = self.segment_for(key) {
+            segment.prefetch_entry(tag);
+        }
+    }
+
+    #[inline]
+    fn segment_for(&self, key: &Key<'_>) -> Option<(&Segment, u16)> {
+        let head = self.heads.get(usize::from(key.slot))?;
+        if !head.has_no_lines() {
+            return Some((head, tag_at(key.hash, 0)));
+        }
+        let split = self.splits.get(usize::from(key.slot))?.as_ref()?;
+        let (part, tag) = split.locate(key.hash);
+        Some((&split.part(part).segment, tag))
+    }
+
+    #[inline]
+    pub(crate) fn entry(&self, slot: u16, found: Found) -> &Entry {
+        let slot = usize::from(slot);
+        match found.part {
+            WHOLE => self.heads[slot].entry(found.place),
+            part => self.split(slot).part(part).segment.entry(found.place),
+        }
+    }
+
+    /// The entry for reading and for stamping its access clock; nothing else may change (see [`EntryMut`]).
+    #[inline]
+    pub(crate) fn entry_to_touch(&mut self, slot: u16, found: Found) -> &mut Entry {
+        entry_in(&mut self.heads, &mut self.splits, slot, found)
+    }
+
+    /// The entry for any change but that of its key.
+    #[inline]
+    pub(crate) fn entry_mut(&mut self, slot: u16, found: Found) -> EntryMut<'_> {
+        let entry = entry_in(&mut self.heads, &mut self.splits, slot, found);
+        EntryMut {
+            bytes_before: entry.size_bytes(),
+            expire_before: entry.expire_at(),
+            entry,
+            counts: &mut self.counts[usize::from(slot)],
+            group: &mut self.groups[usize::from(slot) / GROUP_SLOTS],
+            totals: &mut self.totals,
+        }
+    }
+
+    fn split(&self, slot: usize) -> &Split {
+        self.splits[slot].as_ref().expect("a part belongs to a split")
+    }
+
+    /// Adds an entry whose key is not there; it must carry that key.
+    pub(crate) fn insert_new(&mut self, key: &Key<'_>, entry: Entry, hasher: &Hasher) -> Found {
+        debug_assert_eq!(entry.key(), key.bytes);
+        if self.heads.is_empty() {
+            self.allocate();
+        }
+        let slot = usize::from(key.slot);
+        let slot_len = self.counts[slot].len as usize;
+        self.count_added(slot, &entry);
+        let head = &mut self.heads[slot];
+        if head.has_room(slot_len) {
+            return Found { part: WHOLE, place: head.insert(tag_at(key.hash, 0), entry) };
+        }
+        self.insert_after_growth(key, slot_len, entry, hasher)
+    }
+
+    /// As `insert_new` where the slot's table must grow, split, or is split already.
+    #[cold]
+    fn insert_after_growth(
+        &mut self,
+        key: &Key<'_>,
+        slot_len: usize,
+        entry: Entry,
+        hasher: &Hasher,
+    ) -> Found {
+        let slot = usize::from(key.slot);
+        let is_split = self.splits.get(slot).is_some_and(Option::is_some);
+        let head = &mut self.heads[slot];
+        if !is_split && head.line_count() < LINES_MAX {
+            self.totals.table_bytes -= head.table_bytes();
+            head.grow(slot_len);
+            self.totals.table_bytes += head.table_bytes();
+            return Found { part: WHOLE, place: head.insert(tag_at(key.hash, 0), entry) };
+        }
+        if self.splits.is_empty() {
+            self.splits.resize_with(SLOTS, || None);
+        }
+        let split = match &mut self.splits[slot] {
+            Some(split) => {
+                self.totals.table_bytes -= split.table_bytes();
+                split
+            }
+            none => {
+                self.totals.table_bytes -= head.table_bytes();
+                none.insert(Box::new(Split::new(std::mem::take(head), slot_len)))
+            }
+        };
+        split.reserve(key.hash, hasher);
+        self.totals.table_bytes += split.table_bytes();
+        let (part, tag) = split.locate(key.hash);
+        let target = split.part_mut(part);
+        target.len += 1;
+        Found { part, place: target.segment.insert(tag, entry) }
+    }
+
+    /// Takes an entry out and gives table memory back where that pays.
+    pub(crate) fn remove(&mut self, slot: u16, hash: u64, found: Found) -> Entry {
+        let entry = self.take(slot, found);
+        self.shrink(slot, hash);
+        entry
+    }
+
+    /// Takes an entry out; tables keep their size.
+    fn take(&mut self, slot: u16, found: Found) -> Entry {
+        let slot = usize::from(slot);
+        let entry = match found.part {
+            WHOLE => self.heads[slot].remove(found.place),
+            part => {
+                let part = self.splits[slot].as_mut().expect("a part belongs to a split").part_mut(part);
+                part.len -= 1;
+                part.segment.remove(found.place)
+            }
+        };
+        self.count_removed(slot, &entry);
+        entry
+    }
+
+    fn shrink(&mut self, slot: u16, hash: u64) {
+        let slot = usize::from(slot);
+        let Some(split) = self.splits.get_mut(slot).and_then(Option::as_mut) else {
+            let head = &mut self.heads[slot];
+            let bytes_before = head.table_bytes();
+            head.shrink(self.counts[slot].len as usize);
+            self.totals.table_bytes -= bytes_before - head.table_bytes();
+            return;
+        };
+        self.totals.table_bytes -= split.table_bytes();
+        match split.shrink(hash) {
+            None => self.totals.table_bytes += split.table_bytes(),
+            Some(last) => {
+                self.totals.table_bytes += last.table_bytes();
+                self.heads[slot] = last;
+                self.splits[slot] = None;
+            }
+        }
+    }
+
+    fn allocate(&mut self) {
+        self.heads.resize_with(SLOTS, Segment::default);
+        self.counts = vec![SlotCounts { len: 0, volatile: 0, expires_from_ms: 0 }; SLOTS];
+        self.groups = vec![GroupCounts::default(); SLOTS / GROUP_SLOTS];
+    }
+
+    fn count_added(&mut self, slot: usize, entry: &Entry) {
+        let counts = &mut self.counts[slot];
+        let group = &mut self.groups[slot / GROUP_SLOTS];
+        counts.len += 1;
+        group.len += 1;
+        self.totals.len += 1;
+        self.totals.entry_bytes += entry.size_bytes();
+        if let Some(at) = entry.expire_at() {
+            counts.add_volatile(at);
+            group.volatile += 1;
+            self.totals.volatile += 1;
+        }
+    }
+
+    fn count_removed(&mut self, slot: usize, entry: &Entry) {
+        let counts = &mut self.counts[slot];
+        let group = &mut self.groups[slot / GROUP_SLOTS];
+        counts.len -= 1;
+        group.len -= 1;
+        self.totals.len -= 1;
+        self.totals.entry_bytes -= entry.size_bytes();
+        if entry.is_volatile() {
+            counts.volatile -= 1;
+            group.volatile -= 1;
+            self.totals.volatile -= 1;
+        }
+    }
+
+    /// First slot from `from` on that has keys.
+    pub(crate) fn next_slot(&self, from: usize) -> Option<u16> {
+        self.next_where(from, |group| group.len > 0, |counts| counts.len > 0)
+    }
+
+    /// First slot from `from` on that has keys which may have expired at `now_ms`.
+    pub(crate) fn next_expiring_slot(&self, from: usize, now_ms: i64) -> Option<u16> {
+        let may_have_expired = |counts: &SlotCounts| counts.volatile > 0 && counts.expires_from_ms < now_ms;
+        self.next_where(from, |group| group.volatile > 0, may_have_expired)
+    }
+
+    fn next_where(
+        &self,
+        from: usize,
+        group_matches: impl Fn(&GroupCounts) -> bool,
+        slot_matches: impl Fn(&SlotCounts) -> bool,
+    ) -> Option<u16> {
+        let mut slot = from;
+        while slot < self.counts.len() {
+            if slot.is_multiple_of(GROUP_SLOTS) && !group_matches(&self.groups[slot / GROUP_SLOTS]) {
+                slot += GROUP_SLOTS;
+            } else if slot_matches(&self.counts[slot]) {
+                return Some(slot as u16);
+            } else {
+                slot += 1;
+            }
+        }
+        None
+    }
+
+    /// Visits entries of a slot by ascending hash from `position` on, whole home lines at a time, until `limit`
+    /// are reached. Returns how many, and where to go on (`None`: the slot is done).
+    pub(crate) fn visit_slot(
+        &self,
+        slot: u16,
+        position: u64,
+        limit: usize,
+        visit: &mut impl FnMut(&Entry),
+    ) -> (usize, Option<u64>) {
+        let slot = usize::from(slot);
+        let Some(split) = self.splits.get(slot).and_then(Option::as_ref) else {
+            return match self.heads.get(slot) {
+                Some(head) => Span { segment: head, depth: 0, base: 0 }.visit(position, limit, visit),
+                None => (0, None),
+            };
+        };
+        let mut visited = 0;
+        let mut position = position;
+        loop {
+            let (part, base) = split.part_at(position);
+            let part = split.part(part);
+            let span = Span { segment: &part.segment, depth: part.depth, base };
+            let (more, next) = span.visit(position, limit - visited, visit);
+            visited += more;
+            if next.is_some() {
+                return (visited, next);
+            }
+            position = span.end();
+            if position >> POSITION_BITS != 0 {
+                return (visited, None);
+            }
+            if visited >= limit {
+                return (visited, Some(position));
+            }
+        }
+    }
+
+    /// Walks over the volatile entries of a slot from `position` on, takes out those that expired before `now_ms`,
+    /// and stops at the end of a line once `limit` entries were looked at.
+    pub(crate) fn expire_slot(
+        &mut self,
+        slot: u16,
+        position: u64,
+        limit: usize,
+        now_ms: i64,
+        on_expired: &mut impl FnMut(Entry),
+    ) -> ExpireStep {
+        let mut step = ExpireStep::default();
+        let (part, depth, base) = match self.splits.get(usize::from(slot)).and_then(Option::as_ref) {
+            None => (WHOLE, 0, 0),
+            Some(split) => {
+                let (part, base) = split.part_at(position);
+                (part, split.part(part).depth, base)
+            }
+        };
+        let span_end = base + (1 << (POSITION_BITS - depth));
+        let tag_unit = POSITION_BITS - depth - TAG_BITS;
+        let segment = self.segment(slot, part);
+        let line_count = segment.line_count();
+        let mut line = if line_count == 0 {
+            0
+        } else {
+            segment.home((position.saturating_sub(base) >> tag_unit) as u16)
+        };
+        (0..EXPIRE_LINES_AHEAD).for_each(|ahead| segment.prefetch_volatile(line + ahead));
+        while line < line_count {
+            self.segment(slot, part).prefetch_volatile(line + EXPIRE_LINES_AHEAD);
+            for place in Segment::places(line) {
+                // A removal may pull another entry to the same place: look again.
+                while let Some(at) = self.segment(slot, part).get(place).and_then(Entry::expire_at) {
+                    step.visited += 1;
+                    if at < now_ms {
+                        step.expired += 1;
+                        on_expired(self.take(slot, Found { part, place }));
+                    } else {
+                        step.ttl_sum_ms += i128::from(at - now_ms);
+                        step.earliest_ms = Some(step.earliest_ms.map_or(at, |earliest| earliest.min(at)));
+                        break;
+                    }
+                }
+            }
+            line += 1;
+            if step.visited >= limit && line < line_count {
+                step.next = Some(base + (u64::from(self.segment(slot, part).first_tag(line)) << tag_unit));
+                break;
+            }
+        }
+        if step.next.is_none() && span_end >> POSITION_BITS == 0 {
+            step.next = Some(span_end);
+        }
+        if step.expired > 0 {
+            self.shrink(slot, position << (64 - POSITION_BITS));
+        }
+        step
+    }
+
+    fn segment(&self, slot: u16, part: u32) -> &Segment {
+        match part {
+            WHOLE => &self.heads[usize::from(slot)],
+            part => &self.split(usize::from(slot)).part(part).segment,
+        }
+    }
+
+    /// Begins a full expiry walk of a slot: keys that get an expiry from now on lower the bound again.
+    pub(crate) fn begin_expire_walk(&mut self, slot: u16) {
+        self.counts[usize::from(slot)].expires_from_ms = i64::MAX;
+    }
+
+    /// Ends a full expiry walk of a slot whose earliest remaining expiry was `earliest_ms`.
+    pub(crate) fn end_expire_walk(&mut self, slot: u16, earliest_ms: i64) {
+        let bound = &mut self.counts[usize::from(slot)].expires_from_ms;
+        *bound = (*bound).min(earliest_ms);
+    }
+
+    /// Entry number `index` (below the number of keys) in an order of the table's own.
+    pub(crate) fn nth(&self, index: usize) -> &Entry {
+        let mut rest = index;
+        let mut skip = |len: usize| -> bool {
+            let skipped = rest >= len;
+            rest -= if skipped { len } else { 0 };
+            skipped
+        };
+        let group = self.groups.iter().position(|group| !skip(group.len as usize)).expect("index below len");
+        let first = group * GROUP_SLOTS;
+        let in_group = self.counts[first..first + GROUP_SLOTS].iter();
+        let slot =
+            first + in_group.clone().position(|counts| !skip(counts.len as usize)).expect("groups add up");
+        let segment = match self.splits.get(slot).and_then(Option::as_ref) {
+            None => &self.heads[slot],
+            Some(split) => &split.parts().find(|part| !skip(part.len)).expect("parts add up").segment,
+        };
+        segment.iter().nth(rest).expect("lengths add up")
+    }
+
+    /// Everything in the database, leaving it empty.
+    pub(crate) fn take_all(&mut self) -> Flushed {
+        let old = std::mem::take(self);
+        let mut segments: Vec<Segment> =
+            old.heads.into_iter().filter(|segment| !segment.has_no_lines()).collect();
+        for split in old.splits.into_iter().flatten() {
+            segments.extend(split.into_segments());
+        }
+        Flushed { segments, len: old.totals.len }
+    }
+}
+
+impl SlotCounts {
+    fn add_volatile(&mut self, at: i64) {
+        self.expires_from_ms = if self.volatile == 0 { at } else { self.expires_from_ms.min(at) };
+        self.volatile += 1;
+    }
+}
+
+#[inline]
+fn entry_in<'a>(
+    heads: &'a mut [Segment],
+    splits: &'a mut [Option<Box<Split>>],
+    slot: u16,
+    found: Found,
+) -> &'a mut Entry {
+    let slot = usize::from(slot);
+    match found.part {
+        WHOLE => heads[slot].entry_mut(found.place),
+        part => {
+            let split = splits[slot].as_mut().expect("a part belongs to a split");
+            split.part_mut(part).segment.entry_mut(found.place)
+        }
+    }
+}
+
+/// A segment with the range of hash positions that it covers.
+struct Span<'a> {
+    segment: &'a Segment,
+    depth: u32,
+    base: u64,
+}
+
+impl Span<'_> {
+    fn end(&self) -> u64 {
+        self.base + (1 << (POSITION_BITS - self.depth))
+    }
+
+    fn visit(&self, position: u64, limit: usize, visit: &mut impl FnMut(&Entry)) -> (usize, Option<u64>) {
+        let line_count = self.segment.line_count();
+        if line_count == 0 {
+            return (0, None);
+        }
+        let unit = POSITION_BITS - self.depth - TAG_BITS;
+        let tag_min = (position.saturating_sub(self.base) >> unit) as u32;
+        let mut visited = 0;
+        for line in self.segment.home(tag_min as u16)..line_count {
+            visited += self.segment.visit_home(line, tag_min, visit);
+            if visited >= limit && line + 1 < line_count {
+                return (visited, Some(self.base + (u64::from(self.segment.first_tag(line + 1)) << unit)));
+            }
+        }
+        (visited, None)
+    }
+}
+
+/// An entry lent out for change. When it is dropped, the database's counts follow what was changed.
+pub struct EntryMut<'a> {
+    entry: &'a mut Entry,
+    counts: &'a mut SlotCounts,
+    group: &'a mut GroupCounts,
+    totals: &'a mut Totals,
+    bytes_before: usize,
+    expire_before: Option<i64>,
+}
+
+impl Deref for EntryMut<'_> {
+    type Target = Entry;
+    #[inline]
+    fn deref(&self) -> &Entry {
+        self.entry
+    }
+}
+
+impl DerefMut for EntryMut<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Entry {
+        self.entry
+    }
+}
+
+impl Drop for EntryMut<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.totals.entry_bytes = self.totals.entry_bytes + self.entry.size_bytes() - self.bytes_before;
+        let expire_at = self.entry.expire_at();
+        if expire_at == self.expire_before {
+            return;
+        }
+        match (self.expire_before, expire_at) {
+            (None, Some(at)) => {
+                self.counts.add_volatile(at);
+                self.group.volatile += 1;
+                self.totals.volatile += 1;
+            }
+            (Some(_), None) => {
+                self.counts.volatile -= 1;
+                self.group.volatile -= 1;
+                self.totals.volatile -= 1;
+            }
+            (_, Some(at)) => self.counts.expires_from_ms = self.counts.expires_from_ms.min(at),
+            (None, None) => {}
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Active expiry: a walk over slots that takes out expired keys nobody asks for.
+//!
+//! Slots without volatile keys, and slots whose keys all expire later, are skipped without a look at an entry. The
+//! effort follows the share of expired keys that the walk meets: what it meets at its head is the worst share
+//! anywhere, since every other place was visited later. Never reads a clock.
+
+use crate::change::Changes;
+use crate::keyspace::Keyspace;
+
+/// Share of expired keys met at which the walk uses all of its budget.
+const SHARE_FULL_EFFORT: f64 = 0.05;
+/// Entries looked at per step within a slot before the budget is checked again.
+const STEP_ENTRIES: usize = 64;
+/// Least part of the budget that is used while there is something to look at.
+const EFFORT_MIN: f64 = 1.0 / 16.0;
+/// Weight of a call's own share in the running estimate.
+const ESTIMATE_WEIGHT: f64 = 0.2;
+/// Weight of a call's own mean in the running estimate of remaining lives.
+const TTL_WEIGHT: f64 = 0.02;
+
+/// Where the walk of one database stands.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Walk {
+    slot: u16,
+    position: u64,
+    /// Earliest expiry that the walk met in the current slot.
+    earliest_ms: Option<i64>,
+    /// Running estimate of the mean remaining life of volatile keys, in ms.
+    pub(crate) ttl_mean_ms: f64,
+}
+
+/// State over all databases.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cycle {
+    db: usize,
+    effort: f64,
+    stale_share: f64,
+}
+
+impl Cycle {
+    pub(crate) fn stale_share(&self) -> f64 {
+        self.stale_share
+    }
+}
+
+/// What a call of [`Keyspace::active_expire`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ExpireReport {
+    /// Volatile entries looked at.
+    pub visited: usize,
+    /// Entries taken out.
+    pub expired: usize,
+    /// Running estimate of the share of volatile keys that have expired where the walk arrives (0 to 1).
+    pub stale_share: f64,
+    /// Whether the walk came past the end of the last database during the call.
+    pub finished_round: bool,
+    /// Whether the call stopped because its budget was used up: a further call would find more to look at.
+    pub exhausted: bool,
+}
+
+impl Keyspace {
+    /// Takes expired keys out, looking at no more than about `budget` volatile entries. Call it on every tick; it uses
+    /// a small part of the budget while few of the keys it meets have expired.
+    pub fn active_expire(&mut self, now_ms: i64, budget: usize, changes: &mut Changes) -> ExpireReport {
+        let mut report = ExpireReport::default();
+        let effort = self.cycle.effort.clamp(EFFORT_MIN, 1.0);
+        let allowance = ((budget as f64 * effort) as usize).max(STEP_ENTRIES.min(budget));
+        let mut databases_left = self.databases();
+        while report.visited < allowance && databases_left > 0 {
+            let db = self.cycle.db;
+            if self.expire_in_db(db, now_ms, allowance, &mut report, changes) {
+                self.cycle.db = (db + 1) % self.databases();
+                report.finished_round |= self.cycle.db == 0;
+                databases_left -= 1;
+            }
+        }
+        report.exhausted = databases_left > 0;
+        self.adapt(&mut report);
+        report
+    }
+
+    /// Goes on with the walk of one database; true once its end is reached.
+    fn expire_in_db(
+        &mut self,
+        db: usize,
+        now_ms: i64,
+        allowance: usize,
+        report: &mut ExpireReport,
+        changes: &mut Changes,
+    ) -> bool {
+        let mut ttl_sum_ms: i128 = 0;
+        let mut alive = 0usize;
+        let mut removed = Vec::new();
+        let mut done = false;
+        while report.visited < allowance {
+            let database = &mut self.dbs[db];
+            let mut walk = std::mem::take(&mut database.walk);
+            if walk.position == 0 {
+                let from = usize::from(walk.slot);
+                let Some(slot) = database.next_expiring_slot(from, now_ms) else {
+                    database.walk = Walk { ttl_mean_ms: walk.ttl_mean_ms, ..Walk::default() };
+                    done = true;
+                    break;
+                };
+                walk.slot = slot;
+                walk.earliest_ms = None;
+                database.begin_expire_walk(slot);
+            }
+            let limit = STEP_ENTRIES.min(allowance - report.visited);
+            let slot = walk.slot;
+            let step =
+                database.expire_slot(slot, walk.position, limit, now_ms, &mut |entry| removed.push(entry));
+            report.visited += step.visited;
+            report.expired += step.expired;
+            self.stats.expired_by_walk += step.expired as u64;
+            ttl_sum_ms += step.ttl_sum_ms;
+            alive += step.visited - step.expired;
+            walk.earliest_ms = match (walk.earliest_ms, step.earliest_ms) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            match step.next {
+                Some(position) => walk.position = position,
+                None => {
+                    database.end_expire_walk(slot, walk.earliest_ms.unwrap_or(i64::MAX));
+                    walk.position = 0;
+                    walk.slot += 1;
+                }
+            }
+            database.walk = walk;
+            for entry in removed.drain(..) {
+                self.note_expired(db, entry.key(), changes);
+            }
+        }
+        if alive > 0 {
+            let mean = ttl_sum_ms as f64 / alive as f64;
+            let estimate = &mut self.dbs[db].walk.ttl_mean_ms;
+            *estimate = if *estimate == 0.0 { mean } else { *estimate + (mean - *estimate) * TTL_WEIGHT };
+        }
+        done
+    }
+
+    /// Chooses the effort of the next call by what this one met.
+    fn adapt(&mut self, report: &mut ExpireReport) {
+        let cycle = &mut self.cycle;
+        if report.visited > 0 {
+            let met = report.expired as f64 / report.visited as f64;
+            cycle.stale_share += (met - cycle.stale_share) * ESTIMATE_WEIGHT;
+        } else if !report.exhausted {
+            cycle.stale_share = 0.0;
+        }
+        cycle.effort = (cycle.stale_share / SHARE_FULL_EFFORT).clamp(EFFORT_MIN, 1.0);
+        report.stale_share = cycle.stale_share;
+    }
+}

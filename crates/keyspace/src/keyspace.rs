@@ -1,0 +1,601 @@
+//! Hot path. One shard's keys: the databases, and everything a command may do with a key.
+//!
+//! Expiry is exact: a key that has expired is never shown, whoever asks first takes it out. Never reads a clock, never
+//! parses a command, never knows which client asks.
+
+use bytes::Bytes;
+use torc_datatypes::Entry;
+use torc_datatypes::clock::{LfuSettings, lfu_new, lfu_touch, lru_now};
+
+use crate::change::{Changes, Class};
+use crate::database::{Database, EntryMut, Found};
+use crate::expire::Cycle;
+use crate::graveyard::Flushed;
+use crate::key::{Hasher, Key};
+use crate::rng::Rng;
+use crate::scan::Cursor;
+use crate::watch::{Left, Token, WatchTable};
+
+/// How a lookup is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// Stamp the access clock.
+    pub touch: bool,
+    /// Count a hit or a miss (and tell listeners of misses).
+    pub count: bool,
+}
+
+impl Lookup {
+    /// A read command.
+    pub const READ: Lookup = Lookup { touch: true, count: true };
+    /// A write command.
+    pub const WRITE: Lookup = Lookup { touch: true, count: false };
+    /// A read that leaves the access clock alone (TYPE, TTL, OBJECT; clients with NO-TOUCH).
+    pub const READ_NO_TOUCH: Lookup = Lookup { touch: false, count: true };
+    /// A look without any trace.
+    pub const PEEK: Lookup = Lookup { touch: false, count: false };
+}
+
+/// What the access clock of entries counts (`maxmemory-policy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessClock {
+    /// Seconds of the last access.
+    Lru,
+    /// A logarithmic counter of accesses.
+    Lfu(LfuSettings),
+}
+
+/// A string to store.
+#[derive(Clone, Debug)]
+pub enum StrValue<'a> {
+    Bytes(&'a [u8]),
+    /// Taken over without a copy if big.
+    Shared(Bytes),
+    Int(i64),
+}
+
+/// What happens to the expiry when a string is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetExpire {
+    /// The key does not expire.
+    Clear,
+    /// What was set stays (KEEPTTL).
+    Keep,
+    /// Unix milliseconds.
+    At(i64),
+}
+
+/// Counters of INFO's stats section, of one shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub hits: u64,
+    pub misses: u64,
+    /// Keys that were taken out because they had expired.
+    pub expired: u64,
+    /// Of those, the ones the active walk found.
+    pub expired_by_walk: u64,
+}
+
+/// Memory figures of one database (MEMORY STATS).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub keys: usize,
+    pub volatile: usize,
+    /// Bytes of entries: keys and values.
+    pub entry_bytes: usize,
+    /// Bytes of the tables.
+    pub table_bytes: usize,
+}
+
+/// Entries of keys on their way to another shard's keyspace, each with its database.
+pub type Exported = Vec<(usize, Entry)>;
+
+/// One shard's keys.
+pub struct Keyspace {
+    pub(crate) dbs: Vec<Database>,
+    hasher: Hasher,
+    rng: Rng,
+    watches: WatchTable,
+    access_clock: AccessClock,
+    pub(crate) cycle: Cycle,
+    pub stats: Stats,
+}
+
+/// Whether a key with this expiry is gone at `now_ms` (Redis 7.2: it lives through its last millisecond).
+#[inline]
+pub fn is_expired(expire_at: Option<i64>, now_ms: i64) -> bool {
+    expire_at.is_some_and(|at| at < now_ms)
+}
+
+impl Keyspace {
+    /// An empty keyspace; allocates next to nothing. `seed` feeds the key hash and all random choices.
+    pub fn new(seed: u64, databases: usize) -> Keyspace {
+        let mut dbs = Vec::new();
+        dbs.resize_with(databases, Database::default);
+        Keyspace {
+            dbs,
+            hasher: Hasher::new(seed),
+            rng: Rng::new(!seed),
+            watches: WatchTable::default(),
+            access_clock: AccessClock::Lru,
+            cycle: Cycle::default(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Number of databases.
+    pub fn databases(&self) -> usize {
+        self.dbs.len()
+    }
+
+    /// Sets what access clocks count from now on.
+    pub fn set_access_clock(&mut self, access_clock: AccessClock) {
+        self.access_clock = access_clock;
+    }
+
+    pub fn access_clock(&self) -> AccessClock {
+        self.access_clock
+    }
+
+    /// Slot and hash of a key, for the calls below.
+    #[inline]
+    pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
+        self.hasher.key(bytes)
+    }
+
+    /// As [`Keyspace::key`] where the slot is known.
+    #[inline]
+    pub fn key_in_slot<'a>(&self, bytes: &'a [u8], slot: u16) -> Key<'a> {
+        self.hasher.key_in_slot(bytes, slot)
+    }
+
+    /// First of two steps that bring a key's memory near before it is looked up: do it for all keys of a pipeline,
+    /// then [`Keyspace::prefetch_entry`] for all, then run the commands.
+    #[inline]
+    pub fn prefetch_line(&self, db: usize, key: &Key<'_>) {
+        self.dbs[db].prefetch_line(key);
+    }
+
+    /// Second step of a prefetch.
+    #[inline]
+    pub fn prefetch_entry(&self, db: usize, key: &Key<'_>) {
+        self.dbs[db].prefetch_entry(key);
+    }
+
+    /// Looks a key up.
+    #[inline]
+    pub fn get(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        now_ms: i64,
+        lookup: Lookup,
+        changes: &mut Changes,
+    ) -> Option<&Entry> {
+        let found = self.find_live(db, key, now_ms, changes);
+        self.count_lookup(db, key, found.is_some(), lookup, changes);
+        let found = found?;
+        if lookup.touch {
+            self.touch(db, key.slot, found, now_ms);
+        }
+        Some(self.dbs[db].entry(key.slot, found))
+    }
+
+    /// Looks a key up to change its value or expiry in place.
+    #[inline]
+    pub fn get_mut(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        now_ms: i64,
+        lookup: Lookup,
+        changes: &mut Changes,
+    ) -> Option<EntryMut<'_>> {
+        let found = self.find_live(db, key, now_ms, changes);
+        self.count_lookup(db, key, found.is_some(), lookup, changes);
+        let found = found?;
+        if lookup.touch {
+            self.touch(db, key.slot, found, now_ms);
+        }
+        Some(self.dbs[db].entry_mut(key.slot, found))
+    }
+
+    /// Looks a key up without any effect: an expired key is not shown, but stays where it is.
+    pub fn peek(&self, db: usize, key: &Key<'_>, now_ms: i64) -> Option<&Entry> {
+        let found = self.dbs[db].find(key)?;
+        let entry = self.dbs[db].entry(key.slot, found);
+        (!is_expired(entry.expire_at(), now_ms)).then_some(entry)
+    }
+
+    /// Whether the key exists, alive.
+    pub fn contains(&self, db: usize, key: &Key<'_>, now_ms: i64) -> bool {
+        self.peek(db, key, now_ms).is_some()
+    }
+
+    /// Stores a string under a key, in place where possible; returns whether the key existed (alive).
+    #[inline]
+    pub fn set_string(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        value: StrValue<'_>,
+        expire: SetExpire,
+        now_ms: i64,
+        changes: &mut Changes,
+    ) -> bool {
+        let clock = self.new_clock(now_ms);
+        let Some(found) = self.dbs[db].find(key) else {
+            let expire_at = if let SetExpire::At(at) = expire { Some(at) } else { None };
+            let mut entry = match value {
+                StrValue::Bytes(bytes) => Entry::string(key.bytes, bytes, expire_at),
+                StrValue::Shared(bytes) => Entry::string_shared(key.bytes, bytes, expire_at),
+                StrValue::Int(int) => Entry::int(key.bytes, int, expire_at),
+            };
+            entry.set_clock(clock);
+            self.dbs[db].insert_new(key, entry, &self.hasher);
+            changes.event(Class::NEW, "new", db, key.bytes);
+            return false;
+        };
+        let mut entry = self.dbs[db].entry_mut(key.slot, found);
+        let existed = !is_expired(entry.expire_at(), now_ms);
+        match expire {
+            SetExpire::Keep if existed => {}
+            SetExpire::At(at) => entry.set_expire_at(Some(at)),
+            _ => entry.set_expire_at(None),
+        }
+        match value {
+            StrValue::Bytes(bytes) => entry.set_string(bytes),
+            StrValue::Shared(bytes) => entry.set_string_shared(bytes),
+            StrValue::Int(int) => entry.set_int(int),
+        }
+        if entry.clock() != clock {
+            entry.set_clock(clock);
+        }
+        drop(entry);
+        if !existed {
+            self.note_expired(db, key.bytes, changes);
+            changes.event(Class::NEW, "new", db, key.bytes);
+        }
+        existed
+    }
+
+    /// Stores an entry, which must carry the key; returns the live entry that it replaces. A new entry's access clock
+    /// is stamped, one that has been stamped before is left alone.
+    pub fn insert(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        mut entry: Entry,
+        now_ms: i64,
+        changes: &mut Changes,
+    ) -> Option<Entry> {
+        if entry.clock() == 0 {
+            entry.set_clock(self.new_clock(now_ms));
+        }
+        let replaced = self.remove(db, key, now_ms, changes);
+        self.dbs[db].insert_new(key, entry, &self.hasher);
+        if replaced.is_none() {
+            changes.event(Class::NEW, "new", db, key.bytes);
+        }
+        replaced
+    }
+
+    /// Takes a key out; `None` if it is not there or has expired.
+    pub fn remove(&mut self, db: usize, key: &Key<'_>, now_ms: i64, changes: &mut Changes) -> Option<Entry> {
+        let found = self.find_live(db, key, now_ms, changes)?;
+        Some(self.dbs[db].remove(key.slot, key.hash, found))
+    }
+
+    /// Takes a key out of all databases, expired or not, and appends its entries to `entries`. Nobody is told.
+    pub fn export(&mut self, key: &Key<'_>, entries: &mut Exported) {
+        for (db, database) in self.dbs.iter_mut().enumerate() {
+            if let Some(found) = database.find(key) {
+                entries.push((db, database.remove(key.slot, key.hash, found)));
+            }
+        }
+    }
+
+    /// Puts exported entries in. Nobody is told. Their keys must not be there.
+    pub fn import(&mut self, entries: Exported) {
+        for (db, entry) in entries {
+            let bytes: Box<[u8]> = entry.key().into();
+            let key = self.hasher.key(&bytes);
+            debug_assert!(self.dbs[db].find(&key).is_none(), "an imported key was there already");
+            self.dbs[db].insert_new(&key, entry, &self.hasher);
+        }
+    }
+
+    /// Number of keys, expired ones that nobody has met yet included.
+    #[inline]
+    pub fn len(&self, db: usize) -> usize {
+        self.dbs[db].totals().len
+    }
+
+    pub fn is_empty(&self, db: usize) -> bool {
+        self.len(db) == 0
+    }
+
+    /// Number of keys with an expiry.
+    pub fn expires_len(&self, db: usize) -> usize {
+        self.dbs[db].totals().volatile
+    }
+
+    /// Estimate of the mean remaining life of keys with an expiry, in ms; 0 if there are none.
+    pub fn avg_ttl_ms(&self, db: usize) -> u64 {
+        if self.expires_len(db) == 0 { 0 } else { self.dbs[db].walk.ttl_mean_ms as u64 }
+    }
+
+    /// Number of keys in a slot (CLUSTER COUNTKEYSINSLOT).
+    pub fn slot_len(&self, db: usize, slot: u16) -> usize {
+        self.dbs[db].slot_len(slot)
+    }
+
+    /// A key drawn with equal chances for all; expired ones that are drawn are taken out.
+    pub fn random_key(
+        &mut self,
+        db: usize,
+        now_ms: i64,
+        rng: &mut Rng,
+        changes: &mut Changes,
+    ) -> Option<&Entry> {
+        while self.len(db) > 0 {
+            let index = rng.index(self.len(db));
+            let entry = self.dbs[db].nth(index);
+            if !is_expired(entry.expire_at(), now_ms) {
+                return Some(self.dbs[db].nth(index));
+            }
+            let bytes: Box<[u8]> = entry.key().into();
+            self.expire_key(db, &bytes, now_ms, changes);
+        }
+        None
+    }
+
+    /// Visits live keys from `cursor` on (0 starts) until about `count` were looked at, and returns the cursor to go
+    /// on with; 0: all slots are done. A key that is there from the first call to the last is visited at least once,
+    /// whatever happens to the tables in between. Expired keys that it meets are taken out.
+    pub fn scan(
+        &mut self,
+        db: usize,
+        cursor: u64,
+        count: usize,
+        now_ms: i64,
+        changes: &mut Changes,
+        mut visit: impl FnMut(&Entry),
+    ) -> u64 {
+        let Some(start) = Cursor::decode(cursor) else { return 0 };
+        let count = count.max(1);
+        let mut expired: Vec<Box<[u8]>> = Vec::new();
+        let mut filter = |entry: &Entry| {
+            if is_expired(entry.expire_at(), now_ms) {
+                expired.push(entry.key().into());
+            } else {
+                visit(entry);
+            }
+        };
+        let database = &self.dbs[db];
+        let mut visited = 0;
+        let mut next = start;
+        let end = loop {
+            let Some(slot) = database.next_slot(usize::from(next.slot)) else { break Cursor::START };
+            if slot != next.slot {
+                next = Cursor { slot, position: 0 };
+            }
+            if visited >= count {
+                break next;
+            }
+            let (more, position) = database.visit_slot(slot, next.position, count - visited, &mut filter);
+            visited += more;
+            next = match position {
+                Some(position) => Cursor { slot, position },
+                None if usize::from(slot) + 1 == crate::SLOTS => break Cursor::START,
+                None => Cursor { slot: slot + 1, position: 0 },
+            };
+        };
+        for key in expired {
+            self.expire_key(db, &key, now_ms, changes);
+        }
+        end.encode()
+    }
+
+    /// Visits all live keys of a database; expired ones are taken out.
+    pub fn for_each(&mut self, db: usize, now_ms: i64, changes: &mut Changes, visit: impl FnMut(&Entry)) {
+        let end = self.scan(db, 0, usize::MAX, now_ms, changes, visit);
+        debug_assert_eq!(end, 0);
+    }
+
+    /// Visits up to `limit` live keys of a slot (CLUSTER GETKEYSINSLOT).
+    pub fn for_each_in_slot(
+        &self,
+        db: usize,
+        slot: u16,
+        limit: usize,
+        now_ms: i64,
+        mut visit: impl FnMut(&Entry),
+    ) {
+        let mut left = limit;
+        let mut position = Some(0);
+        while let (Some(from), true) = (position, left > 0) {
+            let mut filter = |entry: &Entry| {
+                if left > 0 && !is_expired(entry.expire_at(), now_ms) {
+                    left -= 1;
+                    visit(entry);
+                }
+            };
+            (_, position) = self.dbs[db].visit_slot(slot, from, limit, &mut filter);
+        }
+    }
+
+    /// Empties a database and hands over what it held. Watchers of keys that were there are told.
+    pub fn flush(&mut self, db: usize) -> Flushed {
+        if !self.watches.is_empty() {
+            for key in self.watches.keys_in(db) {
+                if self.dbs[db].find(&self.hasher.key(&key)).is_some() {
+                    self.watches.touched(db, &key, Left::Nothing);
+                }
+            }
+        }
+        self.dbs[db].take_all()
+    }
+
+    /// Exchanges two databases. Watchers of keys that are in either are told.
+    pub fn swap_dbs(&mut self, a: usize, b: usize) {
+        if a == b {
+            return;
+        }
+        self.dbs.swap(a, b);
+        if self.watches.is_empty() {
+            return;
+        }
+        for (db, other) in [(a, b), (b, a)] {
+            for bytes in self.watches.keys_in(db) {
+                let key = self.hasher.key(&bytes);
+                let is_here = self.dbs[db].find(&key).is_some();
+                if is_here || self.dbs[other].find(&key).is_some() {
+                    self.watches.touched(db, &bytes, if is_here { Left::Key } else { Left::Nothing });
+                }
+            }
+        }
+    }
+
+    /// Records that a command changed a key: WATCH, the dirty counter and listeners are told.
+    #[inline]
+    pub fn changed(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        class: Class,
+        name: &'static str,
+        changes: &mut Changes,
+    ) {
+        self.touched(db, key);
+        changes.change(class, name, db, key);
+    }
+
+    /// Tells the watchers of a key that it was changed, created or removed.
+    #[inline]
+    pub fn touched(&mut self, db: usize, key: &[u8]) {
+        if !self.watches.is_empty() {
+            self.touch_watchers(db, key);
+        }
+    }
+
+    #[cold]
+    fn touch_watchers(&mut self, db: usize, key: &[u8]) {
+        if self.watches.is_watched(db, key) {
+            let is_there = self.dbs[db].find(&self.hasher.key(key)).is_some();
+            self.watches.touched(db, key, if is_there { Left::Key } else { Left::Nothing });
+        }
+    }
+
+    /// WATCH: from now on, a change of the key breaks `token`.
+    pub fn watch(&mut self, db: usize, key: &Key<'_>, token: Token, now_ms: i64) {
+        let was_expired = self.dbs[db]
+            .find(key)
+            .is_some_and(|found| is_expired(self.dbs[db].entry(key.slot, found).expire_at(), now_ms));
+        self.watches.watch(db, key.bytes, token, was_expired);
+    }
+
+    /// Forgets everything about `token`.
+    pub fn unwatch(&mut self, token: Token) {
+        self.watches.unwatch(token);
+    }
+
+    /// Whether a key watched by `token` was changed, or has expired, since it was watched.
+    pub fn watch_broken(&self, token: Token, now_ms: i64) -> bool {
+        self.watches.is_broken(token)
+            || self.watches.keys_watched_alive(token).any(|(db, key)| {
+                let key = self.hasher.key(key);
+                let found = self.dbs[db].find(&key);
+                found.is_some_and(|found| is_expired(self.dbs[db].entry(key.slot, found).expire_at(), now_ms))
+            })
+    }
+
+    /// Bytes of all entries and tables, as the allocator counts them.
+    #[inline]
+    pub fn used_bytes(&self) -> usize {
+        let of = |database: &Database| {
+            database.totals().entry_bytes + database.totals().table_bytes + database.fixed_bytes()
+        };
+        self.dbs.iter().map(of).sum()
+    }
+
+    /// Memory figures of a database.
+    pub fn usage(&self, db: usize) -> Usage {
+        let totals = self.dbs[db].totals();
+        Usage {
+            keys: totals.len,
+            volatile: totals.volatile,
+            entry_bytes: totals.entry_bytes,
+            table_bytes: totals.table_bytes + self.dbs[db].fixed_bytes(),
+        }
+    }
+
+    /// Running estimate of the share of keys with an expiry that have expired but are still there (0 to 1).
+    pub fn stale_share(&self) -> f64 {
+        self.cycle.stale_share()
+    }
+
+    /// Finds a key; one that has expired is taken out.
+    #[inline]
+    fn find_live(&mut self, db: usize, key: &Key<'_>, now_ms: i64, changes: &mut Changes) -> Option<Found> {
+        let found = self.dbs[db].find(key)?;
+        let entry = self.dbs[db].entry(key.slot, found);
+        if entry.is_volatile() && is_expired(entry.expire_at(), now_ms) {
+            self.dbs[db].remove(key.slot, key.hash, found);
+            self.note_expired(db, key.bytes, changes);
+            return None;
+        }
+        Some(found)
+    }
+
+    /// Takes a key out if it has expired.
+    fn expire_key(&mut self, db: usize, key: &[u8], now_ms: i64, changes: &mut Changes) {
+        let key = self.hasher.key(key);
+        self.find_live(db, &key, now_ms, changes);
+    }
+
+    /// An expired key was taken out.
+    #[cold]
+    pub(crate) fn note_expired(&mut self, db: usize, key: &[u8], changes: &mut Changes) {
+        self.stats.expired += 1;
+        if !self.watches.is_empty() {
+            self.watches.touched(db, key, Left::Nothing);
+        }
+        changes.event(Class::EXPIRED, "expired", db, key);
+    }
+
+    #[inline]
+    fn count_lookup(&mut self, db: usize, key: &Key<'_>, hit: bool, lookup: Lookup, changes: &mut Changes) {
+        if !lookup.count {
+            return;
+        }
+        if hit {
+            self.stats.hits += 1;
+        } else {
+            self.stats.misses += 1;
+            changes.event(Class::KEY_MISS, "keymiss", db, key.bytes);
+        }
+    }
+
+    /// Stamps an entry's access clock; a clock that does not move is not written, so as not to dirty its cache line.
+    #[inline]
+    fn touch(&mut self, db: usize, slot: u16, found: Found, now_ms: i64) {
+        let entry = self.dbs[db].entry_to_touch(slot, found);
+        let old = entry.clock();
+        let new = match self.access_clock {
+            AccessClock::Lru => lru_now(now_ms),
+            AccessClock::Lfu(settings) => lfu_touch(old, now_ms, self.rng.next_u32(), settings),
+        };
+        if new != old {
+            entry.set_clock(new);
+        }
+    }
+
+    #[inline]
+    fn new_clock(&self, now_ms: i64) -> u32 {
+        match self.access_clock {
+            AccessClock::Lru => lru_now(now_ms),
+            AccessClock::Lfu(_) => lfu_new(now_ms),
+        }
+    }
+}
