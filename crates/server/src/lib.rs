@@ -1,1 +1,4 @@
 //! server
+#![forbid(unsafe_code)]
+
+pub mod config;

@@ -1,0 +1,132 @@
+//! The server's log, the slow log and latency monitoring.
+
+use super::super::setting::{Chapter, Kind, Setting};
+use super::{LONG_COUNT, TEXT, THRESHOLD};
+
+const NO_SYSLOG: &str = "torc logs to a file or to standard output; let the supervisor forward it";
+const NO_COMMAND_LOG: &str = "COMMANDLOG is not available in this version; SLOWLOG is";
+
+pub(super) static LOGGING: Chapter = Chapter {
+    section: "logging",
+    about: "The server's log.",
+    settings: &[
+        Setting::active(
+            "loglevel",
+            Kind::Choice(&["debug", "verbose", "notice", "warning", "nothing"]),
+            "notice",
+            "Least severity that is logged.",
+        ),
+        Setting::active("logfile", TEXT, "", "File to log to; empty means standard output.").at_start(),
+        Setting::active(
+            "log-format",
+            Kind::Choice(&["legacy", "json"]),
+            "legacy",
+            "`legacy` for text, `json` for one object per line.",
+        )
+        .at_start(),
+        Setting::inert(
+            "log-timestamp-format",
+            Kind::Choice(&["legacy", "iso8601", "milliseconds"]),
+            "legacy",
+            "How times are written.",
+            "times are always written as in ISO 8601",
+        ),
+        Setting::inert("syslog-enabled", Kind::Bool, "no", "Log to syslog.", NO_SYSLOG).at_start(),
+        Setting::inert("syslog-ident", TEXT, "torc", "Name in syslog.", NO_SYSLOG).at_start(),
+        Setting::inert(
+            "syslog-facility",
+            Kind::Choice(&[
+                "user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+            ]),
+            "local0",
+            "Facility in syslog.",
+            NO_SYSLOG,
+        )
+        .at_start(),
+        Setting::inert("always-show-logo", Kind::Bool, "no", "Show a logo at start.", "there is no logo")
+            .at_start(),
+        Setting::inert(
+            "crash-log-enabled",
+            Kind::Bool,
+            "yes",
+            "Write a report on a crash.",
+            "a crash writes a backtrace and stops the process",
+        ),
+        Setting::inert(
+            "crash-memcheck-enabled",
+            Kind::Bool,
+            "yes",
+            "Test the memory after a crash.",
+            "there is no memory test",
+        ),
+        Setting::inert(
+            "ignore-warnings",
+            TEXT,
+            "",
+            "Kernel warnings that do not stop the start.",
+            "no kernel warning stops the start",
+        ),
+    ],
+};
+
+pub(super) static LATENCY: Chapter = Chapter {
+    section: "latency",
+    about: "Slow commands and latency.",
+    settings: &[
+        Setting::active(
+            "commandlog-execution-slower-than",
+            THRESHOLD,
+            "10000",
+            "Microseconds above which a command enters SLOWLOG; 0 takes all, -1 none.",
+        )
+        .alias(&["slowlog-log-slower-than"]),
+        Setting::active("commandlog-slow-execution-max-len", LONG_COUNT, "128", "Entries of SLOWLOG.")
+            .alias(&["slowlog-max-len"]),
+        Setting::active(
+            "latency-monitor-threshold",
+            LONG_COUNT,
+            "0",
+            "Milliseconds above which an event is recorded for LATENCY; 0 records none.",
+        ),
+        Setting::active(
+            "latency-tracking",
+            Kind::Bool,
+            "yes",
+            "Keep a histogram of the latency of each command.",
+        ),
+        Setting::active(
+            "latency-tracking-info-percentiles",
+            Kind::Percentiles,
+            "50 99 99.9",
+            "Percentiles that INFO latencystats shows.",
+        ),
+        Setting::inert(
+            "commandlog-request-larger-than",
+            THRESHOLD,
+            "1048576",
+            "Bytes above which a request is logged.",
+            NO_COMMAND_LOG,
+        ),
+        Setting::inert(
+            "commandlog-reply-larger-than",
+            THRESHOLD,
+            "1048576",
+            "Bytes above which a reply is logged.",
+            NO_COMMAND_LOG,
+        ),
+        Setting::inert(
+            "commandlog-large-request-max-len",
+            LONG_COUNT,
+            "128",
+            "Entries of the log of large requests.",
+            NO_COMMAND_LOG,
+        ),
+        Setting::inert(
+            "commandlog-large-reply-max-len",
+            LONG_COUNT,
+            "128",
+            "Entries of the log of large replies.",
+            NO_COMMAND_LOG,
+        ),
+    ],
+};

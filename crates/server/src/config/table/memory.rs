@@ -1,0 +1,170 @@
+//! Memory: limits, eviction, releasing, defragmentation.
+
+use super::super::setting::{Chapter, Kind, Setting};
+use super::{COUNT, NO_EVICTION};
+
+const OWN_RELEASE: &str = "torc decides itself where memory is released";
+const NO_DEFRAG: &str = "active defragmentation is not available in this version";
+
+pub(super) static MEMORY: Chapter = Chapter {
+    section: "memory",
+    about: "How much memory the data may use and what happens at the limit.",
+    settings: &[
+        Setting::inert(
+            "maxmemory",
+            Kind::Memory { min: 0, max: u64::MAX },
+            "0",
+            "Memory of all keys together; 0 means no limit.",
+            NO_EVICTION,
+        ),
+        Setting::inert(
+            "maxmemory-policy",
+            Kind::Choice(&[
+                "volatile-lru",
+                "volatile-lfu",
+                "volatile-random",
+                "volatile-ttl",
+                "allkeys-lru",
+                "allkeys-lfu",
+                "allkeys-random",
+                "noeviction",
+            ]),
+            "noeviction",
+            "Which keys go when `maxmemory` is reached.",
+            NO_EVICTION,
+        ),
+        Setting::inert(
+            "maxmemory-samples",
+            Kind::Int { min: 1, max: 64 },
+            "5",
+            "Keys looked at for each key evicted.",
+            NO_EVICTION,
+        ),
+        Setting::inert(
+            "maxmemory-eviction-tenacity",
+            Kind::Int { min: 0, max: 100 },
+            "10",
+            "How long one command may be held up by eviction.",
+            NO_EVICTION,
+        ),
+        Setting::inert(
+            "lfu-log-factor",
+            COUNT,
+            "10",
+            "How slowly the use counter of a key grows.",
+            NO_EVICTION,
+        ),
+        Setting::inert(
+            "lfu-decay-time",
+            COUNT,
+            "1",
+            "Minutes after which the use counter of a key drops by one.",
+            NO_EVICTION,
+        ),
+        Setting::active(
+            "lazyfree-lazy-user-flush",
+            Kind::Bool,
+            "yes",
+            "FLUSHALL and FLUSHDB without SYNC or ASYNC release memory in the background.",
+        ),
+        Setting::inert(
+            "lazyfree-lazy-user-del",
+            Kind::Bool,
+            "yes",
+            "DEL releases memory in the background.",
+            OWN_RELEASE,
+        ),
+        Setting::inert(
+            "lazyfree-lazy-server-del",
+            Kind::Bool,
+            "yes",
+            "Commands that replace a key release its memory in the background.",
+            OWN_RELEASE,
+        ),
+        Setting::inert(
+            "lazyfree-lazy-expire",
+            Kind::Bool,
+            "yes",
+            "Expired keys are released in the background.",
+            OWN_RELEASE,
+        ),
+        Setting::inert(
+            "lazyfree-lazy-eviction",
+            Kind::Bool,
+            "yes",
+            "Evicted keys are released in the background.",
+            NO_EVICTION,
+        ),
+        Setting::inert(
+            "jemalloc-bg-thread",
+            Kind::Bool,
+            "yes",
+            "Let the allocator purge in a thread of its own.",
+            "no thread runs beside the shards",
+        ),
+        Setting::inert(
+            "import-mode",
+            Kind::Bool,
+            "no",
+            "Do not remove expired keys while data are imported.",
+            "import clients are not available in this version",
+        ),
+    ],
+};
+
+pub(super) static DEFRAG: Chapter = Chapter {
+    section: "memory.defrag",
+    about: "Active defragmentation.",
+    settings: &[
+        Setting::inert("activedefrag", Kind::Bool, "no", "Whether it runs.", NO_DEFRAG),
+        Setting::inert(
+            "active-defrag-cycle-min",
+            Kind::Int { min: 1, max: 99 },
+            "1",
+            "Least share of a core in percent.",
+            NO_DEFRAG,
+        ),
+        Setting::inert(
+            "active-defrag-cycle-max",
+            Kind::Int { min: 1, max: 99 },
+            "25",
+            "Largest share of a core in percent.",
+            NO_DEFRAG,
+        ),
+        Setting::inert(
+            "active-defrag-cycle-us",
+            Kind::Int { min: 0, max: 100_000 },
+            "500",
+            "Microseconds of one step.",
+            NO_DEFRAG,
+        ),
+        Setting::inert(
+            "active-defrag-ignore-bytes",
+            Kind::Memory { min: 1, max: i64::MAX as u64 },
+            "100mb",
+            "Waste below which it does not start.",
+            NO_DEFRAG,
+        ),
+        Setting::inert(
+            "active-defrag-threshold-lower",
+            Kind::Int { min: 0, max: 1000 },
+            "10",
+            "Fragmentation in percent at which it starts.",
+            NO_DEFRAG,
+        ),
+        Setting::inert(
+            "active-defrag-threshold-upper",
+            Kind::Int { min: 0, max: 1000 },
+            "100",
+            "Fragmentation in percent at which it uses its largest share.",
+            NO_DEFRAG,
+        ),
+        Setting::inert(
+            "active-defrag-max-scan-fields",
+            Kind::Int { min: 1, max: i64::MAX },
+            "1000",
+            "Fields of one key that are looked at in one step.",
+            NO_DEFRAG,
+        ),
+    ],
+};

@@ -1,0 +1,118 @@
+//! Snapshots and the append-only file.
+
+use super::super::setting::{Chapter, Check, Kind, Setting};
+use super::{COUNT, MEMORY, NO_AOF, NO_SNAPSHOT};
+
+pub(super) static SNAPSHOT: Chapter = Chapter {
+    section: "persistence",
+    about: "Snapshots of all keys.",
+    settings: &[
+        Setting::inert(
+            "save",
+            Kind::SavePoints,
+            "",
+            "Pairs of seconds and changes: snapshot after that time if that many keys changed.",
+            NO_SNAPSHOT,
+        ),
+        Setting::inert(
+            "dbfilename",
+            Kind::Text(Check::FileName),
+            "dump.rdb",
+            "File of the snapshot.",
+            NO_SNAPSHOT,
+        )
+        .protected(),
+        Setting::inert("rdbcompression", Kind::Bool, "yes", "Compress strings in snapshots.", NO_SNAPSHOT),
+        Setting::inert("rdbchecksum", Kind::Bool, "yes", "End a snapshot with a checksum.", NO_SNAPSHOT)
+            .at_start(),
+        Setting::inert(
+            "rdb-save-incremental-fsync",
+            Kind::Bool,
+            "yes",
+            "Flush a snapshot to disk while it is written.",
+            NO_SNAPSHOT,
+        ),
+        Setting::inert(
+            "rdb-del-sync-files",
+            Kind::Bool,
+            "no",
+            "Delete snapshots that only replication needed.",
+            NO_SNAPSHOT,
+        ),
+        Setting::inert(
+            "stop-writes-on-bgsave-error",
+            Kind::Bool,
+            "yes",
+            "Refuse writes when a snapshot failed.",
+            NO_SNAPSHOT,
+        ),
+    ],
+};
+
+pub(super) static AOF: Chapter = Chapter {
+    section: "persistence.aof",
+    about: "The append-only file: every write, as it happens.",
+    settings: &[
+        Setting::refused("appendonly", Kind::Bool, "no", "Log every write.", NO_AOF),
+        Setting::inert(
+            "appendfsync",
+            Kind::Choice(&["everysec", "always", "no"]),
+            "everysec",
+            "When the log is flushed to disk.",
+            NO_AOF,
+        ),
+        Setting::inert(
+            "appendfilename",
+            Kind::Text(Check::FileName),
+            "appendonly.aof",
+            "First part of the names of the log's files.",
+            NO_AOF,
+        )
+        .at_start(),
+        Setting::inert(
+            "appenddirname",
+            Kind::Text(Check::FileName),
+            "appendonlydir",
+            "Folder of the log below `dir`.",
+            NO_AOF,
+        )
+        .at_start(),
+        Setting::inert(
+            "no-appendfsync-on-rewrite",
+            Kind::Bool,
+            "no",
+            "Do not flush the log during a rewrite.",
+            NO_AOF,
+        ),
+        Setting::inert(
+            "auto-aof-rewrite-percentage",
+            COUNT,
+            "100",
+            "Growth in percent after which the log is rewritten; 0 never does.",
+            NO_AOF,
+        ),
+        Setting::inert(
+            "auto-aof-rewrite-min-size",
+            MEMORY,
+            "64mb",
+            "Size below which the log is not rewritten.",
+            NO_AOF,
+        ),
+        Setting::inert(
+            "aof-load-truncated",
+            Kind::Bool,
+            "yes",
+            "Start although the end of the log is cut off.",
+            NO_AOF,
+        ),
+        Setting::inert("aof-use-rdb-preamble", Kind::Bool, "yes", "Rewrite the log as a snapshot.", NO_AOF),
+        Setting::inert("aof-timestamp-enabled", Kind::Bool, "no", "Write times into the log.", NO_AOF),
+        Setting::inert(
+            "aof-rewrite-incremental-fsync",
+            Kind::Bool,
+            "yes",
+            "Flush to disk while a rewrite goes on.",
+            NO_AOF,
+        ),
+    ],
+};

@@ -1,0 +1,277 @@
+//! Typed getters of the settings that torc acts on: exactly one for each [`super::Effect::Active`] row of the
+//! table (a test compares). They look a name up, so copy what a hot path needs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Config;
+use super::special::OutputLimits;
+use super::value::Value;
+
+/// Who may use a guarded feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Nobody,
+    Everybody,
+    /// Connections by the loopback interface or the unix socket.
+    ThisHost,
+}
+
+impl Access {
+    pub fn allows(self, from_this_host: bool) -> bool {
+        match self {
+            Access::Nobody => false,
+            Access::Everybody => true,
+            Access::ThisHost => from_this_host,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoDriver {
+    Auto,
+    Uring,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Debug,
+    Verbose,
+    Notice,
+    Warning,
+    Nothing,
+}
+
+impl Config {
+    pub fn port(&self) -> u16 {
+        self.int("port")
+    }
+
+    /// Addresses to listen on, each as written: `*`, `::*`, an address, or one of them after a `-`, which
+    /// means that a failure to bind is no error.
+    pub fn bind(&self) -> &[String] {
+        match self.value("bind") {
+            Value::Words(words) => words,
+            other => wrong_kind(other),
+        }
+    }
+
+    pub fn protected_mode(&self) -> bool {
+        self.bool("protected-mode")
+    }
+
+    pub fn unixsocket(&self) -> Option<PathBuf> {
+        self.path("unixsocket")
+    }
+
+    /// Permission bits for the unix socket, or `None` to leave them.
+    pub fn unixsocketperm(&self) -> Option<u32> {
+        match self.value("unixsocketperm") {
+            Value::Octal(0) => None,
+            Value::Octal(bits) => Some(*bits),
+            other => wrong_kind(other),
+        }
+    }
+
+    pub fn tcp_backlog(&self) -> u32 {
+        self.int("tcp-backlog")
+    }
+
+    pub fn tcp_keepalive(&self) -> Option<Duration> {
+        self.seconds("tcp-keepalive")
+    }
+
+    pub fn maxclients(&self) -> u32 {
+        self.int("maxclients")
+    }
+
+    pub fn timeout(&self) -> Option<Duration> {
+        self.seconds("timeout")
+    }
+
+    pub fn client_output_buffer_limit(&self) -> OutputLimits {
+        match self.value("client-output-buffer-limit") {
+            Value::OutputLimits(limits) => *limits,
+            other => wrong_kind(other),
+        }
+    }
+
+    pub fn client_query_buffer_limit(&self) -> usize {
+        self.bytes("client-query-buffer-limit")
+    }
+
+    pub fn proto_max_bulk_len(&self) -> usize {
+        self.bytes("proto-max-bulk-len")
+    }
+
+    /// The password, or `None` when clients need none.
+    pub fn requirepass(&self) -> Option<&str> {
+        Some(self.text("requirepass")).filter(|password| !password.is_empty())
+    }
+
+    pub fn enable_debug_command(&self) -> Access {
+        self.access("enable-debug-command")
+    }
+
+    pub fn enable_protected_configs(&self) -> Access {
+        self.access("enable-protected-configs")
+    }
+
+    /// Number of shards, or `None` to count the cores.
+    pub fn shards(&self) -> Option<u16> {
+        match self.value("shards") {
+            Value::Auto => None,
+            _ => Some(self.int("shards")),
+        }
+    }
+
+    pub fn io(&self) -> IoDriver {
+        match self.choice("io") {
+            "uring" => IoDriver::Uring,
+            _ => IoDriver::Auto,
+        }
+    }
+
+    pub fn spin_us(&self) -> Duration {
+        Duration::from_micros(self.int("spin-us"))
+    }
+
+    pub fn databases(&self) -> usize {
+        self.int("databases")
+    }
+
+    pub fn active_expire_effort(&self) -> u8 {
+        self.int("active-expire-effort")
+    }
+
+    pub fn shutdown_timeout(&self) -> Duration {
+        Duration::from_secs(self.int("shutdown-timeout"))
+    }
+
+    /// An absolute path, unless the process had no working directory at start.
+    pub fn dir(&self) -> PathBuf {
+        PathBuf::from(self.text("dir"))
+    }
+
+    pub fn lazyfree_lazy_user_flush(&self) -> bool {
+        self.bool("lazyfree-lazy-user-flush")
+    }
+
+    pub fn loglevel(&self) -> LogLevel {
+        match self.choice("loglevel") {
+            "debug" => LogLevel::Debug,
+            "verbose" => LogLevel::Verbose,
+            "notice" => LogLevel::Notice,
+            "warning" => LogLevel::Warning,
+            _ => LogLevel::Nothing,
+        }
+    }
+
+    /// File to log to, or `None` for standard output.
+    pub fn logfile(&self) -> Option<PathBuf> {
+        self.path("logfile")
+    }
+
+    pub fn log_format(&self) -> LogFormat {
+        match self.choice("log-format") {
+            "json" => LogFormat::Json,
+            _ => LogFormat::Text,
+        }
+    }
+
+    /// Commands that take longer enter SLOWLOG; `None` means none does.
+    pub fn commandlog_execution_slower_than(&self) -> Option<Duration> {
+        match self.value("commandlog-execution-slower-than") {
+            Value::Int(-1) => None,
+            _ => Some(Duration::from_micros(self.int("commandlog-execution-slower-than"))),
+        }
+    }
+
+    pub fn commandlog_slow_execution_max_len(&self) -> usize {
+        self.int("commandlog-slow-execution-max-len")
+    }
+
+    /// Events that take at least this long are recorded; `None` means none is.
+    pub fn latency_monitor_threshold(&self) -> Option<Duration> {
+        let threshold = Duration::from_millis(self.int("latency-monitor-threshold"));
+        Some(threshold).filter(|threshold| !threshold.is_zero())
+    }
+
+    pub fn latency_tracking(&self) -> bool {
+        self.bool("latency-tracking")
+    }
+
+    /// Percentiles from 0 to 100.
+    pub fn latency_tracking_info_percentiles(&self) -> &[f64] {
+        match self.value("latency-tracking-info-percentiles") {
+            Value::Percentiles(list) => list,
+            other => wrong_kind(other),
+        }
+    }
+
+    fn bool(&self, name: &str) -> bool {
+        match self.value(name) {
+            Value::Bool(value) => *value,
+            other => wrong_kind(other),
+        }
+    }
+
+    /// The range in the table must fit the type.
+    fn int<T: TryFrom<i64>>(&self, name: &str) -> T {
+        match self.value(name) {
+            Value::Int(number) => {
+                T::try_from(*number).unwrap_or_else(|_| panic!("range of {name} exceeds its type"))
+            }
+            other => wrong_kind(other),
+        }
+    }
+
+    /// `None` for 0.
+    fn seconds(&self, name: &str) -> Option<Duration> {
+        Some(Duration::from_secs(self.int(name))).filter(|time| !time.is_zero())
+    }
+
+    fn bytes(&self, name: &str) -> usize {
+        match self.value(name) {
+            Value::Bytes(bytes) => usize::try_from(*bytes).unwrap_or(usize::MAX),
+            other => wrong_kind(other),
+        }
+    }
+
+    fn choice(&self, name: &str) -> &'static str {
+        match self.value(name) {
+            Value::Choice(word) => word,
+            other => wrong_kind(other),
+        }
+    }
+
+    fn text(&self, name: &str) -> &str {
+        match self.value(name) {
+            Value::Text(text) => text,
+            other => wrong_kind(other),
+        }
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        Some(self.text(name)).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    fn access(&self, name: &str) -> Access {
+        match self.choice(name) {
+            "yes" => Access::Everybody,
+            "local" => Access::ThisHost,
+            _ => Access::Nobody,
+        }
+    }
+}
+
+/// Never prints the value: it may be a secret.
+fn wrong_kind(_: &Value) -> ! {
+    panic!("a getter and the table disagree about a setting's kind")
+}
