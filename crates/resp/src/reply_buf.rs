@@ -41,10 +41,17 @@ struct Splice {
 }
 
 /// A place in a [`ReplyBuf`]. Valid until something is consumed, or inserted or truncated before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
     at: usize,
     blobs: usize,
+}
+
+impl Mark {
+    /// The place `count` inline bytes further on; there must be no blob between.
+    pub fn skip(self, count: usize) -> Mark {
+        Mark { at: self.at + count, blobs: self.blobs }
+    }
 }
 
 impl ReplyBuf {

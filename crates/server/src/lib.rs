@@ -1,4 +1,20 @@
-//! server
+//! The torc server.
+//!
+//! Owns everything between the bytes of a client and the keyspace: configuration, connections, the gate and the router,
+//! the shard with its transactions, session commands, and the loop that binds shards to the runtime. The binary is a
+//! thin shell around this library.
 #![forbid(unsafe_code)]
 
+pub mod clients;
 pub mod config;
+pub mod connection;
+pub mod locks;
+pub mod log;
+pub mod packet;
+pub mod process;
+pub mod pubsub;
+pub mod registry;
+pub mod run;
+pub mod session;
+pub mod shard;
+pub mod shard_loop;

@@ -1,0 +1,58 @@
+//! What a data command sees while it runs.
+//!
+//! Owns nothing: it borrows one keyspace, the change stream, the time, the random numbers and the settings that data
+//! commands depend on, for the length of one command. Never lets a handler see another shard, a connection or a clock.
+
+use torc_keyspace::{Changes, Key, Keyspace, Rng, SlotMap};
+
+/// Everything a handler may use, for one command.
+pub struct Context<'a> {
+    pub keyspace: &'a mut Keyspace,
+    /// Selected database.
+    pub db: usize,
+    /// Unix time in milliseconds; does not move while a command runs.
+    pub now_ms: i64,
+    pub rng: &'a mut Rng,
+    pub settings: &'a DataSettings,
+    pub changes: &'a mut Changes,
+    /// Which shard owns which slot; `shard` is where this keyspace lives (SCAN stops at the end of its slots).
+    pub slots: &'a SlotMap,
+    pub shard: u16,
+    /// CLIENT NO-TOUCH: reads leave the access clock alone.
+    pub no_touch: bool,
+}
+
+impl<'a> Context<'a> {
+    /// The key with its slot and hash.
+    #[inline]
+    pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
+        self.keyspace.key(bytes)
+    }
+}
+
+/// Settings that change what data commands do. A copy lives on every shard; CONFIG SET replaces it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataSettings {
+    /// `proto-max-bulk-len` in bytes: no string may grow beyond it.
+    pub max_string_bytes: usize,
+    /// Number of databases.
+    pub databases: usize,
+    /// `maxmemory-policy` counts accesses (LFU) instead of remembering the last one (LRU).
+    pub lfu: bool,
+    /// `lfu-log-factor`.
+    pub lfu_log_factor: u32,
+    /// `lfu-decay-time` in minutes.
+    pub lfu_decay_min: u32,
+}
+
+impl Default for DataSettings {
+    fn default() -> Self {
+        DataSettings {
+            max_string_bytes: 512 * 1024 * 1024,
+            databases: 16,
+            lfu: false,
+            lfu_log_factor: 10,
+            lfu_decay_min: 1,
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! One client connection as a state machine without I/O.
+//!
+//! Owns what belongs to one client: unparsed input, the order of its replies, output that waits for the socket, and
+//! the session (database, protocol, name, MULTI queue, watches, subscriptions). Bytes come in and go out as values;
+//! never touches a socket, a clock or the keyspace.
+
+use std::collections::VecDeque;
+
+use torc_resp::{Limits, Mark, OwnedArgs, Proto, ReplyBuf, RequestParser};
+
+use crate::clients::ClientKey;
+use crate::packet::ShardId;
+use crate::pubsub::Subscriptions;
+use crate::registry::Registered;
+
+/// Commands of one connection that may be under way on other shards; then parsing stops until replies arrive.
+pub const REPLIES_IN_FLIGHT_MAX: usize = 1024;
+
+/// Client-chosen text (name, library) is bounded by the query buffer alone, as in Redis.
+pub struct Connection {
+    pub key: ClientKey,
+    /// Unique in the process, ascending on each shard; what CLIENT ID shows.
+    pub id: u64,
+    pub info: PeerInfo,
+    pub created_ms: i64,
+    pub last_interaction_ms: i64,
+    pub name: Box<[u8]>,
+    pub library_name: Box<[u8]>,
+    pub library_version: Box<[u8]>,
+    pub proto: Proto,
+    pub db: usize,
+    pub flags: ConnectionFlags,
+    pub reply_mode: ReplyMode,
+    /// Full name of the last command, for CLIENT LIST.
+    pub last_command: Option<&'static Registered>,
+    pub parser: RequestParser,
+    /// Bytes that were received and not parsed yet; parsing goes on at `input_start`.
+    pub input: Vec<u8>,
+    pub input_start: usize,
+    pub output: Output,
+    pub suspension: Suspension,
+    /// A request that could not start yet, and runs first when the connection goes on.
+    pub held: Option<Held>,
+    pub multi: Option<Box<MultiState>>,
+    /// EXEC while it runs: replies of its commands collect here.
+    pub exec: Option<Box<crate::shard::exec::Execution>>,
+    /// Shard and fingerprint of every key that WATCH named.
+    pub watched: Vec<(ShardId, u64)>,
+    pub subscriptions: Option<Box<Subscriptions>>,
+    pub traffic: Traffic,
+    /// Since when the output has been above the soft limit, in unix ms.
+    pub soft_limit_since_ms: Option<i64>,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerInfo {
+    /// As CLIENT LIST shows it: `127.0.0.1:5000`, `[::1]:5000`, `/path/sock:0`.
+    pub address: String,
+    pub local_address: String,
+    pub unix_socket: bool,
+    pub loopback: bool,
+    pub fd: i32,
+}
+
+/// Yes/no facts of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionFlags {
+    pub authenticated: bool,
+    pub no_evict: bool,
+    pub no_touch: bool,
+    /// Close once everything that is queued has been sent.
+    pub close_after_reply: bool,
+    /// Closing: no further input is processed.
+    pub closing: bool,
+    /// On the shard's list of connections with something to send.
+    pub flush_queued: bool,
+    /// On the shard's list of connections that can go on without new input.
+    pub run_queued: bool,
+    /// The loop was asked to stop reading from the socket.
+    pub reading_paused: bool,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// The next command's reply is dropped.
+    SkipNext,
+    /// This command's reply is dropped.
+    Skip,
+}
+
+/// Why a connection does not go on with its next request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Suspension {
+    #[default]
+    None,
+    /// Until all replies of earlier commands are in.
+    Replies,
+    /// Until a transaction or a call to other shards is over.
+    Work,
+    /// Until CLIENT PAUSE ends.
+    Pause,
+}
+
+/// A request that waits for its turn.
+pub struct Held {
+    pub command: &'static Registered,
+    pub args: OwnedArgs,
+}
+
+/// Commands between MULTI and EXEC.
+#[derive(Default)]
+pub struct MultiState {
+    pub queue: Vec<Held>,
+    /// A command could not be queued: EXEC will refuse.
+    pub aborted: bool,
+    pub queued_bytes: usize,
+}
+
+/// Counters that CLIENT LIST and INFO show.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    pub input_bytes: u64,
+    pub output_bytes: u64,
+    pub commands: u64,
+}
+
+impl Connection {
+    pub fn new(
+        key: ClientKey,
+        id: u64,
+        info: PeerInfo,
+        limits: Limits,
+        authenticated: bool,
+        now_ms: i64,
+    ) -> Self {
+        Connection {
+            key,
+            id,
+            info,
+            created_ms: now_ms,
+            last_interaction_ms: now_ms,
+            name: Box::default(),
+            library_name: Box::default(),
+            library_version: Box::default(),
+            proto: Proto::Resp2,
+            db: 0,
+            flags: ConnectionFlags { authenticated, ..ConnectionFlags::default() },
+            reply_mode: ReplyMode::On,
+            last_command: None,
+            parser: RequestParser::new(limits),
+            input: Vec::new(),
+            input_start: 0,
+            output: Output::default(),
+            suspension: Suspension::None,
+            held: None,
+            multi: None,
+            exec: None,
+            watched: Vec::new(),
+            subscriptions: None,
+            traffic: Traffic::default(),
+            soft_limit_since_ms: None,
+        }
+    }
+
+    /// Nothing special is going on: no MULTI, no subscriptions, no muted replies. The fast path needs one test.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.multi.is_none()
+            && self.subscriptions.is_none()
+            && self.reply_mode == ReplyMode::On
+            && self.flags.authenticated
+            && self.exec.is_none()
+    }
+
+    /// Where the reply of a session command goes: into EXEC's replies while EXEC runs, else straight to the output.
+    /// Only legal when no earlier reply is outstanding.
+    pub fn reply_target(&mut self) -> &mut ReplyBuf {
+        match &mut self.exec {
+            Some(execution) => &mut execution.replies,
+            None => self.output.direct(),
+        }
+    }
+
+    /// Nothing is owed to this client.
+    pub fn is_idle(&self) -> bool {
+        self.suspension == Suspension::None
+            && self.output.outstanding() == 0
+            && self.output.buffered_bytes() == 0
+            && !self.flags.run_queued
+    }
+
+    /// Input bytes that wait to be parsed.
+    pub fn unparsed(&self) -> usize {
+        self.input.len() - self.input_start
+    }
+}
+
+/// Replies in request order. While nothing is outstanding, replies go straight to `ready`; behind an outstanding
+/// reply they are kept aside until their turn comes.
+#[derive(Default)]
+pub struct Output {
+    /// Bytes in their final order, to be sent.
+    ready: ReplyBuf,
+    /// Replies that wait for an earlier one.
+    aside: ReplyBuf,
+    slots: VecDeque<Slot>,
+    /// Number of the slot at the front.
+    first_slot: u32,
+    waiting: usize,
+}
+
+enum Slot {
+    Waiting {
+        muted: bool,
+    },
+    /// A range of `aside`.
+    Ready(Mark, Mark),
+}
+
+impl Output {
+    /// Replies that other shards (or locks) still owe.
+    #[inline]
+    pub fn outstanding(&self) -> usize {
+        self.waiting
+    }
+
+    /// The final byte stream. Only legal when no reply is outstanding.
+    #[inline]
+    pub fn direct(&mut self) -> &mut ReplyBuf {
+        debug_assert!(self.slots.is_empty(), "a reply would overtake an outstanding one");
+        &mut self.ready
+    }
+
+    /// Write the reply of a command that ran at once, in its place.
+    #[inline]
+    pub fn write(&mut self, write: impl FnOnce(&mut ReplyBuf)) {
+        if self.slots.is_empty() {
+            write(&mut self.ready);
+        } else {
+            let start = self.aside.mark();
+            write(&mut self.aside);
+            self.slots.push_back(Slot::Ready(start, self.aside.mark()));
+        }
+    }
+
+    /// Reserve the place of a reply that comes later.
+    pub fn reserve(&mut self, muted: bool) -> u32 {
+        let slot = self.first_slot.wrapping_add(self.slots.len() as u32);
+        self.slots.push_back(Slot::Waiting { muted });
+        self.waiting += 1;
+        slot
+    }
+
+    /// Fill a reserved place with `from[start..end]` and move everything that is complete to the output.
+    pub fn fill(&mut self, slot: u32, from: &ReplyBuf, start: Mark, end: Mark) {
+        let index = slot.wrapping_sub(self.first_slot) as usize;
+        let Slot::Waiting { muted } = self.slots[index] else { panic!("a reply slot is filled once") };
+        self.waiting -= 1;
+        if index == 0 {
+            self.slots.pop_front();
+            self.first_slot = self.first_slot.wrapping_add(1);
+            if !muted {
+                self.ready.copy_range(from, start, end);
+            }
+            self.move_complete();
+        } else {
+            let begin = self.aside.mark();
+            if !muted {
+                self.aside.copy_range(from, start, end);
+            }
+            self.slots[index] = Slot::Ready(begin, self.aside.mark());
+        }
+    }
+
+    fn move_complete(&mut self) {
+        while let Some(Slot::Ready(start, end)) = self.slots.front() {
+            self.ready.copy_range(&self.aside, *start, *end);
+            self.slots.pop_front();
+            self.first_slot = self.first_slot.wrapping_add(1);
+        }
+        if self.slots.is_empty() {
+            self.aside.clear();
+        }
+    }
+
+    /// What can be sent now.
+    pub fn sendable(&mut self) -> &mut ReplyBuf {
+        &mut self.ready
+    }
+
+    /// Bytes that wait in this output, sendable or not.
+    pub fn buffered_bytes(&self) -> usize {
+        self.ready.len() + self.aside.len()
+    }
+
+    /// Append a message that belongs to no request (pub/sub, invalidation): right behind the last complete reply.
+    pub fn push(&mut self) -> &mut ReplyBuf {
+        &mut self.ready
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use torc_resp::Reply;
+
+    fn buffer(text: &str) -> ReplyBuf {
+        let mut buffer = ReplyBuf::new();
+        Reply::new(&mut buffer, Proto::Resp2).raw(text.as_bytes());
+        buffer
+    }
+
+    fn fill(output: &mut Output, slot: u32, text: &str) {
+        let reply = buffer(text);
+        let end = reply.mark();
+        output.fill(slot, &reply, Mark::default(), end);
+    }
+
+    fn sent(output: &mut Output) -> String {
+        String::from_utf8(output.sendable().bytes().to_vec()).expect("ascii")
+    }
+
+    #[test]
+    fn replies_leave_in_request_order() {
+        let mut output = Output::default();
+        output.write(|out| Reply::new(out, Proto::Resp2).raw(b"a"));
+        let b = output.reserve(false);
+        output.write(|out| Reply::new(out, Proto::Resp2).raw(b"c"));
+        let d = output.reserve(false);
+        output.write(|out| Reply::new(out, Proto::Resp2).raw(b"e"));
+        assert_eq!(sent(&mut output), "a");
+        fill(&mut output, d, "d");
+        assert_eq!(sent(&mut output), "a");
+        fill(&mut output, b, "b");
+        assert_eq!(sent(&mut output), "abcde");
+        assert_eq!(output.outstanding(), 0);
+        output.direct();
+    }
+
+    #[test]
+    fn a_muted_reply_takes_its_turn_and_says_nothing() {
+        let mut output = Output::default();
+        let a = output.reserve(true);
+        let b = output.reserve(false);
+        fill(&mut output, b, "b");
+        fill(&mut output, a, "a");
+        assert_eq!(sent(&mut output), "b");
+    }
+}

@@ -1,0 +1,211 @@
+//! What shards tell each other.
+//!
+//! Owns the message types of the mesh: batches of forwarded commands, the steps of multi-shard transactions, calls of
+//! the control plane, pub/sub deliveries and connections that move. Packets from one shard to another arrive in the
+//! order in which they were sent. Never sends anything itself.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use torc_datatypes::Entry;
+use torc_keyspace::{Event, Keyspace};
+use torc_resp::{Args, Mark, OwnedArgs, Proto, ReplyBuf};
+
+use crate::clients::ClientKey;
+use crate::locks::Scope;
+use crate::registry::Registered;
+use crate::shard::Shard;
+
+/// Index of a shard, 0 … shards − 1.
+pub type ShardId = u16;
+
+/// One message from one shard to another.
+pub enum Packet {
+    /// Commands on their way to the shard of their keys.
+    Batch(Box<Batch>),
+    /// The same batch on its way back, with the replies.
+    BatchDone(Box<Batch>),
+    /// The reply of a command that had to wait at the executing shard and missed its batch.
+    LateReply(Box<LateReply>),
+    /// Coordinator → sequencer: put this transaction in the global order.
+    Sequence(Box<Sequence>),
+    /// Sequencer (or the coordinator of a one-shard transaction) → participant.
+    Prepare(Box<Prepare>),
+    /// Participant → coordinator: locks are held, the prepared work is done.
+    Granted(Box<Granted>),
+    /// Coordinator → participant: the transaction is over.
+    Release(Box<Release>),
+    /// Run a function on the receiving shard; control plane only.
+    Call(Box<Call>),
+    CallDone(Box<CallDone>),
+    /// A client is gone or has given up its watches.
+    Unwatch {
+        watcher: u64,
+    },
+    /// Pub/sub between shards.
+    PubSub(Box<crate::pubsub::Message>),
+}
+
+/// Where the reply of a command belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReturnAddress {
+    pub shard: ShardId,
+    pub client: ClientKey,
+    /// Reply slot of the connection.
+    pub slot: u32,
+}
+
+/// How a command is to be run, apart from its arguments.
+#[derive(Clone, Copy)]
+pub struct Invocation {
+    pub command: &'static Registered,
+    pub db: u16,
+    pub proto: Proto,
+    pub no_touch: bool,
+}
+
+/// All commands that one loop turn of one shard has for another one. The batch owns one arena for arguments and one
+/// for replies, travels there and back, and is used again: nothing is allocated per command in the steady state.
+pub struct Batch {
+    pub commands: Vec<BatchCommand>,
+    pub arguments: OwnedArgs,
+    pub replies: ReplyBuf,
+}
+
+pub struct BatchCommand {
+    pub invocation: Invocation,
+    pub client: ClientKey,
+    pub slot: u32,
+    /// Where this command's arguments end in the batch's arena (they begin where the previous command's end).
+    pub arguments_end: u32,
+    /// Set by the executing shard: where the reply ends, or `None` when it comes later.
+    pub reply_end: Option<Mark>,
+}
+
+impl Batch {
+    /// Commands in one batch at most; a full one is sent before the end of the turn.
+    pub const COMMANDS_MAX: usize = 512;
+    /// Argument bytes in one batch at most (blobs not counted).
+    pub const ARGUMENT_BYTES_MAX: usize = 256 * 1024;
+
+    pub fn new() -> Batch {
+        Batch { commands: Vec::new(), arguments: OwnedArgs::new(), replies: ReplyBuf::new() }
+    }
+
+    pub fn push(&mut self, invocation: Invocation, client: ClientKey, slot: u32, args: Args<'_>) {
+        self.arguments.append(&args);
+        let arguments_end = self.arguments.len() as u32;
+        self.commands.push(BatchCommand { invocation, client, slot, arguments_end, reply_end: None });
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.commands.len() >= Batch::COMMANDS_MAX || self.arguments.heap_bytes() >= Batch::ARGUMENT_BYTES_MAX
+    }
+
+    pub fn clear(&mut self) {
+        self.commands.clear();
+        self.arguments.clear(Batch::ARGUMENT_BYTES_MAX);
+        self.replies.clear();
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Batch::new()
+    }
+}
+
+pub struct LateReply {
+    pub client: ClientKey,
+    pub slot: u32,
+    pub reply: ReplyBuf,
+}
+
+/// A transaction that wants its place in the global order.
+pub struct Sequence {
+    pub parts: Vec<(ShardId, Prepare)>,
+}
+
+/// What one participant has to lock and do.
+pub struct Prepare {
+    pub coordinator: ShardId,
+    /// The coordinator's own number for the transaction.
+    pub txn: u64,
+    pub scope: Scope,
+    pub work: Work,
+}
+
+/// What a participant does as soon as its locks are granted.
+pub enum Work {
+    /// Run the command on this shard's own keys. With `each`, item by item, one reply each (see `Fold::Array`).
+    Part { invocation: Invocation, args: OwnedArgs, each: Option<usize> },
+    /// Run an every-shard command on the whole keyspace.
+    Every { invocation: Invocation, args: OwnedArgs },
+    /// Hand the entries of these keys (in every database) to the coordinator.
+    Export { keys: Vec<Box<[u8]>>, watcher: Option<u64> },
+    /// Hand the whole keyspace to the coordinator.
+    ExportWhole { watcher: Option<u64> },
+    /// Remember that `watcher` wants to know of writes to these keys.
+    Watch { watcher: u64, db: u16, keys: Vec<Box<[u8]>> },
+}
+
+pub struct Granted {
+    pub txn: u64,
+    pub shard: ShardId,
+    pub result: PartResult,
+}
+
+pub enum PartResult {
+    /// The partial reply; `ends` marks the end of each item's reply when they were run one by one.
+    Reply {
+        reply: ReplyBuf,
+        ends: Vec<Mark>,
+    },
+    /// The entries, and whether a watched key was written since WATCH.
+    Entries {
+        entries: Vec<(usize, Entry)>,
+        watch_broken: bool,
+    },
+    Keyspace {
+        keyspace: Box<Keyspace>,
+        watch_broken: bool,
+    },
+    Done,
+}
+
+pub struct Release {
+    pub coordinator: ShardId,
+    pub txn: u64,
+    pub home: Homecoming,
+}
+
+/// What comes back to a participant.
+pub enum Homecoming {
+    Nothing,
+    /// What the exported keys are now, and what happened to them meanwhile.
+    Entries {
+        entries: Vec<(usize, Entry)>,
+        events: Vec<Event>,
+    },
+    Keyspace {
+        keyspace: Box<Keyspace>,
+    },
+}
+
+/// A function of the control plane that runs on the receiving shard. Its result travels back.
+pub struct Call {
+    pub call: u64,
+    pub function: CallFunction,
+}
+
+pub type CallFunction = Arc<dyn Fn(&mut Shard) -> Box<dyn Any + Send> + Send + Sync>;
+
+pub struct CallDone {
+    pub call: u64,
+    pub shard: ShardId,
+    pub result: Box<dyn Any + Send>,
+}
+
+/// A pub/sub payload that many connections share.
+pub type SharedPayload = Bytes;

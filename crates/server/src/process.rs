@@ -1,0 +1,38 @@
+//! Facts about this process that do not change while it runs.
+
+use std::path::PathBuf;
+
+use torc_runtime::{clock, seed};
+
+/// Version that clients see in HELLO and INFO: the Redis release whose behaviour torc offers.
+pub const REDIS_VERSION: &str = "7.2.4";
+
+/// This program's own version.
+pub const TORC_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Facts about this process.
+#[derive(Clone, Debug)]
+pub struct ProcessInfo {
+    /// 40 random hex digits, new at every start.
+    pub run_id: String,
+    pub pid: u32,
+    pub tcp_port: u16,
+    pub shards: usize,
+    /// Unix ms.
+    pub started_ms: i64,
+    pub executable: PathBuf,
+}
+
+impl ProcessInfo {
+    pub fn new(tcp_port: u16, shards: usize) -> ProcessInfo {
+        let random: [u8; 20] = seed::random_bytes();
+        ProcessInfo {
+            run_id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+            pid: std::process::id(),
+            tcp_port,
+            shards,
+            started_ms: clock::unix_ms(),
+            executable: std::env::current_exe().unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! From a configuration to running shards and back to an exit code.
+//!
+//! Owns the order of start and stop: probe, listeners, mesh, one executor per core, signals, drain. Never handles a
+//! connection.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use torc_keyspace::SlotMap;
+use torc_runtime::executor::{ExecutorConfig, run_shards};
+use torc_runtime::listen::{self, Listener};
+use torc_runtime::mesh::Mesh;
+use torc_runtime::probe::{Capabilities, probe};
+use torc_runtime::{clock, cpus, limits, seed, signals};
+
+use crate::config::Config;
+use crate::process::ProcessInfo;
+use crate::session::ServerState;
+use crate::session::state::data_settings;
+use crate::shard::{Hub, Shard, ShardSetup};
+use crate::shard_loop::{self, LoopSetup, LoopShared, MeshPacket};
+
+/// Descriptors of one shard that are not connections (rings, event counters, listeners).
+const DESCRIPTORS_PER_SHARD: u64 = 16;
+
+/// Why the server did not start, or stopped. Displays as one line.
+#[derive(Debug)]
+pub struct RunError(String);
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RunError {}
+
+fn failed(what: impl fmt::Display) -> RunError {
+    RunError(what.to_string())
+}
+
+/// Run the server until it is told to stop.
+pub fn run(config: Config) -> Result<(), RunError> {
+    clock::calibrate();
+    let shards = config.shards().map_or_else(cpus::auto_shards, usize::from);
+    let _ = limits::raise_locked_memory();
+    let capabilities = probe().map_err(failed)?;
+    let descriptors = u64::from(config.maxclients()) + DESCRIPTORS_PER_SHARD * shards as u64;
+    let clients_max = match limits::raise_open_files(u64::from(config.maxclients()), shards as u64) {
+        Ok(allowed) if allowed < u64::from(config.maxclients()) => {
+            tracing::warn!(
+                wanted = descriptors,
+                maxclients = allowed,
+                "too few file descriptors: maxclients is lowered"
+            );
+            allowed as usize
+        }
+        Ok(_) => config.maxclients() as usize,
+        Err(error) => return Err(failed(format!("cannot raise the limit of open files: {error}"))),
+    };
+    let (mut listeners, port) = open_listeners(&config, shards)?;
+    let mesh: Mesh<MeshPacket> = Mesh::new(shards).map_err(failed)?;
+    signals::install(mesh.wakers()).map_err(failed)?;
+    let keepalive_s = config.tcp_keepalive().map_or(0, |keepalive| keepalive.as_secs() as usize);
+    let shared = LoopShared::new(Arc::clone(mesh.wakers()), shards, clients_max, keepalive_s);
+    let process = Arc::new(ProcessInfo::new(port, shards));
+    let config = Arc::new(config);
+    let birth = Birth {
+        slots: Arc::new(SlotMap::even(shards as u16)),
+        hub: Hub::new(),
+        seed: seed::random_u64(),
+        config: Arc::clone(&config),
+        process,
+        capabilities,
+        shared,
+    };
+    let cores = cpus::usable_cores();
+    let executors = ExecutorConfig { pin: cpus::pin_by_default(shards) && shards <= cores.len(), cores };
+    let per_shard: Vec<Mutex<Vec<Listener>>> = (0..shards)
+        .map(|shard| {
+            Mutex::new(listeners.iter_mut().filter_map(|group| group.get_mut(shard)?.take()).collect())
+        })
+        .collect();
+    let threads = run_shards(&executors, mesh, move |seat| {
+        let listeners = std::mem::take(&mut *per_shard[seat.shard].lock().expect("taken once"));
+        let setup = birth.setup(seat.shard, listeners);
+        async move { shard_loop::run(seat, setup()).await }
+    })
+    .map_err(failed)?;
+    tracing::info!(port, shards, pid = std::process::id(), "ready to accept connections");
+    let mut outcome = Ok(());
+    for thread in threads {
+        match thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => outcome = Err(failed(format!("a shard's event loop failed: {error}"))),
+            Err(_) => outcome = Err(failed("a shard panicked")),
+        }
+    }
+    if let Some(path) = config.unixsocket() {
+        let _ = listen::remove_unix(&path);
+    }
+    outcome
+}
+
+/// What every shard is born with.
+struct Birth {
+    slots: Arc<SlotMap>,
+    hub: Arc<Hub>,
+    seed: u64,
+    config: Arc<Config>,
+    process: Arc<ProcessInfo>,
+    capabilities: Capabilities,
+    shared: Arc<LoopShared>,
+}
+
+impl Birth {
+    /// The setup of one shard, to be made on its own thread.
+    fn setup(&self, shard: usize, listeners: Vec<Listener>) -> impl FnOnce() -> LoopSetup + use<> {
+        let slots = Arc::clone(&self.slots);
+        let hub = Arc::clone(&self.hub);
+        let config = Arc::clone(&self.config);
+        let process = Arc::clone(&self.process);
+        let shared = Arc::clone(&self.shared);
+        let (seed, capabilities) = (self.seed, self.capabilities);
+        move || LoopSetup {
+            spin: config.spin_us(),
+            shard: Shard::new(ShardSetup {
+                id: shard as u16,
+                slots,
+                hub,
+                seed,
+                settings: data_settings(&config),
+                cycles: clock::cycles,
+                cycles_to_ns: clock::cycles_to_ns,
+                state: ServerState::new(config),
+                process,
+                server: Some(Arc::clone(&shared)),
+            }),
+            listeners,
+            capabilities,
+            shared,
+        }
+    }
+}
+
+/// One group of listeners per address, one listener per shard in each group; and the TCP port.
+#[allow(clippy::type_complexity)]
+fn open_listeners(config: &Config, shards: usize) -> Result<(Vec<Vec<Option<Listener>>>, u16), RunError> {
+    let backlog = config.tcp_backlog() as i32;
+    let mut groups: Vec<Vec<Option<Listener>>> = Vec::new();
+    let mut port = config.port();
+    let tcp = config.port() != 0 || config.unixsocket().is_none();
+    for bind in config.bind().iter().filter(|_| tcp) {
+        let (address, optional) = match bind.strip_prefix('-') {
+            Some(address) => (address, true),
+            None => (bind.as_str(), false),
+        };
+        match listen::listen_tcp(address, port, backlog, shards) {
+            Ok(group) => {
+                port = group.first().and_then(Listener::port).unwrap_or(port);
+                groups.push(group.into_iter().map(Some).collect());
+            }
+            Err(error) if optional && error.is_unavailable() => {
+                tracing::warn!(%error, address, "an optional address is not available");
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    if let Some(path) = config.unixsocket() {
+        let listener = listen::listen_unix(&path, config.unixsocketperm(), backlog).map_err(failed)?;
+        let mut group = Vec::with_capacity(shards);
+        for _ in 1..shards {
+            group.push(Some(listener.try_clone().map_err(failed)?));
+        }
+        group.push(Some(listener));
+        groups.push(group);
+    }
+    if groups.is_empty() {
+        return Err(failed(
+            "nothing to listen on: no address of 'bind' is available and no 'unixsocket' is set",
+        ));
+    }
+    Ok((groups, port))
+}

@@ -1,0 +1,47 @@
+//! Session commands: what acts on a connection or on the server instead of on keys.
+//!
+//! Owns the table of session commands, one file per family, each command in one place as in `torc_commands`. A session
+//! command runs on its connection's shard, when all earlier replies of that connection are in; what it needs from other
+//! shards it asks for with [`Shard::call_all`]. Never touches keys directly, except through data handlers.
+
+pub mod connection;
+pub mod state;
+pub mod transactions;
+
+use torc_commands::{Run, Spec};
+use torc_resp::{Args, CommandError};
+
+use crate::connection::Connection;
+use crate::shard::Shard;
+
+pub use state::ServerState;
+
+/// Runs one session command. `Ok(Flow::Done)`: the reply is written. An `Err` is written by the caller.
+pub type SessionFn = fn(&mut Shard, &mut Connection, Args<'_>) -> Result<Flow, CommandError>;
+
+/// Whether a session command has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Done,
+    /// The reply comes later; the connection is suspended until then.
+    Later,
+}
+
+/// A session command, or a subcommand.
+pub struct SessionCommand {
+    pub spec: Spec,
+    pub run: SessionRun,
+    pub subcommands: &'static [SessionCommand],
+}
+
+#[derive(Clone, Copy)]
+pub enum SessionRun {
+    Function(SessionFn),
+    /// A subcommand of a server container that works on a key (MEMORY USAGE, DEBUG OBJECT).
+    Data(Run),
+    /// Only subcommands can be called.
+    Container,
+}
+
+/// Every session command, family by family.
+pub static COMMANDS: &[&[SessionCommand]] = &[connection::COMMANDS, transactions::COMMANDS];

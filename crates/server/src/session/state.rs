@@ -1,0 +1,180 @@
+//! What session commands keep between calls on one shard.
+//!
+//! Owns this shard's copy of server-wide state: the configuration and what is derived from it, and CLIENT PAUSE. Changes
+//! reach all shards through calls; reading never leaves the shard.
+
+use std::sync::Arc;
+
+use torc_commands::{DataSettings, Flags};
+
+use crate::config::{Config, OutputLimit};
+use crate::connection::{Connection, PeerInfo};
+use crate::registry::Registered;
+
+/// One shard's copy of server-wide state.
+pub struct ServerState {
+    pub config: Arc<Config>,
+    /// CLIENT PAUSE in force.
+    pub pause: Option<Pause>,
+    derived: Derived,
+}
+
+/// Settings that are read often, out of the configuration.
+struct Derived {
+    password: Vec<u8>,
+    slow_log_threshold_ns: u64,
+    output_limit_normal: OutputLimit,
+    output_limit_pubsub: OutputLimit,
+    idle_timeout_ms: Option<i64>,
+    query_buffer_bytes_max: usize,
+    protected: bool,
+}
+
+/// CLIENT PAUSE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Unix ms.
+    pub until_ms: i64,
+    /// Only commands that may write are held back.
+    pub writes_only: bool,
+}
+
+/// What a client of another machine reads when it may not come in.
+const PROTECTED_TEXT: &[u8] = b"-DENIED torc is running in protected mode because protected mode is enabled and no \
+password is set for the default user. In this mode connections are only accepted from the loopback interface. To \
+connect from other machines: set a password with CONFIG SET requirepass, or, from the loopback interface, turn \
+protected mode off with CONFIG SET protected-mode no.\r\n";
+
+impl ServerState {
+    pub fn new(config: Arc<Config>) -> ServerState {
+        ServerState { derived: Derived::of(&config), config, pause: None }
+    }
+
+    /// Replace the configuration.
+    pub fn apply(&mut self, config: Arc<Config>) {
+        self.derived = Derived::of(&config);
+        self.config = config;
+    }
+
+    pub fn password_required(&self) -> bool {
+        !self.derived.password.is_empty()
+    }
+
+    /// `requirepass`; empty when no password is needed.
+    pub fn password(&self) -> &[u8] {
+        &self.derived.password
+    }
+
+    /// True when every request needs the full gate.
+    #[inline]
+    pub fn gate_closed(&self) -> bool {
+        self.pause.is_some()
+    }
+
+    /// Does CLIENT PAUSE hold this command back?
+    pub fn pauses(&self, connection: &Connection, command: &Registered) -> bool {
+        let Some(pause) = self.pause else { return false };
+        if command.container == Some("client") {
+            return false;
+        }
+        if !pause.writes_only {
+            return true;
+        }
+        let writes = |command: &Registered| command.writes() || command.spec.flags.has(Flags::MAY_REPLICATE);
+        let exec_writes = command.name == "exec"
+            && connection
+                .multi
+                .as_ref()
+                .is_some_and(|multi| multi.queue.iter().any(|held| writes(held.command)));
+        exec_writes || (writes(command) && connection.multi.is_none())
+    }
+
+    /// Protected mode: only clients of this machine.
+    pub fn admit(&self, info: &PeerInfo) -> Result<(), &'static [u8]> {
+        let refused = self.derived.protected && !self.password_required() && !info.loopback;
+        if refused { Err(PROTECTED_TEXT) } else { Ok(()) }
+    }
+
+    pub fn output_limit(&self, connection: &Connection) -> OutputLimit {
+        if connection.subscriptions.is_some() {
+            self.derived.output_limit_pubsub
+        } else {
+            self.derived.output_limit_normal
+        }
+    }
+
+    /// `timeout`.
+    pub fn idle_timeout_ms(&self) -> Option<i64> {
+        self.derived.idle_timeout_ms
+    }
+
+    /// `client-query-buffer-limit`.
+    pub fn query_buffer_bytes_max(&self) -> usize {
+        self.derived.query_buffer_bytes_max
+    }
+
+    #[inline]
+    pub fn slow_log_wants(&self, ns: u64) -> bool {
+        ns >= self.derived.slow_log_threshold_ns
+    }
+}
+
+impl Derived {
+    fn of(config: &Config) -> Derived {
+        let limits = config.client_output_buffer_limit();
+        let slower_than = config.commandlog_execution_slower_than();
+        Derived {
+            password: config.requirepass().unwrap_or("").into(),
+            slow_log_threshold_ns: slower_than.map_or(u64::MAX, |limit| limit.as_nanos() as u64),
+            output_limit_normal: limits.normal,
+            output_limit_pubsub: limits.pubsub,
+            idle_timeout_ms: config.timeout().map(|timeout| timeout.as_millis() as i64),
+            query_buffer_bytes_max: config.client_query_buffer_limit(),
+            protected: config.protected_mode(),
+        }
+    }
+}
+
+/// The settings that data commands see.
+pub fn data_settings(config: &Config) -> DataSettings {
+    DataSettings {
+        max_string_bytes: config.proto_max_bulk_len(),
+        databases: config.databases(),
+        ..DataSettings::default()
+    }
+}
+
+/// Is a connection with `waiting` bytes of output over the limit? `since_ms` remembers since when the soft limit has
+/// been passed.
+pub fn exceeds(limit: OutputLimit, waiting: usize, since_ms: &mut Option<i64>, now_ms: i64) -> bool {
+    let waiting = waiting as u64;
+    if limit.hard_bytes > 0 && waiting > limit.hard_bytes {
+        return true;
+    }
+    if limit.soft_bytes == 0 || waiting <= limit.soft_bytes {
+        *since_ms = None;
+        return false;
+    }
+    let since = *since_ms.get_or_insert(now_ms);
+    now_ms - since > limit.soft_seconds as i64 * 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_limits_cut_at_once_or_after_a_while() {
+        let limit = OutputLimit { hard_bytes: 100, soft_bytes: 50, soft_seconds: 2 };
+        let mut since = None;
+        assert!(!exceeds(limit, 50, &mut since, 0));
+        assert!(exceeds(limit, 101, &mut since, 0));
+        assert!(!exceeds(limit, 60, &mut since, 1_000));
+        assert!(!exceeds(limit, 60, &mut since, 3_000));
+        assert!(exceeds(limit, 60, &mut since, 3_001));
+        assert!(!exceeds(limit, 40, &mut since, 4_000), "below the limit the clock starts anew");
+        assert!(!exceeds(limit, 60, &mut since, 5_000));
+        let unlimited = OutputLimit { hard_bytes: 0, soft_bytes: 0, soft_seconds: 0 };
+        assert!(!exceeds(unlimited, usize::MAX, &mut since, 0));
+    }
+}

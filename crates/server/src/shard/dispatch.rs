@@ -1,0 +1,276 @@
+//! From a request to the place where it runs.
+//!
+//! Owns the gate (does the command exist, is it allowed now, must it be queued) and the router (here, on another
+//! shard, or as a transaction). Holds the branches so that handlers need none. Never executes a data command itself.
+
+use smallvec::SmallVec;
+use torc_commands::{Flags, Run, keys};
+use torc_keyspace::slot_of;
+use torc_resp::{Args, CommandError, OwnedArgs, Proto, Reply};
+
+use crate::connection::{Connection, Held, ReplyMode, Suspension};
+use crate::locks::Mode;
+use crate::packet::{Invocation, ShardId};
+use crate::registry::{Registered, Route, registry};
+use crate::session::Flow;
+
+use super::Shard;
+
+/// Key arguments of a request: (argument index, mode).
+pub(super) type KeyList = SmallVec<[(usize, Mode); 8]>;
+
+impl Shard {
+    /// One request from a client: gate it, then start it, hold it or queue it.
+    #[inline]
+    pub(super) fn dispatch(&mut self, connection: &mut Connection, args: Args<'_>) {
+        let command = match registry().resolve(args) {
+            Ok(command) => command,
+            Err(error) => return self.reject(connection, None, error),
+        };
+        if !command.spec.arity.accepts(args.len()) {
+            return self.reject(connection, Some(command), CommandError::WrongArity(command.name));
+        }
+        connection.last_command = Some(command);
+        connection.traffic.commands += 1;
+        if connection.is_plain() && !self.state.gate_closed() {
+            self.start(connection, command, args);
+        } else {
+            self.gate(connection, command, args);
+        }
+    }
+
+    /// The checks that plain connections on an undisturbed server do not need.
+    fn gate(&mut self, connection: &mut Connection, command: &'static Registered, args: Args<'_>) {
+        match connection.reply_mode {
+            ReplyMode::SkipNext => connection.reply_mode = ReplyMode::Skip,
+            ReplyMode::Skip => connection.reply_mode = ReplyMode::On,
+            ReplyMode::On | ReplyMode::Off => {}
+        }
+        if !connection.flags.authenticated && !command.spec.flags.has(Flags::NO_AUTH) {
+            return self.reject(connection, Some(command), CommandError::NoAuth);
+        }
+        if connection.subscriptions.is_some()
+            && connection.proto == Proto::Resp2
+            && !crate::pubsub::allowed_while_subscribed(command)
+        {
+            let text = format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+                command.name
+            );
+            return self.reject(connection, Some(command), CommandError::Owned(text.into()));
+        }
+        if self.state.pauses(connection, command) && connection.exec.is_none() {
+            connection.held = Some(Held { command, args: OwnedArgs::copy_of(&args) });
+            connection.suspension = Suspension::Pause;
+            return;
+        }
+        if connection.multi.is_some() && !super::exec::runs_inside_multi(command) {
+            return self.queue_in_multi(connection, command, args);
+        }
+        self.start(connection, command, args);
+    }
+
+    /// Refuse a request before it ran. Inside MULTI this also spoils the transaction.
+    pub(super) fn reject(
+        &mut self,
+        connection: &mut Connection,
+        command: Option<&'static Registered>,
+        error: CommandError,
+    ) {
+        if let Some(multi) = &mut connection.multi {
+            multi.aborted = true;
+        }
+        if let Some(command) = command {
+            self.stats.commands[command.id as usize].rejected += 1;
+        }
+        self.reply_error(connection, &error);
+    }
+
+    /// Write an error reply in its place.
+    pub(super) fn reply_error(&mut self, connection: &mut Connection, error: &CommandError) {
+        self.stats.count_error(error.code());
+        let proto = connection.proto;
+        if connection.reply_mode == ReplyMode::On || connection.reply_mode == ReplyMode::SkipNext {
+            connection.output.write(|out| Reply::new(out, proto).error(error));
+            self.queue_flush(connection);
+        }
+    }
+
+    /// Run a request that was held back, without gating it again (a pause is checked again).
+    pub(super) fn run_held(&mut self, connection: &mut Connection, held: Held) {
+        if self.state.gate_closed() && self.state.pauses(connection, held.command) {
+            connection.held = Some(held);
+            connection.suspension = Suspension::Pause;
+            return;
+        }
+        self.start(connection, held.command, held.args.as_args());
+    }
+
+    /// Start a request that passed the gate.
+    #[inline]
+    fn start(&mut self, connection: &mut Connection, command: &'static Registered, args: Args<'_>) {
+        if let Route::Data(run) = command.route
+            && let Some(index) = command.single_key
+        {
+            // The fast path: one key at a fixed place, wherever it lives.
+            let owner = self.slots.owner(slot_of(args.get(index)));
+            return self.start_on(owner, connection, command, run, args);
+        }
+        self.start_general(connection, command, args);
+    }
+
+    fn start_general(&mut self, connection: &mut Connection, command: &'static Registered, args: Args<'_>) {
+        match command.route {
+            Route::Session(function) => {
+                if self.must_wait_for_replies(connection, command, args) {
+                    return;
+                }
+                self.run_session(connection, command, function, args);
+            }
+            Route::Data(run) => self.start_data(connection, command, run, args),
+            Route::Container => unreachable!("containers are resolved to a subcommand"),
+        }
+    }
+
+    fn start_data(
+        &mut self,
+        connection: &mut Connection,
+        command: &'static Registered,
+        run: Run,
+        args: Args<'_>,
+    ) {
+        if let Run::EveryShard { .. } = run {
+            if !self.must_wait_for_replies(connection, command, args) {
+                self.start_every_shard(connection, command, args);
+            }
+            return;
+        }
+        if let Run::ByCursor(_) = run {
+            let owner = self.owner_of_cursor(args);
+            return self.start_on(owner, connection, command, run, args);
+        }
+        let Some(key_list) = key_list(command, args) else {
+            // The command itself says what is wrong with its arguments.
+            return self.start_on(self.id, connection, command, run, args);
+        };
+        match self.common_owner(args, &key_list) {
+            Some(owner) => self.start_on(owner, connection, command, run, args),
+            None => {
+                if !self.must_wait_for_replies(connection, command, args) {
+                    self.start_multi_shard(connection, command, run, args, &key_list);
+                }
+            }
+        }
+    }
+
+    /// The shard that owns all keys, or `None` when they live on several. Without keys: this shard.
+    pub(super) fn common_owner(&self, args: Args<'_>, keys: &KeyList) -> Option<ShardId> {
+        if self.shards() == 1 {
+            return Some(self.id);
+        }
+        let mut owners = keys.iter().map(|&(index, _)| self.slots.owner(slot_of(args.get(index))));
+        let first = owners.next().unwrap_or(self.id);
+        owners.all(|owner| owner == first).then_some(first)
+    }
+
+    /// The shard that goes on with a SCAN: the owner of the slot in the cursor. Anything unreadable stays here, where
+    /// the command will complain.
+    pub(super) fn owner_of_cursor(&self, args: Args<'_>) -> ShardId {
+        let cursor = args.opt(1).and_then(torc_resp::number::parse_u64);
+        cursor.and_then(torc_keyspace::slot_of_cursor).map_or(self.id, |slot| self.slots.owner(slot))
+    }
+
+    #[inline]
+    fn start_on(
+        &mut self,
+        owner: ShardId,
+        connection: &mut Connection,
+        command: &'static Registered,
+        run: Run,
+        args: Args<'_>,
+    ) {
+        let invocation = Invocation {
+            command,
+            db: connection.db as u16,
+            proto: connection.proto,
+            no_touch: connection.flags.no_touch,
+        };
+        let muted = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
+        if owner != self.id {
+            self.forward(owner, connection, invocation, muted, args);
+        } else if self.must_queue(command, run, args) {
+            let slot = connection.output.reserve(muted);
+            let address = self.address(connection, slot);
+            self.defer(invocation, OwnedArgs::copy_of(&args), address);
+        } else {
+            if muted {
+                let mut discard = std::mem::take(&mut self.discard);
+                self.execute(invocation, run, args, &mut discard);
+                discard.clear();
+                self.discard = discard;
+            } else {
+                connection.output.write(|out| self.execute(invocation, run, args, out));
+            }
+            self.queue_flush(connection);
+        }
+    }
+
+    /// Barrier: anything but a plain single-shard command starts when all earlier replies of its connection are in.
+    /// Returns true when the request was put on hold for that.
+    pub(super) fn must_wait_for_replies(
+        &mut self,
+        connection: &mut Connection,
+        command: &'static Registered,
+        args: Args<'_>,
+    ) -> bool {
+        if connection.output.outstanding() == 0 {
+            return false;
+        }
+        connection.held = Some(Held { command, args: OwnedArgs::copy_of(&args) });
+        connection.suspension = Suspension::Replies;
+        true
+    }
+
+    /// Run a session command. Its reply is written now, or later by whatever it started.
+    pub(super) fn run_session(
+        &mut self,
+        connection: &mut Connection,
+        command: &'static Registered,
+        function: crate::session::SessionFn,
+        args: Args<'_>,
+    ) {
+        let started = (self.cycles)();
+        let mark = connection.reply_target().mark();
+        let muted_before = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
+        let outcome = function(self, connection, args);
+        let failed = outcome.is_err();
+        match outcome {
+            Ok(Flow::Done) => {}
+            Ok(Flow::Later) => connection.suspension = Suspension::Work,
+            Err(error) => {
+                self.stats.count_error(error.code());
+                let proto = connection.proto;
+                let target = connection.reply_target();
+                target.truncate(mark);
+                Reply::new(target, proto).error(&error);
+            }
+        }
+        // CLIENT REPLY ON answers although replies were off before it.
+        if muted_before && connection.reply_mode != ReplyMode::On && connection.exec.is_none() {
+            connection.reply_target().truncate(mark);
+        }
+        self.account(command, started, failed, args);
+        self.queue_flush(connection);
+    }
+}
+
+/// Keys of a request with the mode each one needs; `None` when the arguments make no sense.
+pub(super) fn key_list(command: &Registered, args: Args<'_>) -> Option<KeyList> {
+    let mut list = KeyList::new();
+    keys::for_each(command.spec, args, |index, access| {
+        let mode = if access.reads_only() { Mode::Shared } else { Mode::Exclusive };
+        list.push((index, mode));
+    })
+    .ok()?;
+    Some(list)
+}

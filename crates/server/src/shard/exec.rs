@@ -1,0 +1,387 @@
+//! MULTI, EXEC, DISCARD, WATCH and UNWATCH.
+//!
+//! Owns the queue of a transaction and the run of it. All keys that the queued commands name, and all watched keys, are
+//! locked (and gathered, when they live elsewhere) before the first command runs; then the commands run here, one after
+//! the other. A queued command that needs other shards (INFO, PUBLISH, …) suspends the run with the locks held; the
+//! keys are not visible to anybody meanwhile.
+
+use torc_commands::{Flags, Run};
+use torc_keyspace::slot_of;
+use torc_resp::{Args, CommandError, Mark, OwnedArgs, Proto, Reply, ReplyBuf};
+
+use crate::clients::ClientKey;
+use crate::connection::{Connection, Held, MultiState, ReplyMode, Suspension};
+use crate::locks::Mode;
+use crate::packet::{Invocation, Packet, ShardId};
+use crate::registry::{Registered, Route};
+use crate::session::Flow;
+
+use super::Shard;
+use super::dispatch::key_list;
+use super::transaction::{Gathered, Plan};
+
+/// Bytes of queued commands that one transaction may hold (Redis bounds them by the query buffer limit, 1 GB).
+pub const QUEUED_BYTES_MAX: usize = 1 << 30;
+
+/// EXEC on its way through the queue.
+pub struct Execution {
+    queue: std::vec::IntoIter<Held>,
+    /// `None` when all keys are local and were free.
+    gathered: Option<Gathered>,
+    pub replies: ReplyBuf,
+    /// CLIENT REPLY was off when EXEC came.
+    muted: bool,
+}
+
+/// Commands that act at once although the connection is inside MULTI.
+pub(super) fn runs_inside_multi(command: &Registered) -> bool {
+    matches!(command.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+}
+
+impl Shard {
+    /// MULTI
+    pub fn multi(&mut self, connection: &mut Connection, _args: Args<'_>) -> Result<Flow, CommandError> {
+        if connection.multi.is_some() {
+            return Err(CommandError::NestedMulti);
+        }
+        connection.multi = Some(Box::default());
+        self.reply_ok(connection)
+    }
+
+    /// DISCARD
+    pub fn discard(&mut self, connection: &mut Connection, _args: Args<'_>) -> Result<Flow, CommandError> {
+        if connection.multi.take().is_none() {
+            return Err(CommandError::DiscardWithoutMulti);
+        }
+        self.unwatch(connection);
+        self.reply_ok(connection)
+    }
+
+    pub(super) fn queue_in_multi(
+        &mut self,
+        connection: &mut Connection,
+        command: &'static Registered,
+        args: Args<'_>,
+    ) {
+        if command.spec.flags.has(Flags::NO_MULTI) {
+            let error = CommandError::Text("ERR Command not allowed inside a transaction");
+            return self.reject(connection, Some(command), error);
+        }
+        let multi = connection.multi.as_mut().expect("the caller saw the transaction");
+        multi.queued_bytes += args.total_bytes();
+        if multi.queued_bytes > QUEUED_BYTES_MAX {
+            multi.queue.clear();
+            let error = CommandError::Text("ERR transaction exceeds the query buffer limit");
+            return self.reject(connection, Some(command), error);
+        }
+        multi.queue.push(Held { command, args: OwnedArgs::copy_of(&args) });
+        let proto = connection.proto;
+        if !connection.is_muted() {
+            connection.output.write(|out| Reply::new(out, proto).simple("QUEUED"));
+            self.queue_flush(connection);
+        }
+    }
+
+    /// EXEC
+    pub fn exec(&mut self, connection: &mut Connection, _args: Args<'_>) -> Result<Flow, CommandError> {
+        let Some(multi) = connection.multi.take() else {
+            return Err(CommandError::ExecWithoutMulti);
+        };
+        if multi.aborted {
+            self.unwatch(connection);
+            return Err(CommandError::ExecAbort);
+        }
+        let muted = connection.is_muted();
+        let watcher = (!connection.watched.is_empty()).then(|| self.watcher(connection.key));
+        let plan = self.plan_exec(connection, &multi);
+        let queue = multi.queue.into_iter();
+        connection.exec =
+            Some(Box::new(Execution { queue, gathered: None, replies: ReplyBuf::new(), muted }));
+        let local_and_free = match &plan {
+            None => self.shards() == 1 && self.locks.is_empty(),
+            Some(plan) => {
+                let keys = plan.keys_on(self.id).map(|(key, _)| key);
+                plan.is_only_on(self.id) && !self.locks.conflicts(keys, Mode::Exclusive)
+            }
+        };
+        if local_and_free {
+            let broken = watcher.is_some_and(|watcher| self.keyspace.watch_broken(watcher, self.now.unix_ms));
+            self.exec_start(connection, broken);
+            return Ok(if connection.exec.is_some() { Flow::Later } else { Flow::Done });
+        }
+        match plan {
+            None => self.begin_exec_whole(connection, watcher),
+            Some(plan) => self.begin_exec(connection, plan, watcher),
+        }
+        Ok(Flow::Later)
+    }
+
+    /// What EXEC must lock; `None` when some command looks at whole keyspaces.
+    fn plan_exec(&self, connection: &Connection, multi: &MultiState) -> Option<Plan> {
+        let mut plan = Plan::default();
+        for held in &multi.queue {
+            if let Route::Data(Run::EveryShard { .. } | Run::ByCursor(_)) = held.command.route {
+                return None;
+            }
+            if !matches!(held.command.route, Route::Data(_)) {
+                continue;
+            }
+            let args = held.args.as_args();
+            for (index, _) in key_list(held.command, args).unwrap_or_default() {
+                let key = args.get(index);
+                plan.add(self.slots.owner(slot_of(key)), self.fingerprint(key), Some(key), Mode::Exclusive);
+            }
+        }
+        for (shard, fingerprint) in &connection.watched {
+            plan.add(*shard, *fingerprint, None, Mode::Shared);
+        }
+        Some(plan)
+    }
+
+    /// All locks of an EXEC are granted and all keys are here.
+    pub(super) fn exec_granted(&mut self, client: ClientKey, gathered: Gathered) {
+        let mut connection = self.clients.take(client).expect("a connection outlives its transaction");
+        let broken = gathered.watch_broken;
+        connection.exec.as_mut().expect("EXEC waits for its keys").gathered = Some(gathered);
+        connection.suspension = Suspension::None;
+        self.exec_start(&mut connection, broken);
+        self.exec_settle(&mut connection);
+        self.put_back_or_end(connection);
+    }
+
+    /// After a run that began behind a wait: let the connection go on, unless EXEC waits again.
+    fn exec_settle(&mut self, connection: &mut Connection) {
+        if connection.exec.is_none() {
+            connection.suspension = Suspension::None;
+            self.queue_flush(connection);
+            self.queue_run(connection);
+        }
+    }
+
+    fn exec_start(&mut self, connection: &mut Connection, watch_broken: bool) {
+        self.unwatch(connection);
+        let execution = connection.exec.as_mut().expect("EXEC is under way");
+        let proto = connection.proto;
+        if watch_broken {
+            execution.queue = Vec::new().into_iter();
+            Reply::new(&mut execution.replies, proto).null_array();
+        } else {
+            let count = execution.queue.len();
+            Reply::new(&mut execution.replies, proto).array(count);
+        }
+        self.exec_run(connection);
+    }
+
+    /// Run queued commands until the end, or until one has to wait for other shards.
+    fn exec_run(&mut self, connection: &mut Connection) {
+        let mut gathered = connection.exec.as_mut().expect("EXEC is under way").gathered.take();
+        let waits = match &mut gathered {
+            Some(gathered) if gathered.is_whole() => self.exec_until_wait(connection, Some(gathered)),
+            Some(gathered) => self.with_entries(gathered, |shard| shard.exec_until_wait(connection, None)),
+            None => self.exec_until_wait(connection, None),
+        };
+        if waits {
+            connection.suspension = Suspension::Work;
+            connection.exec.as_mut().expect("EXEC is under way").gathered = gathered;
+            return;
+        }
+        let execution = connection.exec.take().expect("EXEC is under way");
+        if !execution.muted {
+            let end = execution.replies.mark();
+            connection.output.direct().copy_range(&execution.replies, Mark::default(), end);
+        }
+        if let Some(gathered) = gathered {
+            self.send_home(gathered);
+        }
+    }
+
+    /// Returns true when a command waits for other shards.
+    fn exec_until_wait(&mut self, connection: &mut Connection, mut whole: Option<&mut Gathered>) -> bool {
+        loop {
+            let execution = connection.exec.as_mut().expect("EXEC is under way");
+            let Some(held) = execution.queue.next() else { return false };
+            let args = held.args.as_args();
+            match held.command.route {
+                Route::Session(function) => {
+                    self.run_session(connection, held.command, function, args);
+                    if connection.suspension == Suspension::Work {
+                        return true;
+                    }
+                }
+                Route::Data(run) => {
+                    let mut replies = std::mem::take(&mut execution.replies);
+                    let invocation = self.invocation(connection, held.command);
+                    match whole.as_deref_mut() {
+                        Some(gathered) => {
+                            self.execute_in_whole(gathered, invocation, run, args, &mut replies)
+                        }
+                        None => self.execute(invocation, run, args, &mut replies),
+                    }
+                    connection.exec.as_mut().expect("EXEC is under way").replies = replies;
+                }
+                Route::Container => unreachable!("containers are resolved to a subcommand"),
+            }
+        }
+    }
+
+    /// A command inside EXEC that waited for other shards has its reply: go on.
+    pub(super) fn exec_continue(&mut self, connection: &mut Connection) {
+        self.exec_run(connection);
+        self.exec_settle(connection);
+    }
+
+    /// One command of an EXEC that has all keyspaces at hand.
+    fn execute_in_whole(
+        &mut self,
+        gathered: &mut Gathered,
+        invocation: Invocation,
+        run: Run,
+        args: Args<'_>,
+        out: &mut ReplyBuf,
+    ) {
+        match run {
+            Run::EveryShard { fold, .. } => {
+                let mut replies = Vec::with_capacity(gathered.parts.len());
+                for index in 0..gathered.parts.len() {
+                    let mut reply = ReplyBuf::new();
+                    self.inside(gathered, index, |shard| shard.run_every(invocation, args, &mut reply));
+                    replies.push(reply);
+                }
+                fold(&replies, self.rng.next_u64(), invocation.proto, out);
+            }
+            Run::ByCursor(_) => {
+                let owner = self.owner_of_cursor(args);
+                self.inside(gathered, owner as usize, |shard| shard.execute(invocation, run, args, out));
+            }
+            Run::OnShard(_) | Run::Split { .. } | Run::Container => {
+                let keys = key_list(invocation.command, args).unwrap_or_default();
+                let owner_of = |shard: &Shard, index: usize| shard.slots.owner(slot_of(args.get(index)));
+                let home = keys.first().map_or(self.id, |&(index, _)| owner_of(self, index));
+                let mut visitors: Vec<(ShardId, usize)> = Vec::new();
+                for &(index, _) in &keys {
+                    let owner = owner_of(self, index);
+                    if owner != home {
+                        visitors.push((owner, index));
+                    }
+                }
+                self.visit(gathered, home, &visitors, args, true);
+                self.inside(gathered, home as usize, |shard| shard.execute(invocation, run, args, out));
+                self.visit(gathered, home, &visitors, args, false);
+            }
+        }
+    }
+
+    /// Move the entries of visiting keys to `home`'s keyspace (`arrive`), or back to their owners.
+    fn visit(
+        &mut self,
+        gathered: &mut Gathered,
+        home: ShardId,
+        visitors: &[(ShardId, usize)],
+        args: Args<'_>,
+        arrive: bool,
+    ) {
+        for &(owner, index) in visitors {
+            let (from, to) = if arrive { (owner, home) } else { (home, owner) };
+            let mut entries = Vec::new();
+            {
+                let keyspace = gathered.keyspace(from);
+                let key = keyspace.key(args.get(index));
+                keyspace.export(&key, &mut entries);
+            }
+            gathered.keyspace(to).import(entries);
+        }
+    }
+
+    /// Act with the keyspace of participant `index` in this shard's place.
+    fn inside(&mut self, gathered: &mut Gathered, index: usize, act: impl FnOnce(&mut Shard)) {
+        let id = self.id;
+        let part = &mut gathered.parts[index];
+        let keyspace = part.keyspace.as_mut().expect("whole keyspaces were gathered");
+        let away = std::mem::replace(&mut self.keyspace_away, false);
+        std::mem::swap(&mut self.keyspace, keyspace);
+        self.id = part.shard;
+        act(self);
+        self.id = id;
+        std::mem::swap(&mut self.keyspace, gathered.parts[index].keyspace.as_mut().expect("still there"));
+        self.keyspace_away = away;
+    }
+
+    /// WATCH
+    pub fn watch(&mut self, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
+        if connection.multi.is_some() {
+            return Err(CommandError::WatchInMulti);
+        }
+        let watcher = self.watcher(connection.key);
+        let mut plan = Plan::default();
+        for key in args.iter().skip(1) {
+            let shard = self.slots.owner(slot_of(key));
+            let fingerprint = self.fingerprint(key);
+            plan.add(shard, fingerprint, Some(key), Mode::Shared);
+            connection.watched.push((shard, fingerprint));
+        }
+        let local = plan.is_only_on(self.id)
+            && !self.locks.conflicts(plan.keys_on(self.id).map(|(key, _)| key), Mode::Shared);
+        if !local {
+            self.begin_watch(connection, plan, watcher);
+            return Ok(Flow::Later);
+        }
+        for key in args.iter().skip(1) {
+            let key = self.keyspace.key(key);
+            self.keyspace.watch(connection.db, &key, watcher, self.now.unix_ms);
+        }
+        self.reply_ok(connection)
+    }
+
+    /// UNWATCH
+    pub fn unwatch_command(
+        &mut self,
+        connection: &mut Connection,
+        _args: Args<'_>,
+    ) -> Result<Flow, CommandError> {
+        self.unwatch(connection);
+        self.reply_ok(connection)
+    }
+
+    /// Forget all watches of a connection, wherever its keys live.
+    pub(super) fn unwatch(&mut self, connection: &mut Connection) {
+        if connection.watched.is_empty() {
+            return;
+        }
+        let watcher = self.watcher(connection.key);
+        let mut shards: Vec<ShardId> = connection.watched.drain(..).map(|(shard, _)| shard).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        for shard in shards {
+            if shard == self.id {
+                self.keyspace.unwatch(watcher);
+            } else {
+                self.send(shard, Packet::Unwatch { watcher });
+            }
+        }
+    }
+
+    /// A connection's name in the watch tables of all shards.
+    fn watcher(&self, client: ClientKey) -> u64 {
+        (u64::from(self.id) << 52) | (u64::from(client.index) << 20) | u64::from(client.generation & 0xF_FFFF)
+    }
+
+    /// `+OK`
+    pub fn reply_ok(&mut self, connection: &mut Connection) -> Result<Flow, CommandError> {
+        let proto = connection.proto;
+        Reply::new(connection.reply_target(), proto).ok();
+        Ok(Flow::Done)
+    }
+}
+
+/// Replies that are dropped.
+impl Connection {
+    pub fn is_muted(&self) -> bool {
+        matches!(self.reply_mode, ReplyMode::Off | ReplyMode::Skip)
+    }
+
+    /// A reply writer at the place where this connection's current command answers.
+    pub fn reply(&mut self) -> Reply<'_> {
+        let proto: Proto = self.proto;
+        Reply::new(self.reply_target(), proto)
+    }
+}

@@ -1,0 +1,170 @@
+//! Running data commands on this shard's keyspace.
+//!
+//! Owns the call of a handler: context, error reply, statistics, change stream, and the queue of commands that met a
+//! lock. Hot path. Never routes, and never lets a command wait once it has begun.
+
+use torc_commands::{Context, Handler, Run};
+use torc_keyspace::slot_of;
+use torc_resp::{Args, OwnedArgs, Reply, ReplyBuf};
+
+use crate::connection::Connection;
+use crate::locks::{Mode, RequestId, Scope};
+use crate::packet::{Invocation, LateReply, Packet, ReturnAddress};
+use crate::registry::{Registered, Route};
+
+use super::dispatch::key_list;
+use super::{Shard, Waiter};
+
+/// A single-shard command that waits for locks on this shard.
+pub(crate) struct Deferred {
+    pub(super) invocation: Invocation,
+    pub(super) args: OwnedArgs,
+    pub(super) address: ReturnAddress,
+}
+
+impl Shard {
+    /// Run a command here and now; its reply goes to `out`. The caller has made sure that no lock stands against it.
+    pub(super) fn execute(&mut self, invocation: Invocation, run: Run, args: Args<'_>, out: &mut ReplyBuf) {
+        match run {
+            Run::OnShard(handler) | Run::Split { handler, .. } | Run::ByCursor(handler) => {
+                self.call_handler(invocation, handler, args, out);
+            }
+            Run::EveryShard { handler, fold, .. } => {
+                let mut part = ReplyBuf::new();
+                self.call_handler(invocation, handler, args, &mut part);
+                fold(&[part], self.rng.next_u64(), invocation.proto, out);
+            }
+            Run::Container => unreachable!("containers are resolved to a subcommand"),
+        }
+    }
+
+    #[inline]
+    pub(super) fn call_handler(
+        &mut self,
+        invocation: Invocation,
+        handler: Handler,
+        args: Args<'_>,
+        out: &mut ReplyBuf,
+    ) {
+        debug_assert!(!self.keyspace_away, "a command runs while the keyspace is with a coordinator");
+        let started = (self.cycles)();
+        let mut context = Context {
+            keyspace: &mut self.keyspace,
+            db: invocation.db as usize,
+            now_ms: self.now.unix_ms,
+            rng: &mut self.rng,
+            settings: &self.settings,
+            changes: &mut self.changes,
+            slots: &self.slots,
+            shard: self.id,
+            no_touch: invocation.no_touch,
+        };
+        let outcome = handler(&mut context, args, &mut Reply::new(out, invocation.proto));
+        let failed = outcome.is_err();
+        if let Err(error) = outcome {
+            self.stats.count_error(error.code());
+            Reply::new(out, invocation.proto).error(&error);
+        }
+        self.account(invocation.command, started, failed, args);
+    }
+
+    /// Statistics of one command that ran.
+    #[inline]
+    pub(super) fn account(
+        &mut self,
+        command: &'static Registered,
+        started: u64,
+        failed: bool,
+        args: Args<'_>,
+    ) {
+        let ns = (self.cycles_to_ns)((self.cycles)().wrapping_sub(started));
+        self.stats.commands_processed += 1;
+        self.stats.commands[command.id as usize].record(ns, failed);
+        if self.state.slow_log_wants(ns) {
+            self.note_slow(command, ns, args);
+        }
+    }
+
+    /// Does a lock stand against running this command on this shard now?
+    #[inline]
+    pub(super) fn must_queue(&self, command: &Registered, run: Run, args: Args<'_>) -> bool {
+        !self.locks.is_empty() && self.meets_lock(command, run, args)
+    }
+
+    fn meets_lock(&self, command: &Registered, run: Run, args: Args<'_>) -> bool {
+        match self.scope_of(command, run, args) {
+            Scope::Whole(mode) => self.locks.conflicts_whole(mode),
+            Scope::Keys(keys) => {
+                let mode = keys.iter().map(|&(_, mode)| mode).max().unwrap_or(Mode::Shared);
+                self.locks.conflicts(keys.into_iter().map(|(key, _)| key), mode)
+            }
+        }
+    }
+
+    /// What a single-shard command has to hold while it runs.
+    fn scope_of(&self, command: &Registered, run: Run, args: Args<'_>) -> Scope {
+        match run {
+            // Entries that are away with a coordinator must not be missed: wait until nobody holds anything.
+            Run::ByCursor(_) => Scope::Whole(Mode::Shared),
+            Run::EveryShard { writes, .. } => {
+                Scope::Whole(if writes { Mode::Exclusive } else { Mode::Shared })
+            }
+            _ => match key_list(command, args) {
+                Some(list) => {
+                    let keys = list.iter().map(|&(index, mode)| (self.fingerprint(args.get(index)), mode));
+                    Scope::Keys(keys.collect())
+                }
+                None => Scope::Keys(Vec::new()),
+            },
+        }
+    }
+
+    /// What the lock table knows a key by. Databases share it: locking a key locks it in all of them.
+    #[inline]
+    pub(super) fn fingerprint(&self, key: &[u8]) -> u64 {
+        self.keyspace.key(key).hash ^ (u64::from(slot_of(key)) << 48)
+    }
+
+    pub(super) fn address(&self, connection: &Connection, slot: u32) -> ReturnAddress {
+        ReturnAddress { shard: self.id, client: connection.key, slot }
+    }
+
+    /// Queue a command behind the locks it met. Its reply is sent to `address` when it has run.
+    pub(super) fn defer(&mut self, invocation: Invocation, args: OwnedArgs, address: ReturnAddress) {
+        let Route::Data(run) = invocation.command.route else {
+            unreachable!("only data commands meet locks");
+        };
+        let scope = self.scope_of(invocation.command, run, args.as_args());
+        let waiter = Waiter::Command(Box::new(Deferred { invocation, args, address }));
+        let (id, granted) = self.locks.acquire(scope, waiter);
+        if let Some(waiter) = granted {
+            self.run_waiter(id, waiter);
+        }
+    }
+
+    /// A queued request has its locks: do what it waited for.
+    pub(super) fn run_waiter(&mut self, id: RequestId, waiter: Waiter) {
+        match waiter {
+            Waiter::Command(deferred) => {
+                let Route::Data(run) = deferred.invocation.command.route else {
+                    unreachable!("only data commands meet locks");
+                };
+                let mut reply = ReplyBuf::new();
+                self.execute(deferred.invocation, run, deferred.args.as_args(), &mut reply);
+                let ReturnAddress { shard, client, slot } = deferred.address;
+                self.send(shard, Packet::LateReply(Box::new(LateReply { client, slot, reply })));
+                self.release_locks(id);
+            }
+            Waiter::Prepared(prepare) => self.prepared(id, *prepare),
+        }
+    }
+
+    /// Give locks back and run everything that waited only for them.
+    pub(super) fn release_locks(&mut self, id: RequestId) {
+        let mut ready = Vec::new();
+        self.locks.release(id, &mut ready);
+        for (id, waiter) in ready {
+            self.run_waiter(id, waiter);
+        }
+    }
+}

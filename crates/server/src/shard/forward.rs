@@ -1,0 +1,108 @@
+//! Commands for keys of other shards: batches out, replies in.
+//!
+//! Owns the open batches, their reuse, and the way of a reply back into its connection's order. Hot path. Never
+//! executes a command of its own connections.
+
+use torc_resp::{Args, Mark, OwnedArgs, ReplyBuf};
+
+use crate::clients::ClientKey;
+use crate::connection::{Connection, Suspension};
+use crate::packet::{Batch, Invocation, Packet, ReturnAddress, ShardId};
+use crate::registry::Route;
+
+use super::Shard;
+
+/// Emptied batches that a shard keeps for reuse.
+const SPARE_BATCHES_MAX: usize = 16;
+
+impl Shard {
+    /// Put a command into the open batch for the shard of its key and reserve the place of its reply.
+    pub(super) fn forward(
+        &mut self,
+        owner: ShardId,
+        connection: &mut Connection,
+        invocation: Invocation,
+        muted: bool,
+        args: Args<'_>,
+    ) {
+        let slot = connection.output.reserve(muted);
+        let spare = &mut self.spare_batches;
+        let batch = self.batches[owner as usize].get_or_insert_with(|| spare.pop().unwrap_or_default());
+        batch.push(invocation, connection.key, slot, args);
+        self.stats.forwarded += 1;
+        if batch.is_full() {
+            let batch = self.batches[owner as usize].take().expect("filled above");
+            self.send(owner, Packet::Batch(batch));
+        }
+    }
+
+    /// Everything this turn has for other shards leaves with one packet per shard.
+    pub(super) fn send_batches(&mut self) {
+        for peer in 0..self.batches.len() {
+            if let Some(batch) = self.batches[peer].take() {
+                self.stats.batches += 1;
+                self.send(peer as ShardId, Packet::Batch(batch));
+            }
+        }
+    }
+
+    /// Commands from another shard's connections.
+    pub(super) fn run_batch(&mut self, from: ShardId, mut batch: Box<Batch>) {
+        let mut replies = std::mem::take(&mut batch.replies);
+        let mut commands = std::mem::take(&mut batch.commands);
+        let mut start = 0;
+        for command in &mut commands {
+            let end = command.arguments_end as usize;
+            let args = batch.arguments.range(start..end);
+            start = end;
+            let Route::Data(run) = command.invocation.command.route else {
+                unreachable!("only data commands are forwarded");
+            };
+            if self.must_queue(command.invocation.command, run, args) {
+                let address = ReturnAddress { shard: from, client: command.client, slot: command.slot };
+                self.defer(command.invocation, OwnedArgs::copy_of(&args), address);
+                command.reply_end = None;
+            } else {
+                self.execute(command.invocation, run, args, &mut replies);
+                command.reply_end = Some(replies.mark());
+            }
+        }
+        batch.replies = replies;
+        batch.commands = commands;
+        self.send(from, Packet::BatchDone(batch));
+        self.run_loopback();
+    }
+
+    /// A batch of this shard came back: hand the replies to their connections.
+    pub(super) fn batch_done(&mut self, mut batch: Box<Batch>) {
+        let mut start = Mark::default();
+        for index in 0..batch.commands.len() {
+            let command = &batch.commands[index];
+            let Some(end) = command.reply_end else { continue };
+            self.fill_reply(command.client, command.slot, &batch.replies, start, end);
+            start = end;
+        }
+        if self.spare_batches.len() < SPARE_BATCHES_MAX {
+            batch.clear();
+            self.spare_batches.push(batch);
+        }
+    }
+
+    /// The reply of a forwarded or queued command: `from[start..end]`.
+    pub(super) fn fill_reply(&mut self, key: ClientKey, slot: u32, from: &ReplyBuf, start: Mark, end: Mark) {
+        let Some(connection) = self.clients.get_mut(key) else { return };
+        connection.output.fill(slot, from, start, end);
+        let resume = connection.suspension == Suspension::Replies && connection.output.outstanding() == 0;
+        if resume {
+            connection.suspension = Suspension::None;
+            if !connection.flags.run_queued {
+                connection.flags.run_queued = true;
+                self.runnable.push_back(key);
+            }
+        }
+        if !connection.flags.flush_queued {
+            connection.flags.flush_queued = true;
+            self.flush.push(key);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! From received bytes to requests.
+//!
+//! Owns the walk over a connection's input: parsing in place, keeping what is incomplete, stopping at the bound of
+//! commands per turn and while the connection is suspended. Never decides what a request means (see `dispatch`).
+
+use std::ops::Range;
+
+use torc_resp::{Parsed, ProtocolError, Reply};
+
+use crate::clients::ClientKey;
+use crate::connection::{Connection, REPLIES_IN_FLIGHT_MAX, Suspension};
+
+use super::{COMMANDS_PER_TURN_MAX, LoopRequest, Shard};
+
+/// Unparsed input of one connection at which the loop stops reading from its socket; reading goes on below half of
+/// it. Requests that are longer than this are received nevertheless, because an incomplete request keeps reading on.
+const READ_AHEAD_BYTES_MAX: usize = 256 * 1024;
+
+/// Input memory that an idle connection keeps.
+const IDLE_INPUT_BYTES_MAX: usize = 16 * 1024;
+
+impl Shard {
+    /// Bytes from a client.
+    pub fn received(&mut self, key: ClientKey, chunk: &[u8]) {
+        let Some(mut connection) = self.clients.take(key) else { return };
+        connection.last_interaction_ms = self.now.unix_ms;
+        connection.traffic.input_bytes += chunk.len() as u64;
+        self.stats.net_input_bytes += chunk.len() as u64;
+        self.process_received(&mut connection, chunk);
+        self.run_loopback_and_put_back(connection);
+    }
+
+    /// Go on with a connection that was suspended or had used up its turn.
+    pub(super) fn resume(&mut self, key: ClientKey) {
+        let Some(mut connection) = self.clients.take(key) else { return };
+        connection.flags.run_queued = false;
+        if connection.suspension == Suspension::None {
+            self.process_input(&mut connection);
+        }
+        self.run_loopback_and_put_back(connection);
+    }
+
+    fn run_loopback_and_put_back(&mut self, mut connection: Box<Connection>) {
+        self.bound_reading(&mut connection);
+        self.put_back_or_end(connection);
+        if !self.loopback.is_empty() {
+            self.run_loopback();
+        }
+    }
+
+    fn process_received(&mut self, connection: &mut Connection, mut chunk: &[u8]) {
+        if connection.flags.close_after_reply || connection.flags.closing {
+            return;
+        }
+        if connection.parser.filling() {
+            let taken = connection.parser.fill(chunk);
+            chunk = &chunk[taken..];
+            if connection.parser.filling() {
+                return;
+            }
+        }
+        if connection.input.is_empty() && connection.suspension == Suspension::None {
+            // A request that ended with a blob starts in `input`; an empty `input` means that the chunk starts one.
+            let leftover = self.process(connection, chunk);
+            connection.input.extend_from_slice(&chunk[leftover]);
+        } else {
+            connection.input.extend_from_slice(chunk);
+            if connection.suspension == Suspension::None {
+                self.process_input(connection);
+            }
+        }
+    }
+
+    /// Process what the connection has buffered, starting with a held request.
+    fn process_input(&mut self, connection: &mut Connection) {
+        if let Some(held) = connection.held.take() {
+            self.run_held(connection, held);
+            if connection.suspension != Suspension::None || connection.flags.close_after_reply {
+                return;
+            }
+        }
+        if connection.input.is_empty() {
+            return;
+        }
+        let mut input = std::mem::take(&mut connection.input);
+        let start = std::mem::take(&mut connection.input_start);
+        let leftover = self.process(connection, &input[start..]);
+        let (from, to) = (start + leftover.start, start + leftover.end);
+        input.truncate(to);
+        if from == to {
+            input.clear();
+            if input.capacity() > IDLE_INPUT_BYTES_MAX {
+                input = Vec::new();
+            }
+        } else if from > input.len() / 2 {
+            input.drain(..from);
+        } else {
+            connection.input_start = from;
+        }
+        connection.input = input;
+    }
+
+    /// Parse and run the requests in `buffer`. Returns the range of bytes that must be kept for later.
+    fn process(&mut self, connection: &mut Connection, buffer: &[u8]) -> Range<usize> {
+        if connection.parser.filling() {
+            return 0..buffer.len();
+        }
+        let mut parser = std::mem::take(&mut connection.parser);
+        let mut start = 0;
+        let mut end = buffer.len();
+        let mut commands_left = COMMANDS_PER_TURN_MAX;
+        while start < end {
+            if commands_left == 0 || connection.output.outstanding() >= REPLIES_IN_FLIGHT_MAX {
+                // With replies outstanding, their arrival makes the connection runnable again.
+                if commands_left == 0 {
+                    self.queue_run(connection);
+                } else {
+                    connection.suspension = Suspension::Replies;
+                }
+                break;
+            }
+            match parser.parse(&buffer[start..end]) {
+                Ok(Parsed::Request { consumed }) => {
+                    commands_left -= 1;
+                    self.dispatch(connection, parser.args(&buffer[start..end]));
+                    start += consumed;
+                    if connection.flags.close_after_reply || connection.flags.closing {
+                        start = end;
+                    } else if connection.suspension != Suspension::None {
+                        break;
+                    } else if connection.flags.authenticated != parser.limits().authenticated {
+                        parser.set_limits(self.parser_limits(connection.flags.authenticated));
+                    }
+                }
+                Ok(Parsed::Empty { consumed }) => start += consumed,
+                Ok(Parsed::NeedMore) => break,
+                Ok(Parsed::NeedBlob { keep }) => {
+                    end = start + keep;
+                    break;
+                }
+                Err(error) => {
+                    self.protocol_error(connection, error);
+                    start = end;
+                }
+            }
+        }
+        connection.parser = parser;
+        start..end
+    }
+
+    fn protocol_error(&mut self, connection: &mut Connection, error: ProtocolError) {
+        self.stats.count_error("ERR");
+        let proto = connection.proto;
+        connection.output.write(|out| Reply::new(out, proto).error_text(&format!("ERR {error}")));
+        connection.flags.close_after_reply = true;
+        self.queue_flush(connection);
+    }
+
+    /// Back-pressure: stop reading from a client whose requests cannot be run as fast as they come.
+    fn bound_reading(&mut self, connection: &mut Connection) {
+        let suspended = connection.suspension != Suspension::None || connection.flags.run_queued;
+        let unparsed = connection.unparsed();
+        if !connection.flags.reading_paused && suspended && unparsed > READ_AHEAD_BYTES_MAX {
+            connection.flags.reading_paused = true;
+            self.request(LoopRequest::PauseReading(connection.key));
+        } else if connection.flags.reading_paused && unparsed <= READ_AHEAD_BYTES_MAX / 2 {
+            connection.flags.reading_paused = false;
+            self.request(LoopRequest::ResumeReading(connection.key));
+        }
+    }
+}

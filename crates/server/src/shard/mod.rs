@@ -1,0 +1,382 @@
+//! One shard: the logic of one core, without I/O.
+//!
+//! Owns a part of the keyspace, the lock table over it, the connections that live on this core and everything they
+//! wait for. Bytes, packets and time come in as values; bytes, packets and requests to the loop come out and are
+//! collected by it. So the same code runs under the event loop ([`crate::shard_loop`]) and under a seeded simulation.
+//!
+//! Never touches a socket, a file or a clock, and never waits: commands run to completion.
+
+pub mod calls;
+mod dispatch;
+pub mod exec;
+mod execute;
+mod forward;
+mod input;
+mod participant;
+pub mod slow_log;
+pub mod stats;
+mod transaction;
+mod upkeep;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ahash::RandomState;
+use torc_commands::{DataSettings, Rng, SlotMap};
+use torc_keyspace::{Changes, Keyspace};
+use torc_resp::{Limits, Mark, ReplyBuf};
+
+use crate::clients::{ClientKey, Clients};
+use crate::connection::{Connection, PeerInfo, Suspension};
+use crate::locks::LockTable;
+use crate::packet::{Batch, Packet, ShardId};
+use crate::process::ProcessInfo;
+use crate::pubsub::PubSub;
+use crate::session::ServerState;
+use crate::session::state::exceeds;
+use crate::shard_loop::LoopShared;
+
+use participant::Participant;
+use stats::ShardStats;
+use transaction::Coordinator;
+
+/// Commands of one connection in one loop turn; the rest waits for the next turn, so that an endless pipeline does not
+/// starve the other connections of its shard.
+pub const COMMANDS_PER_TURN_MAX: usize = 256;
+
+/// The time, as the data plane sees it: read once per loop turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Unix time in milliseconds.
+    pub unix_ms: i64,
+    /// Monotonic microseconds.
+    pub monotonic_us: u64,
+}
+
+/// What all shards of a process share: a few counters that are touched rarely, never per command.
+pub struct Hub {
+    next_client_id: AtomicU64,
+    commit_ticket: AtomicU64,
+    next_slow_log_id: AtomicU64,
+}
+
+impl Hub {
+    pub fn new() -> Arc<Hub> {
+        Arc::new(Hub {
+            next_client_id: AtomicU64::new(1),
+            commit_ticket: AtomicU64::new(1),
+            next_slow_log_id: AtomicU64::new(0),
+        })
+    }
+
+    fn client_id(&self) -> u64 {
+        self.next_client_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn slow_log_id(&self) -> u64 {
+        self.next_slow_log_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Orders multi-shard transactions: taken when all locks are held, so tickets follow the order of conflicts.
+    fn ticket(&self) -> u64 {
+        self.commit_ticket.fetch_add(1, Ordering::AcqRel)
+    }
+}
+
+/// Everything a shard needs to know at birth.
+pub struct ShardSetup {
+    pub id: ShardId,
+    pub slots: Arc<SlotMap>,
+    pub hub: Arc<Hub>,
+    /// Seeds hashing and random choices; the same seed gives the same behaviour.
+    pub seed: u64,
+    pub settings: DataSettings,
+    /// A cheap, monotonic counter for timing single commands, and its length in nanoseconds.
+    pub cycles: fn() -> u64,
+    pub cycles_to_ns: fn(u64) -> u64,
+    pub state: ServerState,
+    pub process: Arc<ProcessInfo>,
+    /// The loops of all shards; `None` in simulations.
+    pub server: Option<Arc<LoopShared>>,
+}
+
+/// The logic of one core.
+pub struct Shard {
+    pub id: ShardId,
+    pub slots: Arc<SlotMap>,
+    hub: Arc<Hub>,
+    pub now: Now,
+    cycles: fn() -> u64,
+    cycles_to_ns: fn(u64) -> u64,
+    pub rng: Rng,
+    pub settings: DataSettings,
+    pub keyspace: Keyspace,
+    pub changes: Changes,
+    /// The keyspace is with a coordinator, which holds this whole shard locked.
+    keyspace_away: bool,
+    locks: LockTable<Waiter>,
+    pub clients: Clients,
+    pub pubsub: PubSub,
+    /// What session commands keep between calls (configuration, pause, slow log, …).
+    pub state: ServerState,
+    pub process: Arc<ProcessInfo>,
+    pub server: Option<Arc<LoopShared>>,
+    pub stats: ShardStats,
+    pub slow_log: slow_log::SlowLog,
+    coordinator: Coordinator,
+    participant: Participant,
+    calls: calls::Calls,
+    /// Open batches, one per peer.
+    batches: Vec<Option<Box<Batch>>>,
+    spare_batches: Vec<Box<Batch>>,
+    outbox: Vec<(ShardId, Packet)>,
+    /// Packets of this shard to itself, handled at the end of the current step.
+    loopback: VecDeque<Packet>,
+    flush: Vec<ClientKey>,
+    runnable: VecDeque<ClientKey>,
+    requests: Vec<LoopRequest>,
+    /// Replies that nobody wants.
+    discard: ReplyBuf,
+}
+
+/// What waits in the lock table.
+pub(crate) enum Waiter {
+    /// A single-shard command that met a lock.
+    Command(Box<execute::Deferred>),
+    /// A participant's part of a transaction.
+    Prepared(Box<crate::packet::Prepare>),
+}
+
+/// What the shard asks of its loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopRequest {
+    /// Close this connection's socket now; its state is gone already.
+    Close(ClientKey),
+    PauseReading(ClientKey),
+    ResumeReading(ClientKey),
+    /// SHUTDOWN was accepted: stop every shard.
+    Shutdown,
+}
+
+impl Shard {
+    pub fn new(setup: ShardSetup) -> Shard {
+        let mut rng = Rng::new(setup.seed ^ (u64::from(setup.id) << 32));
+        let lock_hasher = RandomState::with_seeds(setup.seed, 1, 2, 3);
+        let shards = usize::from(setup.slots.shards());
+        Shard {
+            keyspace: Keyspace::new(setup.seed, setup.settings.databases),
+            changes: Changes::default(),
+            keyspace_away: false,
+            locks: LockTable::new(lock_hasher),
+            clients: Clients::default(),
+            pubsub: PubSub::new(setup.id, rng.next_u64()),
+            state: setup.state,
+            process: setup.process,
+            server: setup.server,
+            stats: ShardStats::new(),
+            slow_log: slow_log::SlowLog::default(),
+            coordinator: Coordinator::default(),
+            participant: Participant::default(),
+            calls: calls::Calls::default(),
+            batches: (0..shards).map(|_| None).collect(),
+            spare_batches: Vec::new(),
+            outbox: Vec::new(),
+            loopback: VecDeque::new(),
+            flush: Vec::new(),
+            runnable: VecDeque::new(),
+            requests: Vec::new(),
+            discard: ReplyBuf::new(),
+            id: setup.id,
+            slots: setup.slots,
+            hub: setup.hub,
+            now: Now::default(),
+            cycles: setup.cycles,
+            cycles_to_ns: setup.cycles_to_ns,
+            rng,
+            settings: setup.settings,
+        }
+    }
+
+    pub fn shards(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// The time of the coming events. Called once per loop turn.
+    pub fn set_now(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// A new connection.
+    pub fn accept(&mut self, info: PeerInfo) -> ClientKey {
+        let id = self.hub.client_id();
+        let authenticated = !self.state.password_required();
+        let limits = self.parser_limits(authenticated);
+        let now_ms = self.now.unix_ms;
+        self.stats.connections_received += 1;
+        self.clients.insert(|key| Connection::new(key, id, info, limits, authenticated, now_ms))
+    }
+
+    /// What the parser of a connection accepts.
+    pub fn parser_limits(&self, authenticated: bool) -> Limits {
+        let mut limits = Limits::default();
+        limits.max_bulk_bytes = self.settings.max_string_bytes;
+        limits.authenticated = authenticated;
+        limits
+    }
+
+    /// The peer closed the connection, or it failed. A transaction it started goes on without it.
+    pub fn disconnected(&mut self, key: ClientKey) {
+        if let Some(mut connection) = self.clients.take(key) {
+            connection.flags.closing = true;
+            self.put_back_or_end(connection);
+        }
+    }
+
+    /// Close a connection from this side, dropping what was not sent.
+    pub fn kill(&mut self, key: ClientKey) {
+        if let Some(mut connection) = self.clients.take(key) {
+            self.close(&mut connection);
+            self.put_back_or_end(connection);
+        }
+    }
+
+    /// The same for a connection that is being processed: it ends when it is put back.
+    pub fn close(&mut self, connection: &mut Connection) {
+        if !connection.flags.closing {
+            connection.flags.closing = true;
+            self.requests.push(LoopRequest::Close(connection.key));
+        }
+    }
+
+    /// Put a connection back after processing, or end it when it is closing. While work of it is under way on other
+    /// shards the connection stays, so that the work finds its place.
+    fn put_back_or_end(&mut self, mut connection: Box<Connection>) {
+        if !connection.flags.closing || connection.suspension == Suspension::Work {
+            return self.clients.put_back(connection);
+        }
+        self.unwatch(&mut connection);
+        self.pubsub_end(&mut connection);
+        self.clients.forget(connection.key);
+    }
+
+    /// May this client connect? Otherwise the line to refuse it with.
+    pub fn admit(&self, info: &PeerInfo) -> Result<(), &'static [u8]> {
+        self.state.admit(info)
+    }
+
+    /// Bytes left for the client's socket: settle accounts, enforce the output limits, close after the last reply.
+    pub fn sent(&mut self, key: ClientKey, count: usize) {
+        self.stats.net_output_bytes += count as u64;
+        let now_ms = self.now.unix_ms;
+        let Some(connection) = self.clients.get_mut(key) else { return };
+        connection.traffic.output_bytes += count as u64;
+        let waiting = connection.output.buffered_bytes();
+        let finished = connection.flags.close_after_reply
+            && waiting == 0
+            && connection.output.outstanding() == 0
+            && connection.suspension == Suspension::None;
+        if finished {
+            return self.kill(key);
+        }
+        let limit = self.state.output_limit(connection);
+        if exceeds(limit, waiting, &mut connection.soft_limit_since_ms, now_ms) {
+            self.stats.output_buffer_limit_disconnections += 1;
+            self.kill(key);
+        }
+    }
+
+    /// A packet from shard `from`.
+    pub fn packet(&mut self, from: ShardId, packet: Packet) {
+        match packet {
+            Packet::Batch(batch) => self.run_batch(from, batch),
+            Packet::BatchDone(batch) => self.batch_done(batch),
+            Packet::LateReply(late) => {
+                let end = late.reply.mark();
+                self.fill_reply(late.client, late.slot, &late.reply, Mark::default(), end);
+            }
+            Packet::Sequence(sequence) => self.sequence(*sequence),
+            Packet::Prepare(prepare) => self.prepare(*prepare),
+            Packet::Granted(granted) => self.granted(*granted),
+            Packet::Release(release) => self.release(*release),
+            Packet::Call(call) => self.run_call(from, *call),
+            Packet::CallDone(done) => self.call_done(*done),
+            Packet::Unwatch { watcher } => self.keyspace.unwatch(watcher),
+            Packet::PubSub(message) => self.pubsub_message(from, *message),
+        }
+    }
+
+    /// Queue a packet; packets to this shard itself are handled at the end of the step.
+    pub fn send(&mut self, to: ShardId, packet: Packet) {
+        if to == self.id {
+            self.loopback.push_back(packet);
+        } else {
+            self.outbox.push((to, packet));
+        }
+    }
+
+    /// Go on with connections that can run without new input, then hand open batches to the outbox. Called at the end
+    /// of every loop turn; afterwards the outbox holds everything this turn has for other shards.
+    pub fn end_turn(&mut self) {
+        for _ in 0..self.runnable.len() {
+            let Some(key) = self.runnable.pop_front() else { break };
+            self.resume(key);
+        }
+        self.run_loopback();
+        self.send_batches();
+    }
+
+    fn run_loopback(&mut self) {
+        while let Some(packet) = self.loopback.pop_front() {
+            self.packet(self.id, packet);
+        }
+    }
+
+    /// True when there is work that needs no further event: the loop must not sleep.
+    pub fn has_runnable(&self) -> bool {
+        !self.runnable.is_empty() || !self.loopback.is_empty()
+    }
+
+    /// Packets for other shards, oldest first.
+    pub fn take_outbox(&mut self) -> std::vec::Drain<'_, (ShardId, Packet)> {
+        self.outbox.drain(..)
+    }
+
+    /// Connections that have something to send.
+    pub fn take_flush(&mut self) -> Vec<ClientKey> {
+        std::mem::take(&mut self.flush)
+    }
+
+    /// Give the list back, emptied, so that its memory is used again.
+    pub fn return_flush(&mut self, mut list: Vec<ClientKey>) {
+        list.clear();
+        if self.flush.is_empty() {
+            self.flush = list;
+        }
+    }
+
+    pub fn take_requests(&mut self) -> Vec<LoopRequest> {
+        std::mem::take(&mut self.requests)
+    }
+
+    pub fn request(&mut self, request: LoopRequest) {
+        self.requests.push(request);
+    }
+
+    /// Note that a connection has something to send.
+    #[inline]
+    pub fn queue_flush(&mut self, connection: &mut Connection) {
+        if !connection.flags.flush_queued {
+            connection.flags.flush_queued = true;
+            self.flush.push(connection.key);
+        }
+    }
+
+    /// Note that a connection can go on.
+    pub(crate) fn queue_run(&mut self, connection: &mut Connection) {
+        if !connection.flags.run_queued {
+            connection.flags.run_queued = true;
+            self.runnable.push_back(connection.key);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! This shard's part in multi-shard transactions, and the sequencer role of shard 0.
+//!
+//! Owns what happens between `Prepare` and `Release`: locks are taken in the order of arrival, the prepared work is
+//! done the moment they are granted, and they are held until the coordinator says that the transaction is over. Never
+//! decides anything for the transaction as a whole.
+
+use std::collections::HashMap;
+
+use torc_commands::Run;
+use torc_keyspace::Keyspace;
+use torc_resp::{Args, Mark, OwnedArgs, ReplyBuf};
+
+use crate::locks::RequestId;
+use crate::packet::{
+    Granted, Homecoming, Invocation, Packet, PartResult, Prepare, Release, Sequence, ShardId, Work,
+};
+use crate::registry::Route;
+
+use super::{Shard, Waiter};
+
+/// Locks that this shard holds for transactions of others (and of its own connections).
+#[derive(Default)]
+pub(super) struct Participant {
+    held: HashMap<(ShardId, u64), RequestId>,
+}
+
+impl Shard {
+    /// The sequencer: every multi-shard transaction passes here, and its parts leave for all participants before the
+    /// next transaction is looked at. Channels keep their order, so all shards see all transactions in one order, and
+    /// no two can wait for each other.
+    pub(super) fn sequence(&mut self, sequence: Sequence) {
+        debug_assert_eq!(self.id, 0, "shard 0 is the sequencer");
+        self.stats.sequenced += 1;
+        for (shard, prepare) in sequence.parts {
+            if shard == self.id {
+                self.prepare(prepare);
+            } else {
+                self.send(shard, Packet::Prepare(Box::new(prepare)));
+            }
+        }
+    }
+
+    pub(super) fn prepare(&mut self, prepare: Prepare) {
+        let scope = prepare.scope.clone();
+        let (id, granted) = self.locks.acquire(scope, Waiter::Prepared(Box::new(prepare)));
+        if let Some(waiter) = granted {
+            self.run_waiter(id, waiter);
+        }
+    }
+
+    /// The locks are granted: do the work and tell the coordinator.
+    pub(super) fn prepared(&mut self, id: RequestId, prepare: Prepare) {
+        let Prepare { coordinator, txn, work, .. } = prepare;
+        let result = match work {
+            Work::Part { invocation, args, each } => self.run_part(invocation, &args, each),
+            Work::Every { invocation, args } => self.run_every_part(invocation, &args),
+            Work::Export { keys, watcher } => {
+                let watch_broken = self.watch_broken(watcher);
+                let mut entries = Vec::with_capacity(keys.len());
+                for key in &keys {
+                    let key = self.keyspace.key(key);
+                    self.keyspace.export(&key, &mut entries);
+                }
+                PartResult::Entries { entries, watch_broken }
+            }
+            Work::ExportWhole { watcher } => {
+                let watch_broken = self.watch_broken(watcher);
+                let empty = Keyspace::new(0, self.settings.databases);
+                let keyspace = Box::new(std::mem::replace(&mut self.keyspace, empty));
+                self.keyspace_away = true;
+                PartResult::Keyspace { keyspace, watch_broken }
+            }
+            Work::Watch { watcher, db, keys } => {
+                for key in &keys {
+                    let key = self.keyspace.key(key);
+                    self.keyspace.watch(db as usize, &key, watcher, self.now.unix_ms);
+                }
+                PartResult::Done
+            }
+        };
+        self.participant.held.insert((coordinator, txn), id);
+        self.send(coordinator, Packet::Granted(Box::new(Granted { txn, shard: self.id, result })));
+    }
+
+    fn watch_broken(&mut self, watcher: Option<u64>) -> bool {
+        watcher.is_some_and(|watcher| self.keyspace.watch_broken(watcher, self.now.unix_ms))
+    }
+
+    fn run_part(&mut self, invocation: Invocation, args: &OwnedArgs, each: Option<usize>) -> PartResult {
+        let Route::Data(run @ Run::Split { .. }) = invocation.command.route else {
+            unreachable!("only split commands have parts");
+        };
+        let mut reply = ReplyBuf::new();
+        let mut ends: Vec<Mark> = Vec::new();
+        match each {
+            None => self.execute(invocation, run, args.as_args(), &mut reply),
+            Some(step) => {
+                let mut item = OwnedArgs::new();
+                for start in (1..args.len()).step_by(step) {
+                    item.clear(usize::MAX);
+                    item.append(&args.range(0..1));
+                    item.append(&args.range(start..start + step));
+                    self.execute(invocation, run, item.as_args(), &mut reply);
+                    ends.push(reply.mark());
+                }
+            }
+        }
+        PartResult::Reply { reply, ends }
+    }
+
+    fn run_every_part(&mut self, invocation: Invocation, args: &OwnedArgs) -> PartResult {
+        let mut reply = ReplyBuf::new();
+        self.run_every(invocation, args.as_args(), &mut reply);
+        PartResult::Reply { reply, ends: Vec::new() }
+    }
+
+    /// This shard's part of an every-shard command, not folded.
+    pub(super) fn run_every(&mut self, invocation: Invocation, args: Args<'_>, reply: &mut ReplyBuf) {
+        let Route::Data(Run::EveryShard { handler, .. }) = invocation.command.route else {
+            unreachable!("only every-shard commands run on every shard");
+        };
+        self.call_handler(invocation, handler, args, reply);
+    }
+
+    /// The transaction is over: take home what was lent out, then let the next ones run.
+    pub(super) fn release(&mut self, release: Release) {
+        let id = self
+            .participant
+            .held
+            .remove(&(release.coordinator, release.txn))
+            .expect("a released transaction holds its locks here");
+        match release.home {
+            Homecoming::Nothing => {}
+            Homecoming::Entries { entries, events } => {
+                self.keyspace.import(entries);
+                for event in events {
+                    self.changes.replay(event, &mut self.keyspace);
+                }
+            }
+            Homecoming::Keyspace { keyspace } => {
+                self.keyspace = *keyspace;
+                self.keyspace_away = false;
+            }
+        }
+        self.release_locks(id);
+        self.run_loopback();
+    }
+}

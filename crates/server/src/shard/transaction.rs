@@ -1,0 +1,549 @@
+//! The coordinator of commands whose keys live on several shards.
+//!
+//! Owns a transaction from its plan to its reply: which shard locks what, who has answered, and what is done once all
+//! have. Nothing is decided before every participant holds its locks, and no lock is given back before that: so
+//! transactions are strictly serializable, and without aborts, because the sequencer gives them one order.
+//!
+//! Values come to the transaction: for commands that are more than the sum of independent parts, participants hand
+//! over the entries of the keys (pointers, not copies), the ordinary single-keyspace handler runs here, and the entries
+//! go home with the release. Never waits, never writes to a client while locks are held elsewhere.
+
+use std::collections::{BTreeMap, HashMap};
+
+use torc_commands::{Fold, Run};
+use torc_datatypes::Entry;
+use torc_keyspace::{Event, slot_of};
+use torc_resp::{Args, Mark, OwnedArgs, Reply, ReplyBuf};
+
+use crate::clients::ClientKey;
+use crate::connection::{Connection, Suspension};
+use crate::locks::{Mode, Scope};
+use crate::packet::{
+    Granted, Homecoming, Invocation, Packet, PartResult, Prepare, Release, Sequence, ShardId, Work,
+};
+use crate::registry::{Registered, Route};
+
+use super::Shard;
+use super::dispatch::KeyList;
+
+/// Transactions that this shard's connections have under way.
+#[derive(Default)]
+pub(super) struct Coordinator {
+    last_txn: u64,
+    pending: HashMap<u64, Transaction>,
+    /// TEST ONLY knob of the simulation: act as if every participant had answered after the first one did.
+    pub(super) skip_waiting_for_grants: bool,
+}
+
+struct Transaction {
+    /// Its connection stays until the transaction has ended, even when the client is gone.
+    client: ClientKey,
+    goal: Goal,
+    /// Participants, and what each has answered.
+    parts: BTreeMap<ShardId, Part>,
+    waiting: usize,
+}
+
+struct Part {
+    /// Keys that were exported from there.
+    keys: Vec<Box<[u8]>>,
+    /// For `Fold::Array`: the item numbers that this participant answers.
+    items: Vec<usize>,
+    result: Option<PartResult>,
+}
+
+/// What happens when all participants hold their locks.
+enum Goal {
+    /// Fold the partial replies of a split command.
+    Split { invocation: Invocation, fold: Fold, items: usize },
+    /// Fold the replies of all shards.
+    Every { invocation: Invocation },
+    /// Run one command on the gathered entries.
+    Gathered { invocation: Invocation, args: OwnedArgs },
+    /// EXEC: run the queued commands.
+    Exec,
+    /// WATCH: nothing left to do but answer.
+    Watch,
+}
+
+/// The shards and scopes of a transaction while it is planned.
+#[derive(Default)]
+pub(super) struct Plan {
+    parts: BTreeMap<ShardId, PlannedPart>,
+}
+
+#[derive(Default)]
+struct PlannedPart {
+    scope: Vec<(u64, Mode)>,
+    keys: Vec<Box<[u8]>>,
+}
+
+impl Plan {
+    pub(super) fn add(&mut self, shard: ShardId, fingerprint: u64, key: Option<&[u8]>, mode: Mode) {
+        let part = self.parts.entry(shard).or_default();
+        part.scope.push((fingerprint, mode));
+        if let Some(key) = key
+            && !part.keys.iter().any(|known| &**known == key)
+        {
+            part.keys.push(key.into());
+        }
+    }
+
+    pub(super) fn is_only_on(&self, shard: ShardId) -> bool {
+        self.parts.keys().all(|&part| part == shard)
+    }
+
+    pub(super) fn keys_on(&self, shard: ShardId) -> impl Iterator<Item = (u64, Mode)> + '_ {
+        self.parts.get(&shard).into_iter().flat_map(|part| part.scope.iter().copied())
+    }
+}
+
+impl Shard {
+    /// A command whose keys live on several shards.
+    pub(super) fn start_multi_shard(
+        &mut self,
+        connection: &mut Connection,
+        command: &'static Registered,
+        run: Run,
+        args: Args<'_>,
+        keys: &KeyList,
+    ) {
+        let invocation = self.invocation(connection, command);
+        match run {
+            Run::Split { step, fold, .. } if (args.len() - 1).is_multiple_of(step) => {
+                self.start_split(connection, invocation, args, step, fold, keys);
+            }
+            Run::OnShard(_) | Run::Split { .. } => {
+                let mut plan = Plan::default();
+                for &(index, _) in keys {
+                    let key = args.get(index);
+                    // Entries leave their shard, so even readers need the key for themselves.
+                    plan.add(
+                        self.slots.owner(slot_of(key)),
+                        self.fingerprint(key),
+                        Some(key),
+                        Mode::Exclusive,
+                    );
+                }
+                let goal = Goal::Gathered { invocation, args: OwnedArgs::copy_of(&args) };
+                self.begin_gather(connection, plan, goal, None);
+            }
+            Run::EveryShard { .. } | Run::ByCursor(_) | Run::Container => {
+                unreachable!("these are routed without looking at keys")
+            }
+        }
+    }
+
+    pub(super) fn invocation(&self, connection: &Connection, command: &'static Registered) -> Invocation {
+        Invocation {
+            command,
+            db: connection.db as u16,
+            proto: connection.proto,
+            no_touch: connection.flags.no_touch,
+        }
+    }
+
+    fn start_split(
+        &mut self,
+        connection: &mut Connection,
+        invocation: Invocation,
+        args: Args<'_>,
+        step: usize,
+        fold: Fold,
+        keys: &KeyList,
+    ) {
+        struct Share {
+            args: OwnedArgs,
+            scope: Vec<(u64, Mode)>,
+            items: Vec<usize>,
+        }
+        let mut shares: BTreeMap<ShardId, Share> = BTreeMap::new();
+        for (item, &(index, mode)) in keys.iter().enumerate() {
+            let key = args.get(index);
+            let share = shares.entry(self.slots.owner(slot_of(key))).or_insert_with(|| {
+                let mut owned = OwnedArgs::new();
+                owned.append(&args.range(0..1));
+                Share { args: owned, scope: Vec::new(), items: Vec::new() }
+            });
+            share.args.append(&args.range(index..index + step));
+            share.scope.push((self.fingerprint(key), mode));
+            share.items.push(item);
+        }
+        let each = (fold == Fold::Array).then_some(step);
+        let items = keys.len();
+        let mut parts = BTreeMap::new();
+        let mut prepares = Vec::with_capacity(shares.len());
+        let txn = self.next_txn();
+        for (shard, share) in shares {
+            let work = Work::Part { invocation, args: share.args, each };
+            let scope = Scope::Keys(share.scope);
+            prepares.push((shard, Prepare { coordinator: self.id, txn, scope, work }));
+            parts.insert(shard, Part { keys: Vec::new(), items: share.items, result: None });
+        }
+        self.begin(connection, txn, Goal::Split { invocation, fold, items }, parts, prepares);
+    }
+
+    /// FLUSHALL, DBSIZE, KEYS, …: every shard, under a lock on all of them.
+    pub(super) fn start_every_shard(
+        &mut self,
+        connection: &mut Connection,
+        command: &'static Registered,
+        args: Args<'_>,
+    ) {
+        let Route::Data(Run::EveryShard { writes, .. }) = command.route else {
+            unreachable!("routed as an every-shard command");
+        };
+        let invocation = self.invocation(connection, command);
+        let mode = if writes { Mode::Exclusive } else { Mode::Shared };
+        let txn = self.next_txn();
+        let mut parts = BTreeMap::new();
+        let mut prepares = Vec::with_capacity(self.shards());
+        for shard in 0..self.shards() as ShardId {
+            let work = Work::Every { invocation, args: OwnedArgs::copy_of(&args) };
+            prepares.push((shard, Prepare { coordinator: self.id, txn, scope: Scope::Whole(mode), work }));
+            parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
+        }
+        self.begin(connection, txn, Goal::Every { invocation }, parts, prepares);
+    }
+
+    /// Bring the planned keys here, then reach the goal.
+    fn begin_gather(&mut self, connection: &mut Connection, plan: Plan, goal: Goal, watcher: Option<u64>) {
+        let txn = self.next_txn();
+        let mut parts = BTreeMap::new();
+        let mut prepares = Vec::with_capacity(plan.parts.len());
+        for (shard, part) in plan.parts {
+            let work = Work::Export { keys: part.keys.clone(), watcher };
+            let scope = Scope::Keys(part.scope);
+            prepares.push((shard, Prepare { coordinator: self.id, txn, scope, work }));
+            parts.insert(shard, Part { keys: part.keys, items: Vec::new(), result: None });
+        }
+        self.begin(connection, txn, goal, parts, prepares);
+    }
+
+    /// EXEC over the planned keys.
+    pub(super) fn begin_exec(&mut self, connection: &mut Connection, plan: Plan, watcher: Option<u64>) {
+        self.begin_gather(connection, plan, Goal::Exec, watcher);
+    }
+
+    /// EXEC with commands that look at everything: all keyspaces come here.
+    pub(super) fn begin_exec_whole(&mut self, connection: &mut Connection, watcher: Option<u64>) {
+        let txn = self.next_txn();
+        let mut parts = BTreeMap::new();
+        let mut prepares = Vec::new();
+        for shard in 0..self.shards() as ShardId {
+            let work = Work::ExportWhole { watcher };
+            let scope = Scope::Whole(Mode::Exclusive);
+            prepares.push((shard, Prepare { coordinator: self.id, txn, scope, work }));
+            parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
+        }
+        self.begin(connection, txn, Goal::Exec, parts, prepares);
+    }
+
+    /// WATCH: register at the shard of each key, in order with everything else that touches it.
+    pub(super) fn begin_watch(&mut self, connection: &mut Connection, plan: Plan, watcher: u64) {
+        let txn = self.next_txn();
+        let mut parts = BTreeMap::new();
+        let mut prepares = Vec::new();
+        for (shard, part) in plan.parts {
+            let work = Work::Watch { watcher, db: connection.db as u16, keys: part.keys };
+            let scope = Scope::Keys(part.scope);
+            prepares.push((shard, Prepare { coordinator: self.id, txn, scope, work }));
+            parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
+        }
+        self.begin(connection, txn, Goal::Watch, parts, prepares);
+    }
+
+    fn next_txn(&mut self) -> u64 {
+        self.coordinator.last_txn += 1;
+        self.coordinator.last_txn
+    }
+
+    fn begin(
+        &mut self,
+        connection: &mut Connection,
+        txn: u64,
+        goal: Goal,
+        parts: BTreeMap<ShardId, Part>,
+        mut prepares: Vec<(ShardId, Prepare)>,
+    ) {
+        debug_assert_eq!(connection.output.outstanding(), 0, "transactions are barriers");
+        self.stats.transactions += 1;
+        connection.suspension = Suspension::Work;
+        let waiting = parts.len();
+        let transaction = Transaction { client: connection.key, goal, parts, waiting };
+        self.coordinator.pending.insert(txn, transaction);
+        if prepares.len() == 1 {
+            // One participant has one order already.
+            let (shard, prepare) = prepares.pop().expect("one participant");
+            self.send(shard, Packet::Prepare(Box::new(prepare)));
+        } else {
+            self.send(0, Packet::Sequence(Box::new(Sequence { parts: prepares })));
+        }
+    }
+
+    /// A participant holds its locks and has done its work.
+    pub(super) fn granted(&mut self, granted: Granted) {
+        let skip_waiting = self.coordinator.skip_waiting_for_grants;
+        let Some(transaction) = self.coordinator.pending.get_mut(&granted.txn) else {
+            return self.release_straggler(granted, skip_waiting);
+        };
+        let part = transaction.parts.get_mut(&granted.shard).expect("an answer comes from a participant");
+        part.result = Some(granted.result);
+        transaction.waiting -= 1;
+        let broken_protocol = skip_waiting && !matches!(transaction.goal, Goal::Exec | Goal::Every { .. });
+        if transaction.waiting == 0 || broken_protocol {
+            let transaction = self.coordinator.pending.remove(&granted.txn).expect("found above");
+            self.finish(granted.txn, transaction);
+        }
+    }
+
+    /// Only the deliberately broken protocol of the simulation finishes before everybody has answered.
+    fn release_straggler(&mut self, granted: Granted, skip_waiting: bool) {
+        assert!(skip_waiting, "an answer belongs to a transaction that is under way");
+        let home = match granted.result {
+            PartResult::Entries { entries, .. } => Homecoming::Entries { entries, events: Vec::new() },
+            PartResult::Keyspace { keyspace, .. } => Homecoming::Keyspace { keyspace },
+            PartResult::Reply { .. } | PartResult::Done => Homecoming::Nothing,
+        };
+        self.release_part(granted.shard, granted.txn, home);
+    }
+
+    /// Everybody holds their locks: this is the moment at which the transaction happens.
+    fn finish(&mut self, txn: u64, transaction: Transaction) {
+        let _ticket = self.hub.ticket();
+        let Transaction { client, goal, parts, .. } = transaction;
+        match goal {
+            Goal::Split { invocation, fold, items } => {
+                let reply = fold_split(&parts, fold, items, invocation);
+                self.release_all(txn, parts);
+                self.answer(client, reply);
+            }
+            Goal::Every { invocation } => {
+                let Route::Data(Run::EveryShard { fold, .. }) = invocation.command.route else {
+                    unreachable!("planned as an every-shard command");
+                };
+                let mut replies = Vec::with_capacity(parts.len());
+                let mut shards = Vec::with_capacity(parts.len());
+                for (shard, part) in parts {
+                    if let Some(PartResult::Reply { reply, .. }) = part.result {
+                        replies.push(reply);
+                    }
+                    shards.push(shard);
+                }
+                let mut reply = ReplyBuf::new();
+                fold(&replies, self.rng.next_u64(), invocation.proto, &mut reply);
+                for shard in shards {
+                    self.release_part(shard, txn, Homecoming::Nothing);
+                }
+                self.answer(client, reply);
+            }
+            Goal::Watch => {
+                self.release_all(txn, parts);
+                let mut reply = ReplyBuf::new();
+                Reply::new(&mut reply, torc_resp::Proto::Resp2).ok();
+                self.answer(client, reply);
+            }
+            Goal::Gathered { invocation, args } => {
+                let Route::Data(run) = invocation.command.route else {
+                    unreachable!("only data commands are gathered");
+                };
+                let mut gathered = Gathered::from_parts(txn, parts);
+                let mut reply = ReplyBuf::new();
+                self.with_entries(&mut gathered, |shard| {
+                    shard.execute(invocation, run, args.as_args(), &mut reply);
+                });
+                self.send_home(gathered);
+                self.answer(client, reply);
+            }
+            Goal::Exec => self.exec_granted(client, Gathered::from_parts(txn, parts)),
+        }
+    }
+
+    /// Put gathered entries into this shard's keyspace, do something, take out whatever stands there then.
+    pub(super) fn with_entries<R>(
+        &mut self,
+        gathered: &mut Gathered,
+        act: impl FnOnce(&mut Shard) -> R,
+    ) -> R {
+        let local = self.id;
+        for part in &mut gathered.parts {
+            if part.shard != local || !part.entries.is_empty() {
+                self.keyspace.import(std::mem::take(&mut part.entries));
+            }
+        }
+        let listening = self.changes.record_all(true);
+        let result = act(self);
+        self.changes.record_all(listening);
+        let mut events = self.changes.take_events();
+        for part in &mut gathered.parts {
+            if part.shard == local {
+                continue;
+            }
+            for key in &part.keys {
+                let key = self.keyspace.key(key);
+                self.keyspace.export(&key, &mut part.entries);
+            }
+        }
+        for event in events.drain(..) {
+            let owner = self.slots.owner(slot_of(event.key()));
+            match gathered.parts.iter_mut().find(|part| part.shard == owner && owner != local) {
+                Some(part) => part.events.push(event),
+                None => self.changes.keep(event),
+            }
+        }
+        result
+    }
+
+    /// Give entries (or keyspaces) back and end the transaction.
+    pub(super) fn send_home(&mut self, gathered: Gathered) {
+        for part in gathered.parts {
+            let home = match part.keyspace {
+                Some(keyspace) => Homecoming::Keyspace { keyspace },
+                None => Homecoming::Entries { entries: part.entries, events: part.events },
+            };
+            self.release_part(part.shard, gathered.txn, home);
+        }
+    }
+
+    fn release_all(&mut self, txn: u64, parts: BTreeMap<ShardId, Part>) {
+        for (shard, part) in parts {
+            let home = match part.result {
+                Some(PartResult::Entries { entries, .. }) => {
+                    Homecoming::Entries { entries, events: Vec::new() }
+                }
+                Some(_) => Homecoming::Nothing,
+                None => continue,
+            };
+            self.release_part(shard, txn, home);
+        }
+    }
+
+    fn release_part(&mut self, shard: ShardId, txn: u64, home: Homecoming) {
+        let release = Release { coordinator: self.id, txn, home };
+        self.send(shard, Packet::Release(Box::new(release)));
+    }
+
+    /// Give a suspended connection its reply and let it go on.
+    pub(super) fn answer(&mut self, client: ClientKey, reply: ReplyBuf) {
+        let mut connection = self.clients.take(client).expect("a connection outlives what it waits for");
+        if !connection.is_muted() {
+            let end = reply.mark();
+            connection.reply_target().copy_range(&reply, Mark::default(), end);
+        }
+        self.go_on(&mut connection);
+        self.put_back_or_end(connection);
+    }
+
+    /// What a connection waited for is over, and its reply is written.
+    pub(super) fn go_on(&mut self, connection: &mut Connection) {
+        connection.suspension = Suspension::None;
+        if connection.exec.is_some() {
+            return self.exec_continue(connection);
+        }
+        self.queue_flush(connection);
+        self.queue_run(connection);
+    }
+
+    /// Make the coordinator wrong on purpose: transactions end as soon as the first participant has answered. For the
+    /// test that shows that the simulation's checker would notice.
+    pub fn break_transactions_for_test(&mut self) {
+        self.coordinator.skip_waiting_for_grants = true;
+    }
+}
+
+/// Entries or keyspaces that participants handed over.
+pub(crate) struct Gathered {
+    txn: u64,
+    pub(super) parts: Vec<GatheredPart>,
+    pub(super) watch_broken: bool,
+}
+
+pub(super) struct GatheredPart {
+    pub(super) shard: ShardId,
+    keys: Vec<Box<[u8]>>,
+    entries: Vec<(usize, Entry)>,
+    events: Vec<Event>,
+    pub(super) keyspace: Option<Box<torc_keyspace::Keyspace>>,
+}
+
+impl Gathered {
+    fn from_parts(txn: u64, parts: BTreeMap<ShardId, Part>) -> Gathered {
+        let mut gathered = Gathered { txn, parts: Vec::with_capacity(parts.len()), watch_broken: false };
+        for (shard, part) in parts {
+            let (entries, keyspace, broken) = match part.result {
+                Some(PartResult::Entries { entries, watch_broken }) => (entries, None, watch_broken),
+                Some(PartResult::Keyspace { keyspace, watch_broken }) => {
+                    (Vec::new(), Some(keyspace), watch_broken)
+                }
+                Some(PartResult::Reply { .. } | PartResult::Done) => (Vec::new(), None, false),
+                // Only the deliberately broken protocol gets here without an answer.
+                None => continue,
+            };
+            gathered.watch_broken |= broken;
+            gathered.parts.push(GatheredPart {
+                shard,
+                keys: part.keys,
+                entries,
+                events: Vec::new(),
+                keyspace,
+            });
+        }
+        gathered
+    }
+
+    /// The keyspace that shard `owner` handed over.
+    pub(super) fn keyspace(&mut self, owner: ShardId) -> &mut torc_keyspace::Keyspace {
+        self.parts[owner as usize].keyspace.as_mut().expect("whole keyspaces were gathered")
+    }
+
+    /// True when whole keyspaces were handed over instead of single entries.
+    pub(super) fn is_whole(&self) -> bool {
+        self.parts.iter().any(|part| part.keyspace.is_some())
+    }
+}
+
+fn fold_split(parts: &BTreeMap<ShardId, Part>, fold: Fold, items: usize, invocation: Invocation) -> ReplyBuf {
+    let replies = parts.values().filter_map(|part| match &part.result {
+        Some(PartResult::Reply { reply, ends }) => Some((part, reply, ends)),
+        _ => None,
+    });
+    let mut out = ReplyBuf::new();
+    // An error of one part (there is none that depends on values today, but a handler may refuse) is the reply.
+    if let Some((_, reply, _)) = replies.clone().find(|(_, reply, _)| reply.bytes().first() == Some(&b'-')) {
+        out.copy_range(reply, Mark::default(), reply.mark());
+        return out;
+    }
+    match fold {
+        Fold::Ok => Reply::new(&mut out, invocation.proto).ok(),
+        Fold::Sum => {
+            let sum = replies.filter_map(|(_, reply, _)| integer(reply.bytes())).sum();
+            Reply::new(&mut out, invocation.proto).int(sum);
+        }
+        Fold::Array => {
+            // The reply of one item is an array of one element, `*1\r\n…`: keep the element.
+            const HEADER_BYTES: usize = b"*1\r\n".len();
+            let mut places: Vec<Option<(&ReplyBuf, Mark, Mark)>> = vec![None; items];
+            for (part, reply, ends) in replies {
+                let mut start = Mark::default();
+                for (&item, &end) in part.items.iter().zip(ends) {
+                    places[item] = Some((reply, start.skip(HEADER_BYTES), end));
+                    start = end;
+                }
+            }
+            Reply::new(&mut out, invocation.proto).array(items);
+            for place in places {
+                match place {
+                    Some((reply, start, end)) => out.copy_range(reply, start, end),
+                    None => Reply::new(&mut out, invocation.proto).null(),
+                }
+            }
+        }
+    }
+    out
+}
+
+/// The number in `:123\r\n`.
+fn integer(reply: &[u8]) -> Option<i64> {
+    let digits = reply.strip_prefix(b":")?.strip_suffix(b"\r\n")?;
+    torc_resp::number::parse_i64(digits)
+}

@@ -1,0 +1,450 @@
+//! The event loop of one shard: binds the pure [`Shard`] to the socket ring and the mesh.
+//!
+//! Owns the turn: wait, take events, take packets, let the shard work, send packets, send replies. Also owns what exists
+//! only with real sockets: placing new connections on the shard that has fewest, the backlog of a full channel, and the
+//! drain at shutdown. Never looks into a request.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use torc_runtime::clock;
+use torc_runtime::executor::Seat;
+use torc_runtime::listen::{self, Listener};
+use torc_runtime::net::{self, ConnId, Event, Net, NetOptions, SendResult, Wait};
+use torc_runtime::probe::Capabilities;
+use torc_runtime::signals;
+use torc_runtime::wake::Wakers;
+
+use crate::clients::ClientKey;
+use crate::connection::PeerInfo;
+use crate::packet::{Packet, ShardId};
+use crate::shard::{LoopRequest, Now, Shard};
+
+/// Time between ticks of a shard (expiry, timeouts).
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Packets from peers that one turn handles; the rest waits for the next, so that sockets get their turn.
+const PACKETS_PER_TURN_MAX: usize = 1024;
+
+/// How long a shutdown waits for replies to leave.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// How often a draining shard looks whether all others are done.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+/// What travels through the mesh.
+pub enum MeshPacket {
+    Shard(Packet),
+    /// A new connection for the receiving shard.
+    Adopt(OwnedFd),
+}
+
+/// What the loops of all shards share. Touched when connections come and go, and at the end.
+pub struct LoopShared {
+    wakers: Arc<Wakers>,
+    /// Open connections of each shard, as dealt out.
+    connections: Vec<AtomicUsize>,
+    /// `maxclients`; changed by CONFIG SET.
+    pub connections_max: AtomicUsize,
+    /// `tcp-keepalive` in seconds.
+    pub keepalive_s: AtomicUsize,
+    shutdown: AtomicBool,
+    drained: AtomicUsize,
+}
+
+impl LoopShared {
+    pub fn new(
+        wakers: Arc<Wakers>,
+        shards: usize,
+        connections_max: usize,
+        keepalive_s: usize,
+    ) -> Arc<LoopShared> {
+        Arc::new(LoopShared {
+            wakers,
+            connections: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
+            connections_max: AtomicUsize::new(connections_max),
+            keepalive_s: AtomicUsize::new(keepalive_s),
+            shutdown: AtomicBool::new(false),
+            drained: AtomicUsize::new(0),
+        })
+    }
+
+    /// Ask all shards to drain and end.
+    pub fn shut_down(&self) {
+        self.shutdown.store(true, Ordering::Release);
+        self.wakers.wake_all();
+    }
+
+    fn is_shutting_down(&self) -> bool {
+        self.shutdown.load(Ordering::Acquire) || signals::shutdown_requested()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Deal a new connection to the shard with the fewest, `own` among equals. `None`: there are too many.
+    fn place(&self, own: usize) -> Option<usize> {
+        let load = |shard: usize| self.connections[shard].load(Ordering::Relaxed);
+        if self.connections() >= self.connections_max.load(Ordering::Relaxed) {
+            return None;
+        }
+        let target = (0..self.connections.len()).min_by_key(|&shard| (load(shard), shard != own))?;
+        self.connections[target].fetch_add(1, Ordering::Relaxed);
+        Some(target)
+    }
+
+    fn left(&self, shard: usize) {
+        self.connections[shard].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What one loop is given besides its seat.
+pub struct LoopSetup {
+    pub shard: Shard,
+    pub listeners: Vec<Listener>,
+    pub capabilities: Capabilities,
+    pub shared: Arc<LoopShared>,
+    pub spin: Duration,
+}
+
+/// Run one shard until shutdown.
+pub async fn run(seat: Seat<MeshPacket>, setup: LoopSetup) -> std::io::Result<()> {
+    let mut shard_loop = ShardLoop::new(seat, setup)?;
+    shard_loop.run()
+}
+
+struct ShardLoop {
+    shard: Shard,
+    seat: Seat<MeshPacket>,
+    net: Net,
+    listeners: Vec<net::ListenerId>,
+    shared: Arc<LoopShared>,
+    spin: Duration,
+    /// By index of the ring's connection.
+    clients: Vec<Option<(ConnId, ClientKey)>>,
+    /// By index of the shard's connection.
+    sockets: Vec<Option<ConnId>>,
+    /// Packets that found their channel full, per peer.
+    backlog: Vec<VecDeque<MeshPacket>>,
+    next_tick_us: u64,
+}
+
+/// Events that need the ring itself and are therefore handled after the turn.
+#[derive(Default)]
+struct Deferred {
+    accepted: Vec<OwnedFd>,
+    ended: Vec<ConnId>,
+    writable: Vec<ConnId>,
+}
+
+impl ShardLoop {
+    fn new(seat: Seat<MeshPacket>, setup: LoopSetup) -> std::io::Result<ShardLoop> {
+        let mut net = Net::new(&setup.capabilities, NetOptions::default(), seat.mesh.doorbell().clone())?;
+        let mut listeners = Vec::with_capacity(setup.listeners.len());
+        for listener in setup.listeners {
+            listeners.push(net.listen(listener)?);
+        }
+        Ok(ShardLoop {
+            shard: setup.shard,
+            backlog: (0..seat.shards).map(|_| VecDeque::new()).collect(),
+            seat,
+            net,
+            listeners,
+            shared: setup.shared,
+            spin: setup.spin,
+            clients: Vec::new(),
+            sockets: Vec::new(),
+            next_tick_us: 0,
+        })
+    }
+
+    fn run(&mut self) -> std::io::Result<()> {
+        while !self.shared.is_shutting_down() {
+            let wait = self.wait();
+            self.turn(wait)?;
+        }
+        self.drain()
+    }
+
+    /// One turn of the loop.
+    fn turn(&mut self, wait: Wait) -> std::io::Result<()> {
+        let mut deferred = Deferred::default();
+        self.take_events(wait, &mut deferred)?;
+        self.shard.set_now(read_now());
+        self.handle_deferred(deferred)?;
+        self.take_packets()?;
+        if self.shard.now.monotonic_us >= self.next_tick_us {
+            self.next_tick_us = self.shard.now.monotonic_us + TICK.as_micros() as u64;
+            self.shard.tick();
+        }
+        self.shard.end_turn();
+        self.send_packets();
+        self.send_replies()?;
+        self.handle_requests()
+    }
+
+    fn wait(&self) -> Wait {
+        if self.shard.has_runnable() || self.backlog.iter().any(|backlog| !backlog.is_empty()) {
+            return Wait::Poll;
+        }
+        let left = self.next_tick_us.saturating_sub(clock::monotonic_us());
+        if left == 0 { Wait::Poll } else { Wait::For(Duration::from_micros(left)) }
+    }
+
+    fn take_events(&mut self, wait: Wait, deferred: &mut Deferred) -> std::io::Result<()> {
+        let ShardLoop { shard, seat, net, clients, spin, .. } = self;
+        let mut first = true;
+        net::turn(net, &mut seat.mesh, wait, *spin, &mut |event| {
+            if std::mem::take(&mut first) {
+                shard.set_now(read_now());
+            }
+            match event {
+                Event::Received { conn, data } => {
+                    if let Some(Some((known, client))) = clients.get(conn.index())
+                        && *known == conn
+                    {
+                        shard.received(*client, data);
+                    }
+                }
+                Event::Accepted { fd, .. } => deferred.accepted.push(fd),
+                Event::AcceptFailed { error, .. } => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                }
+                Event::Eof { conn } | Event::Failed { conn, .. } => deferred.ended.push(conn),
+                Event::Writable { conn } => deferred.writable.push(conn),
+                Event::Woken => {}
+            }
+        })?;
+        self.seat.mesh.end_sleep();
+        Ok(())
+    }
+
+    fn handle_deferred(&mut self, deferred: Deferred) -> std::io::Result<()> {
+        for fd in deferred.accepted {
+            self.place(fd)?;
+        }
+        for conn in deferred.ended {
+            self.ended(conn)?;
+        }
+        for conn in deferred.writable {
+            if let Some(Some((known, client))) = self.clients.get(conn.index()).copied()
+                && known == conn
+            {
+                self.send_to(client, conn)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Give a new connection to the shard that has fewest.
+    fn place(&mut self, fd: OwnedFd) -> std::io::Result<()> {
+        match self.shared.place(self.seat.shard) {
+            None => {
+                self.shard.stats.connections_rejected += 1;
+                refuse(&fd, b"-ERR max number of clients reached\r\n");
+                Ok(())
+            }
+            Some(target) if target == self.seat.shard => self.adopt(fd),
+            Some(target) => {
+                self.backlog[target].push_back(MeshPacket::Adopt(fd));
+                Ok(())
+            }
+        }
+    }
+
+    /// A connection of this shard begins.
+    fn adopt(&mut self, fd: OwnedFd) -> std::io::Result<()> {
+        let keepalive_s = self.shared.keepalive_s.load(Ordering::Relaxed) as u32;
+        let names = listen::tune_accepted(fd.as_fd(), keepalive_s)
+            .and_then(|()| listen::connection_names(fd.as_fd()));
+        let Ok(names) = names else {
+            // The client has gone already.
+            self.shared.left(self.seat.shard);
+            return Ok(());
+        };
+        let info = PeerInfo {
+            loopback: names.peer_ip.is_none_or(|ip| ip.is_loopback()),
+            unix_socket: names.peer_ip.is_none(),
+            address: names.peer,
+            local_address: names.local,
+            fd: fd.as_raw_fd(),
+        };
+        if let Err(refusal) = self.shard.admit(&info) {
+            refuse(&fd, refusal);
+            self.shared.left(self.seat.shard);
+            return Ok(());
+        }
+        let conn = self.net.add(fd)?;
+        let client = self.shard.accept(info);
+        set(&mut self.clients, conn.index(), (conn, client));
+        set(&mut self.sockets, client.index as usize, conn);
+        Ok(())
+    }
+
+    /// The peer is gone.
+    fn ended(&mut self, conn: ConnId) -> std::io::Result<()> {
+        if let Some(Some((known, client))) = self.clients.get(conn.index()).copied()
+            && known == conn
+        {
+            self.shard.disconnected(client);
+            self.forget(conn, client)?;
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, conn: ConnId, client: ClientKey) -> std::io::Result<()> {
+        self.clients[conn.index()] = None;
+        self.sockets[client.index as usize] = None;
+        self.shared.left(self.seat.shard);
+        self.net.close(conn)
+    }
+
+    fn take_packets(&mut self) -> std::io::Result<()> {
+        for _ in 0..PACKETS_PER_TURN_MAX {
+            let Some((from, packet)) = self.seat.mesh.recv() else { break };
+            match packet {
+                MeshPacket::Shard(packet) => self.shard.packet(from as ShardId, packet),
+                MeshPacket::Adopt(fd) => self.adopt(fd)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Packets leave in order; what finds a full channel waits here and is tried again next turn.
+    fn send_packets(&mut self) {
+        for (to, packet) in self.shard.take_outbox() {
+            self.backlog[to as usize].push_back(MeshPacket::Shard(packet));
+        }
+        for (to, backlog) in self.backlog.iter_mut().enumerate() {
+            while let Some(packet) = backlog.pop_front() {
+                if let Err(packet) = self.seat.mesh.try_send(to, packet) {
+                    backlog.push_front(packet);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn send_replies(&mut self) -> std::io::Result<()> {
+        let flush = self.shard.take_flush();
+        for &client in &flush {
+            if let Some(Some(conn)) = self.sockets.get(client.index as usize).copied() {
+                self.send_to(client, conn)?;
+            }
+        }
+        self.shard.return_flush(flush);
+        Ok(())
+    }
+
+    /// Send what a connection has ready; what the socket does not take waits for `Writable`.
+    fn send_to(&mut self, client: ClientKey, conn: ConnId) -> std::io::Result<()> {
+        let Some(connection) = self.shard.clients.get_mut(client) else { return Ok(()) };
+        connection.flags.flush_queued = false;
+        let output = connection.output.sendable();
+        let mut sent_bytes = 0;
+        let mut failed = false;
+        while !output.is_empty() {
+            let result = match output.contiguous() {
+                Some(bytes) => self.net.send(conn, &[IoSlice::new(bytes)]),
+                None => {
+                    let mut slices = Vec::new();
+                    output.io_slices(0, &mut slices);
+                    self.net.send(conn, &slices)
+                }
+            };
+            match result {
+                SendResult::Sent(count) => {
+                    output.consume(count);
+                    sent_bytes += count;
+                }
+                SendResult::Full(count) => {
+                    output.consume(count);
+                    sent_bytes += count;
+                    break;
+                }
+                SendResult::Failed(_) => {
+                    failed = true;
+                    break;
+                }
+            }
+        }
+        if failed {
+            return self.ended(conn);
+        }
+        self.shard.sent(client, sent_bytes);
+        Ok(())
+    }
+
+    fn handle_requests(&mut self) -> std::io::Result<()> {
+        for request in self.shard.take_requests() {
+            match request {
+                LoopRequest::Close(client) => {
+                    if let Some(Some(conn)) = self.sockets.get(client.index as usize).copied() {
+                        self.forget(conn, client)?;
+                    }
+                }
+                LoopRequest::PauseReading(client) => {
+                    if let Some(Some(conn)) = self.sockets.get(client.index as usize).copied() {
+                        self.net.pause_recv(conn)?;
+                    }
+                }
+                LoopRequest::ResumeReading(client) => {
+                    if let Some(Some(conn)) = self.sockets.get(client.index as usize).copied() {
+                        self.net.resume_recv(conn)?;
+                    }
+                }
+                LoopRequest::Shutdown => self.shared.shut_down(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Shutdown: no new connections; what was received is answered; then all shards end together, because each may
+    /// owe another one a reply.
+    fn drain(&mut self) -> std::io::Result<()> {
+        for listener in std::mem::take(&mut self.listeners) {
+            self.net.close_listener(listener)?;
+        }
+        let give_up_us = clock::monotonic_us() + DRAIN_MAX.as_micros() as u64;
+        let mut reported = false;
+        loop {
+            self.turn(Wait::For(DRAIN_POLL))?;
+            let idle = !self.shard.has_runnable()
+                && self.backlog.iter().all(VecDeque::is_empty)
+                && self.shard.clients.iter().all(|client| client.is_idle());
+            if idle && !reported {
+                reported = true;
+                self.shared.drained.fetch_add(1, Ordering::AcqRel);
+            }
+            let all_done = self.shared.drained.load(Ordering::Acquire) >= self.seat.shards;
+            if (all_done && idle) || clock::monotonic_us() > give_up_us {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn read_now() -> Now {
+    Now { unix_ms: clock::unix_ms(), monotonic_us: clock::monotonic_us() }
+}
+
+fn set<T>(list: &mut Vec<Option<T>>, index: usize, value: T) {
+    if index >= list.len() {
+        list.resize_with(index + 1, || None);
+    }
+    list[index] = Some(value);
+}
+
+/// Say why and hang up. The socket is new, so its buffer takes the line.
+fn refuse(fd: &OwnedFd, line: &[u8]) {
+    if let Ok(copy) = fd.try_clone() {
+        let stream = std::net::TcpStream::from(copy);
+        let _ = stream.set_nonblocking(true);
+        let _ = std::io::Write::write_all(&mut &stream, line);
+    }
+}
