@@ -300,7 +300,7 @@ impl Loader {
 /// `source`, or only its `first` word when what follows may be a secret. A name that nobody knows may be a
 /// misspelt secret.
 pub(super) fn visible(name: &str, first: &str, source: &str) -> String {
-    const SUSPICIOUS: &[&str] = &["pass", "auth", "secret", "user"];
+    const SUSPICIOUS: &[&str] = &["pas", "pw", "auth", "secret", "user"];
     let secret = match (table::find(name), table::find_directive(name)) {
         (Some((_, id)), _) => id.setting().secret,
         (None, Some(directive)) => directive.secret,

@@ -188,14 +188,17 @@ pub(super) fn rewritten_toml(config: &Config, old: &str, path: &Path) -> Result<
 fn section_mut<'a>(mut table: &'a mut Table, path: &str) -> &'a mut Table {
     let depth = path.split('.').count();
     for (at, part) in path.split('.').enumerate() {
+        if let Some(Item::Value(TomlValue::InlineTable(inline))) = table.get_mut(part) {
+            // It becomes a table with a header; the spaces around its `=` have no place there.
+            let inner = std::mem::take(inline).into_table();
+            table.remove(part);
+            table.insert(part, Item::Table(inner));
+        }
         let item = table.entry(part).or_insert_with(|| {
             let mut new = Table::new();
             new.set_implicit(at + 1 < depth);
             Item::Table(new)
         });
-        if let Item::Value(TomlValue::InlineTable(inline)) = item {
-            *item = Item::Table(std::mem::take(inline).into_table());
-        }
         table = match item {
             Item::Table(inner) => inner,
             _ => unreachable!("[{path}] was read as a table"),
