@@ -59,8 +59,7 @@ fn main() {
     };
     let mesh = Mesh::<()>::new(options.shards).expect("event counters");
     signals::install(mesh.wakers()).expect("signal handlers");
-    let config =
-        ExecutorConfig { pin: cpus::pin_by_default(options.shards), cores: cpus::usable_cores() };
+    let config = ExecutorConfig { pin: cpus::pin_by_default(options.shards), cores: cpus::usable_cores() };
     let shared = options.clone();
     let body = move |seat: Seat<()>| {
         let listener = listeners.lock().unwrap().pop().expect("one listener per shard");
@@ -81,7 +80,8 @@ fn main() {
 /// One shard's loop; returns how many requests it has answered.
 fn serve(seat: Seat<()>, listener: Listener, capabilities: &Capabilities, options: &Options) -> u64 {
     let mut mesh = seat.mesh;
-    let mut net = Net::new(capabilities, NetOptions::default(), mesh.doorbell().clone()).expect("socket ring");
+    let mut net =
+        Net::new(capabilities, NetOptions::default(), mesh.doorbell().clone()).expect("socket ring");
     net.listen(listener).expect("accepting");
     let mut work = Work::default();
     let (mut requests, mut turns) = (0, 0u64);
@@ -167,7 +167,8 @@ fn options() -> Options {
         Options { port: 7001, shards: 1, lines: 3, reply: b"+PONG\r\n".to_vec(), spin: Duration::ZERO };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        let value: u64 = arguments.next().and_then(|value| value.parse().ok()).expect("a number after the name");
+        let value: u64 =
+            arguments.next().and_then(|value| value.parse().ok()).expect("a number after the name");
         match name.as_str() {
             "--port" => options.port = value as u16,
             "--shards" => options.shards = value as usize,

@@ -11,8 +11,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::sys::{self, SocketName};
+
+/// How long a port in use is tried again. After a server was killed, the kernel takes its rings apart in the
+/// background, and until then an accept in flight keeps the old listener alive: a quick restart would fail.
+pub const PORT_PATIENCE: Duration = Duration::from_millis(1_000);
+const PORT_RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// A socket that listens; give it to a shard's `Net`.
 #[derive(Debug)]
@@ -97,7 +104,7 @@ fn os_text(error: &io::Error) -> String {
 ///
 /// `address` is `*` (all IPv4 addresses), an IPv4 or IPv6 address, `::*` or `::` (all IPv6 addresses, and only
 /// those), or a host name. Port 0 lets the kernel choose one for all shards. `backlog` is cut by the kernel at
-/// `net.core.somaxconn`.
+/// `net.core.somaxconn`. A port in use is reported after [`PORT_PATIENCE`].
 pub fn listen_tcp(
     address: &str,
     port: u16,
@@ -109,7 +116,7 @@ pub fn listen_tcp(
     };
     let wanted = resolve(address, port).map_err(fail("resolve"))?;
     let first = tcp_socket(wanted, false).map_err(fail("socket"))?;
-    sys::bind(first.as_fd(), wanted).map_err(fail("bind"))?;
+    bind_patiently(&first, wanted).map_err(fail("bind"))?;
     sys::set_option(first.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map_err(fail("setsockopt"))?;
     let bound = match sys::local_name(first.as_fd()).map_err(fail("getsockname"))? {
         SocketName::Inet(bound) => bound,
@@ -126,6 +133,18 @@ pub fn listen_tcp(
         sys::listen(socket.as_fd(), backlog).map_err(fail("listen"))?;
     }
     Ok(sockets.into_iter().map(|fd| Listener { fd, kind: ListenerKind::Tcp(bound) }).collect())
+}
+
+fn bind_patiently(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
+    let give_up = Instant::now() + PORT_PATIENCE;
+    loop {
+        match sys::bind(socket.as_fd(), address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up => {
+                thread::sleep(PORT_RETRY_PAUSE);
+            }
+            result => return result,
+        }
+    }
 }
 
 fn resolve(address: &str, port: u16) -> io::Result<SocketAddr> {

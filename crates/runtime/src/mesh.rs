@@ -3,9 +3,21 @@
 //! Owns the channels and who has mail to be woken for. Never blocks, never looks into a packet: a full channel gives
 //! the packet back, and its owner keeps it and stops reading from the connections that feed it, so that two full
 //! channels cannot deadlock. Packets of one ordered pair of shards stay in order.
+//!
+//! A shard that was refused may sleep: the receiver wakes it when it takes the next packet of that channel. Refusal
+//! and sleep are announced before the last look (`wants_room`, see also [`crate::wake`]), so no wake-up is lost:
+//!
+//! ```text
+//! sender, channel full                      receiver
+//!   wants_room = true                         take a packet
+//!   fence, try once more                      fence; wants_room? swap(false), and wake the sender if it sleeps
+//!   ... announce sleep (fence);
+//!   wants_room cleared? stay up
+//! ```
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -37,8 +49,9 @@ impl<P: Send> Mesh<P> {
         for from in 0..shards {
             for to in (0..shards).filter(|&to| to != from) {
                 let (sender, receiver) = bounded(capacity);
-                ends[from].outboxes[to] = Some(sender);
-                ends[to].inboxes[from] = Some(receiver);
+                let wants_room = Arc::new(AtomicBool::new(false));
+                ends[from].outboxes[to] = Some(Outbox { sender, wants_room: Arc::clone(&wants_room) });
+                ends[to].inboxes[from] = Some(Inbox { receiver, wants_room });
             }
         }
         Ok(Mesh { ends, wakers })
@@ -63,14 +76,26 @@ impl<P: Send> Mesh<P> {
 pub struct MeshEnd<P> {
     doorbell: Doorbell,
     /// To each peer; `None` for this shard itself.
-    outboxes: Box<[Option<Sender<P>>]>,
+    outboxes: Box<[Option<Outbox<P>>]>,
     /// From each peer; `None` for this shard itself.
-    inboxes: Box<[Option<Receiver<P>>]>,
-    /// Peers that were sent something since the last [`MeshEnd::flush_wakes`], each once.
-    mailed: Vec<usize>,
-    is_mailed: Box<[bool]>,
+    inboxes: Box<[Option<Inbox<P>>]>,
+    /// Peers that were sent a packet, or room they waited for, since the last [`MeshEnd::flush_wakes`]; each once.
+    news: Vec<usize>,
+    has_news: Box<[bool]>,
+    /// Peers whose channel was full when it was last tried.
+    refused_by: Vec<usize>,
     /// The inbox that [`MeshEnd::recv`] looks into first, so that no peer can starve another.
     next_inbox: usize,
+}
+
+struct Outbox<P> {
+    sender: Sender<P>,
+    wants_room: Arc<AtomicBool>,
+}
+
+struct Inbox<P> {
+    receiver: Receiver<P>,
+    wants_room: Arc<AtomicBool>,
 }
 
 impl<P: Send> MeshEnd<P> {
@@ -79,8 +104,9 @@ impl<P: Send> MeshEnd<P> {
             doorbell,
             outboxes: (0..shards).map(|_| None).collect(),
             inboxes: (0..shards).map(|_| None).collect(),
-            mailed: Vec::with_capacity(shards),
-            is_mailed: vec![false; shards].into(),
+            news: Vec::with_capacity(shards),
+            has_news: vec![false; shards].into(),
+            refused_by: Vec::with_capacity(shards),
             next_inbox: 0,
         }
     }
@@ -99,22 +125,33 @@ impl<P: Send> MeshEnd<P> {
         &self.doorbell
     }
 
-    /// Puts a packet into the channel to a peer; a full channel gives it back. The peer is woken by the next
-    /// [`MeshEnd::flush_wakes`]. A peer that has ended takes and forgets packets: it has nobody left to answer.
+    /// Puts a packet into the channel to a peer; a full channel gives it back, and this shard is woken when there is
+    /// room. The peer is woken by the next [`MeshEnd::flush_wakes`]. A peer that has ended takes and forgets packets:
+    /// it has nobody left to answer.
     ///
     /// # Panics
     /// When `to` is this shard itself: that is a call, not a message.
     pub fn try_send(&mut self, to: usize, packet: P) -> Result<(), P> {
         let outbox = self.outboxes[to].as_ref().expect("a shard sends no packet to itself");
-        match outbox.try_send(packet) {
+        let refused = match outbox.sender.try_send(packet) {
+            Err(TrySendError::Full(packet)) => {
+                outbox.wants_room.store(true, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
+                outbox.sender.try_send(packet)
+            }
+            result => result,
+        };
+        match refused {
             Ok(()) => {
-                if !self.is_mailed[to] {
-                    self.is_mailed[to] = true;
-                    self.mailed.push(to);
-                }
+                self.note_news(to);
                 Ok(())
             }
-            Err(TrySendError::Full(packet)) => Err(packet),
+            Err(TrySendError::Full(packet)) => {
+                if !self.refused_by.contains(&to) {
+                    self.refused_by.push(to);
+                }
+                Err(packet)
+            }
             Err(TrySendError::Disconnected(_)) => Ok(()),
         }
     }
@@ -124,9 +161,7 @@ impl<P: Send> MeshEnd<P> {
         let shards = self.inboxes.len();
         for step in 0..shards {
             let from = (self.next_inbox + step) % shards;
-            if let Some(inbox) = &self.inboxes[from]
-                && let Ok(packet) = inbox.try_recv()
-            {
+            if let Some(packet) = self.recv_from(from) {
                 self.next_inbox = (from + 1) % shards;
                 return Some((from, packet));
             }
@@ -136,55 +171,73 @@ impl<P: Send> MeshEnd<P> {
 
     /// The next packet from one peer.
     pub fn recv_from(&mut self, from: usize) -> Option<P> {
-        self.inboxes[from].as_ref()?.try_recv().ok()
+        let inbox = self.inboxes[from].as_ref()?;
+        let packet = inbox.receiver.try_recv().ok()?;
+        fence(Ordering::SeqCst);
+        if inbox.wants_room.load(Ordering::Relaxed) && inbox.wants_room.swap(false, Ordering::Relaxed) {
+            self.note_news(from);
+        }
+        Some(packet)
+    }
+
+    fn note_news(&mut self, peer: usize) {
+        if !self.has_news[peer] {
+            self.has_news[peer] = true;
+            self.news.push(peer);
+        }
     }
 
     /// Whether a packet is waiting.
     pub fn has_mail(&self) -> bool {
-        self.inboxes.iter().flatten().any(|inbox| !inbox.is_empty())
+        self.inboxes.iter().flatten().any(|inbox| !inbox.receiver.is_empty())
     }
 
-    /// Wakes the peers that sleep and were sent something since the last call, once each. The wake-ups travel with
-    /// the next turn of `net`, so call this last in a turn, straight before [`Net::turn`].
+    /// Wakes the peers that sleep and were sent a packet (or given room) since the last call, once each. The wake-ups
+    /// travel with the next turn of `net`, so call this last in a turn, straight before [`Net::turn`].
     pub fn flush_wakes(&mut self, net: &mut Net) {
-        for peer in self.mailed.drain(..) {
-            self.is_mailed[peer] = false;
+        for peer in self.news.drain(..) {
+            self.has_news[peer] = false;
             if self.doorbell.claim_wake(peer) {
                 net.wake_peer(peer);
             }
         }
     }
 
-    /// Announces sleep. `false`: mail is there, do not sleep. `true`: sleep in [`Net::turn`], then call
-    /// [`MeshEnd::end_sleep`].
-    pub fn begin_sleep(&self) -> bool {
-        debug_assert!(self.mailed.is_empty(), "wake-ups are flushed before sleeping");
+    /// Announces sleep. `false`: a packet, or room in a channel that was full, is there; do not sleep. `true`: sleep
+    /// in [`Net::turn`], which ends the announcement.
+    pub fn begin_sleep(&mut self) -> bool {
+        debug_assert!(self.news.is_empty(), "wake-ups are flushed before sleeping");
         self.doorbell.announce_sleep();
-        if self.has_mail() {
+        if self.has_mail() || self.has_new_room() {
             self.doorbell.end_sleep();
             return false;
         }
         true
     }
 
-    /// The shard is up again: peers need not wake it.
-    pub fn end_sleep(&self) {
-        self.doorbell.end_sleep();
+    /// Whether a channel that refused a packet has been read from since. Forgets those.
+    fn has_new_room(&mut self) -> bool {
+        let before = self.refused_by.len();
+        let outboxes = &self.outboxes;
+        self.refused_by.retain(|&to| {
+            outboxes[to].as_ref().is_some_and(|outbox| outbox.wants_room.load(Ordering::Relaxed))
+        });
+        self.refused_by.len() < before
     }
 
     /// Packets waiting here, from all peers (a gauge).
     pub fn inbox_depth(&self) -> usize {
-        self.inboxes.iter().flatten().map(Receiver::len).sum()
+        self.inboxes.iter().flatten().map(|inbox| inbox.receiver.len()).sum()
     }
 
     /// Packets from this shard that a peer has not taken yet (a gauge).
     pub fn outbox_depth(&self, to: usize) -> usize {
-        self.outboxes[to].as_ref().map_or(0, Sender::len)
+        self.outboxes[to].as_ref().map_or(0, |outbox| outbox.sender.len())
     }
 
     /// Whether the channel to a peer has no room. It can only gain room while this shard does not send.
     pub fn is_full(&self, to: usize) -> bool {
-        self.outboxes[to].as_ref().is_some_and(Sender::is_full)
+        self.outboxes[to].as_ref().is_some_and(|outbox| outbox.sender.is_full())
     }
 }
 
@@ -225,12 +278,25 @@ mod tests {
         let mut ends = ends::<()>(2, 1);
         assert!(!ends[1].has_mail());
         assert!(ends[1].begin_sleep());
-        ends[1].end_sleep();
         ends[0].try_send(1, ()).unwrap();
         assert!(ends[1].has_mail());
         assert!(!ends[1].begin_sleep());
         assert_eq!(ends[1].recv_from(0), Some(()));
         assert!(ends[1].begin_sleep());
+    }
+
+    #[test]
+    fn room_keeps_a_refused_shard_awake_once() {
+        let mut ends = ends::<u32>(2, 1);
+        ends[0].try_send(1, 1).unwrap();
+        assert_eq!(ends[0].try_send(1, 2), Err(2));
+        ends[0].news.clear();
+        assert!(ends[0].begin_sleep(), "the channel is still full");
+        assert_eq!(ends[1].recv(), Some((0, 1)));
+        assert_eq!(ends[1].news, [0], "the receiver owes the sender a wake-up");
+        assert!(!ends[0].begin_sleep());
+        assert!(ends[0].begin_sleep(), "what was not used the first time is no news");
+        ends[0].try_send(1, 2).unwrap();
     }
 
     #[test]

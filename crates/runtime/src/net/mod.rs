@@ -480,7 +480,11 @@ impl Net {
     /// Starts receiving if the owner wants bytes and nothing is on already.
     fn arm_receive(&mut self, conn: ConnId) -> io::Result<()> {
         match self.table.open_mut(conn) {
-            Some(connection) if connection.wants_bytes && connection.receiving == Receiving::Idle => {
+            Some(connection)
+                if connection.wants_bytes
+                    && !connection.has_ended
+                    && connection.receiving == Receiving::Idle =>
+            {
                 connection.receiving = Receiving::Armed;
                 let fd = connection.fd.as_raw_fd();
                 let op = match self.receive {
@@ -530,7 +534,12 @@ impl Net {
 impl Drop for Net {
     fn drop(&mut self) {
         self.doorbell.withdraw_ring();
-        // Wake-ups that were queued must not be lost with the ring.
+        // The kernel takes a ring apart some time after it is closed, and until then an accept in flight keeps its
+        // listener alive and the port in use: end it now.
+        for index in 0..self.listeners.len() {
+            let _ = self.close_listener(ListenerId(index as u32));
+        }
+        // Also submits wake-ups that are still queued: they must not be lost with the ring.
         let _ = self.ring.enter(EnterWait::No);
         if let Receive::Provided(buffers) = &self.receive {
             buffers.unregister(&self.ring).expect("the buffers were registered on this ring");
@@ -539,7 +548,7 @@ impl Drop for Net {
 }
 
 fn end_of_stream(connection: &mut table::Connection, conn: ConnId, sink: &mut impl FnMut(Event<'_>)) {
-    connection.wants_bytes = false;
+    connection.has_ended = true;
     if !connection.is_closing {
         sink(Event::Eof { conn });
     }
@@ -551,7 +560,7 @@ fn broken(
     error: io::Error,
     sink: &mut impl FnMut(Event<'_>),
 ) {
-    connection.wants_bytes = false;
+    connection.has_ended = true;
     if !connection.is_closing {
         sink(Event::Failed { conn, error });
     }

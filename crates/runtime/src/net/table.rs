@@ -45,8 +45,10 @@ pub(crate) enum Receiving {
 pub(crate) struct Connection {
     pub(crate) fd: OwnedFd,
     pub(crate) receiving: Receiving,
-    /// The owner wants bytes (not paused, not at the end).
+    /// The owner wants bytes (it has not paused).
     pub(crate) wants_bytes: bool,
+    /// No more bytes will come.
+    pub(crate) has_ended: bool,
     /// A poll for room in the socket is in flight.
     pub(crate) awaits_room: bool,
     /// The owner has let go; only operations in flight keep it here.
@@ -77,6 +79,7 @@ impl Table {
             fd,
             receiving: Receiving::Idle,
             wants_bytes: true,
+            has_ended: false,
             awaits_room: false,
             is_closing: false,
         };
