@@ -1,0 +1,138 @@
+"""The loads, as data: what is sent, over how many connections, how deep, to which servers.
+
+Commands are in torc-bench's notation (`torc-bench --help`): `__rand_int__` is redis-benchmark's own placeholder,
+`@64` a value of 64 bytes.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+#: memtier writes key numbers without leading zeros; its keys start where twelve digits follow a 1.
+MEMTIER_KEY_BASE = 1_000_000_000_000
+
+#: Data loaded before the first run that needs it: command with `__seq__`, number of keys.
+DATASETS: dict[str, tuple[str, int]] = {
+    "none": ("", 0),
+    "small": ("SET key:__seq__ @64", 1_000_000),
+    "small-memtier": ("SET key:1__seq__ @64", 1_000_000),
+    "1k": ("SET k1:__seq__ @1024", 100_000),
+    "64k": ("SET k64:__seq__ @65536", 4_000),
+    "tagged": ("SET {t}key:__seq__ @64", 100_000),
+    "counters": ("SET ctr:__seq__ 0", 1_000_000),
+}
+
+#: Generators of a scenario: the tool that was given (redis-benchmark, ...), torc-bench, or both after another.
+GIVEN, OWN, BOTH = "given", "own", "both"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One load. `instances` are labels: torc, redis, valkey, and with /2 on two cores."""
+
+    name: str
+    title: str
+    operations: list[tuple[int, str]]
+    connections: int = 50
+    pipeline: int = 1
+    dataset: str = "small"
+    keys: int = 1_000_000
+    value_bytes: int = 64
+    generator: str = GIVEN
+    section: str = "one"
+
+    @property
+    def instances(self) -> list[str]:
+        if self.section == "one":
+            return ["torc", "redis", "valkey"]
+        return ["torc", "torc/2", "valkey/2"] if self.section == "forward" else ["torc/2", "valkey/2"]
+
+
+GET, SET = [(1, "GET key:__rand_int__")], [(1, "SET key:__rand_int__ @64")]
+MGET10 = [(1, "MGET" + " key:__rand_int__" * 10)]
+MSET10 = [(1, "MSET" + " key:__rand_int__ @64" * 10)]
+MGET10_TAG = [(1, "MGET" + " {t}key:__rand_int__" * 10)]
+MSET10_TAG = [(1, "MSET" + " {t}key:__rand_int__ @64" * 10)]
+ZIPF = [(90, "GET key:__zipf__"), (10, "SET key:__zipf__ @64")]
+EXPIRING = [
+    (40, "SET exp:__rand_int__ @64 PX __ms__"),
+    (20, "PEXPIRE exp:__rand_int__ __ms__"),
+    (30, "GET exp:__rand_int__"),
+    (10, "PTTL exp:__rand_int__"),
+]
+
+
+def _sized(name: str, title: str, prefix: str, dataset: str, value_bytes: int, pipeline: int) -> list[Scenario]:
+    keys = DATASETS[dataset][1]
+    commands = [("get", f"GET {prefix}:__rand_int__"), ("set", f"SET {prefix}:__rand_int__ @{value_bytes}")]
+    return [
+        Scenario(
+            f"{verb}-{name}",
+            f"{verb.upper()}, {title}, pipeline {pipeline}",
+            [(1, command)],
+            pipeline=pipeline,
+            dataset=dataset,
+            keys=keys,
+            value_bytes=value_bytes,
+        )
+        for verb, command in commands
+    ]
+
+
+def _tagged(name: str, title: str, operations: list[tuple[int, str]], section: str) -> Scenario:
+    return Scenario(name, title, operations, dataset="tagged", keys=DATASETS["tagged"][1], section=section)
+
+
+LOADS: list[Scenario] = [
+    Scenario("get-p1", "GET, pipeline 1", GET, generator=BOTH),
+    Scenario("set-p1", "SET, pipeline 1", SET, generator=BOTH),
+    Scenario("get-p16", "GET, pipeline 16", GET, pipeline=16, generator=BOTH),
+    Scenario("set-p16", "SET, pipeline 16", SET, pipeline=16, generator=BOTH),
+    Scenario("get-p64", "GET, pipeline 64", GET, pipeline=64),
+    Scenario("set-p64", "SET, pipeline 64", SET, pipeline=64),
+    Scenario("get-c1", "GET, 1 connection", GET, connections=1),
+    Scenario("set-c1", "SET, 1 connection", SET, connections=1),
+    Scenario("get-c500", "GET, 500 connections", GET, connections=500),
+    Scenario("set-c500", "SET, 500 connections", SET, connections=500),
+    *_sized("1k", "1 KB values", "k1", "1k", 1024, 16),
+    *_sized("64k", "64 KB values", "k64", "64k", 65536, 1),
+    Scenario("incr-p1", "INCR, pipeline 1", [(1, "INCR ctr:__rand_int__")], dataset="counters"),
+    Scenario("incr-p16", "INCR, pipeline 16", [(1, "INCR ctr:__rand_int__")], pipeline=16, dataset="counters"),
+    Scenario("mget10-p1", "MGET of 10, pipeline 1", MGET10, generator=BOTH),
+    Scenario("mset10-p1", "MSET of 10, pipeline 1", MSET10, generator=BOTH),
+    Scenario("mget10-p16", "MGET of 10, pipeline 16", MGET10, pipeline=16, generator=OWN),
+    Scenario("mset10-p16", "MSET of 10, pipeline 16", MSET10, pipeline=16, generator=OWN),
+    _tagged("mget10-tag", "MGET of 10 under one hash tag", MGET10_TAG, "one"),
+    _tagged("mset10-tag", "MSET of 10 under one hash tag", MSET10_TAG, "one"),
+    Scenario("expire-p16", "expiry-heavy mix, pipeline 16", EXPIRING, pipeline=16, dataset="none", generator=OWN),
+    Scenario("zipf-p1", "90/10 Zipf mix, pipeline 1", ZIPF, generator=OWN),
+    Scenario("zipf-p16", "90/10 Zipf mix, pipeline 16", ZIPF, pipeline=16, generator=OWN),
+    Scenario("forward-get-p1", "GET, pipeline 1", GET, section="forward", generator=OWN),
+    Scenario("forward-set-p1", "SET, pipeline 1", SET, section="forward", generator=OWN),
+    Scenario("forward-get-p16", "GET, pipeline 16", GET, pipeline=16, section="forward", generator=OWN),
+    Scenario("forward-set-p16", "SET, pipeline 16", SET, pipeline=16, section="forward", generator=OWN),
+    Scenario("two-get-p16", "GET, pipeline 16", GET, pipeline=16, section="two"),
+    Scenario("two-mget10", "MGET of 10", MGET10, section="two"),
+    Scenario("two-mset10", "MSET of 10", MSET10, section="two"),
+    _tagged("two-mget10-tag", "MGET of 10 under one hash tag", MGET10_TAG, "two"),
+    _tagged("two-mset10-tag", "MSET of 10 under one hash tag", MSET10_TAG, "two"),
+    Scenario("two-zipf-p16", "90/10 Zipf mix, pipeline 16", ZIPF, pipeline=16, section="two", generator=OWN),
+]
+
+#: Scenarios that are not a steady load; see probes.py.
+PROBES = {
+    "memory": "bytes per key",
+    "growth": "longest pause while growing from empty",
+    "idle": "CPU of an idle server with 16 connections",
+}
+
+QUICK = ["get-p1", "set-p16", "mget10-p16", "expire-p16", "zipf-p16", "forward-get-p16", *PROBES]
+QUICK_SHRINK = 50
+
+
+def names() -> list[str]:
+    return [*(scenario.name for scenario in LOADS), *PROBES]
+
+
+def shrunk(scenario: Scenario) -> Scenario:
+    """The same load over few keys, for a smoke test of the tool."""
+    return dataclasses.replace(scenario, keys=max(100, scenario.keys // QUICK_SHRINK))
