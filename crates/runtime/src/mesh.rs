@@ -215,6 +215,12 @@ impl<P: Send> MeshEnd<P> {
         true
     }
 
+    /// The shard is up again: peers need not wake it. [`Net::turn`] does this by itself; a shard that has announced
+    /// sleep and then does not sleep calls it.
+    pub fn end_sleep(&self) {
+        self.doorbell.end_sleep();
+    }
+
     /// Whether a channel that refused a packet has been read from since. Forgets those.
     fn has_new_room(&mut self) -> bool {
         let before = self.refused_by.len();
