@@ -10,15 +10,19 @@ use torc_server::{log, run};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let loaded = match config::start(&args, std::env::vars()) {
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    // A variable that is not UTF-8 cannot be one of torc's.
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+    let loaded = match config::start(&args, env) {
         Ok(Startup::Serve(loaded)) => *loaded,
         Ok(Startup::Print { text, exit_code }) => {
             print!("{text}");
             return ExitCode::from(exit_code as u8);
         }
         Err(error) => {
-            eprint!("{error}");
+            eprintln!("{error}");
             return ExitCode::FAILURE;
         }
     };

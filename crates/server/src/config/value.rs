@@ -129,7 +129,7 @@ pub(super) fn strict_integer(word: &str) -> Option<i64> {
 }
 
 /// Bytes with a unit: `k`, `m`, `g` are powers of 1000, `kb`, `mb`, `gb` powers of 1024, in any case.
-/// Values beyond 64 bits are refused; Redis lets them wrap around.
+/// Values beyond 64 bits count as the largest; Redis lets some of them wrap around.
 pub fn parse_memory(word: &str) -> Option<u64> {
     let unit_at = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
     let (digits, unit) = word.split_at(unit_at);
@@ -143,7 +143,11 @@ pub fn parse_memory(word: &str) -> Option<u64> {
         "gb" => 1 << 30,
         _ => return None,
     };
-    digits.parse::<u64>().ok()?.checked_mul(scale)
+    match digits.parse::<u64>() {
+        Ok(number) => Some(number.saturating_mul(scale)),
+        Err(_) if digits.is_empty() => None,
+        Err(_) => Some(u64::MAX),
+    }
 }
 
 /// Bytes in the largest power-of-1024 unit that loses nothing, for files.

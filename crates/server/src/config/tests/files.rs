@@ -18,6 +18,10 @@ impl Folder {
         Folder(path.canonicalize().unwrap())
     }
 
+    pub(super) fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
     /// Writes a file and returns its path.
     pub(super) fn write(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);

@@ -3,5 +3,6 @@
 
 mod files;
 mod load;
+mod reference;
 mod set_get;
 mod table;

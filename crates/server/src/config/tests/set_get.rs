@@ -88,8 +88,11 @@ fn memory() {
     for bad in ["1t", "1tb", "1.5gb", "-1", "-1mb", "+5", " 5", "5 ", "1 mb", "0x10", "10%"] {
         check(&["maxmemory", bad], "! argument must be a memory value");
     }
-    // Valkey reads an empty number as 0 and lets large ones wrap around.
-    for bad in ["", "mb", "18446744073709551616", "17179869184gb"] {
+    check(&["maxmemory", "18446744073709551616"], "18446744073709551615");
+    // Valkey lets this one wrap around to 0.
+    check(&["maxmemory", "17179869184gb"], "18446744073709551615");
+    // Valkey reads a missing number as 0.
+    for bad in ["", "mb"] {
         check(&["maxmemory", bad], "! argument must be a memory value");
     }
     check(
