@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
+    end_on_panic();
     match run::run(loaded.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -41,4 +42,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A broken invariant ends the process: a shard that lost its thread would leave the others waiting for it.
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        tracing::error!(%panic, "a broken invariant: torc stops");
+        std::process::abort();
+    }));
 }
