@@ -59,7 +59,8 @@ pub struct ExpireReport {
 }
 
 impl Keyspace {
-    /// Takes expired keys out, looking at no more than about `budget` volatile entries. Call it on every tick; it uses
+    /// Takes expired keys out, looking at about `budget` volatile entries at most (a few
+    /// dozen more, where a line of the table is finished). Call it on every tick; it uses
     /// a small part of the budget while few of the keys it meets have expired.
     pub fn active_expire(&mut self, now_ms: i64, budget: usize, changes: &mut Changes) -> ExpireReport {
         let mut report = ExpireReport::default();

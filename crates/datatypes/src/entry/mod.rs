@@ -234,15 +234,15 @@ impl Entry {
     pub fn set_string(&mut self, value: &[u8]) {
         let header = self.header();
         if header.form() == Form::Embedded && value.len() < BIG_STRING_BYTES {
-            let needed = header.key_offset() + value.len();
+            let value_offset = self.value_offset(header);
+            let needed = value_offset + value.len();
             let suits =
                 needed <= class_bytes(header.class()) && class_for(needed) + SHRINK_CLASSES > header.class();
             if suits && parse_i64(value).is_none() {
                 // SAFETY: layout invariant, and `needed` bytes fit the class; `value` cannot overlap, since
                 // `self` is borrowed mutably.
                 unsafe {
-                    let target = self.base().add(header.key_offset());
-                    let target = target.add(self.key_len(header));
+                    let target = self.base().add(value_offset);
                     ptr::copy_nonoverlapping(value.as_ptr(), target, value.len());
                 }
                 self.set_header(header.with_value_len(value.len()).with_mutated(false));
@@ -349,7 +349,7 @@ impl Entry {
         unsafe {
             match payload {
                 Payload::Embedded(_) => {
-                    let target = entry.base().add(header.key_offset() + key.len());
+                    let target = entry.base().add(entry.value_offset(header));
                     ptr::copy_nonoverlapping(value.as_ptr(), target, value.len());
                 }
                 Payload::Int(int) => entry.base().add(header.payload_offset()).cast::<i64>().write(int),
@@ -409,7 +409,7 @@ impl Entry {
         unsafe {
             if header.form() == Form::Embedded {
                 let value = self.embedded(header);
-                let to = moved.base().add(target.key_offset() + key.len());
+                let to = moved.base().add(moved.value_offset(target));
                 ptr::copy_nonoverlapping(value.as_ptr(), to, value.len());
             } else {
                 let from = self.base().add(header.payload_offset());
@@ -447,13 +447,13 @@ impl Entry {
         let len = old_len.max(len_min);
         if !was_int
             && len < BIG_STRING_BYTES
-            && header.key_offset() + self.key_len(header) + len <= class_bytes(header.class())
+            && self.value_offset(header) + len <= class_bytes(header.class())
         {
             let header = header.with_value_len(len).with_mutated(true);
             // SAFETY: layout invariant, and `len` bytes of value fit the class; the bytes between the old and
             // the new length are initialised here, before the header tells of them.
             unsafe {
-                let value = self.base().add(header.key_offset() + self.key_len(header));
+                let value = self.base().add(self.value_offset(header));
                 ptr::write_bytes(value.add(old_len), 0, len - old_len);
             }
             self.set_header(header);
@@ -475,7 +475,7 @@ impl Entry {
         let target = new.header();
         // SAFETY: layout invariant: `allocate` left `len` bytes for the value, all written here.
         unsafe {
-            let value = new.base().add(target.key_offset() + new.key_len(target));
+            let value = new.base().add(new.value_offset(target));
             ptr::copy_nonoverlapping(old.as_ptr(), value, old.len());
             ptr::write_bytes(value.add(old.len()), 0, len - old.len());
         }
@@ -524,15 +524,21 @@ impl Entry {
         unsafe { self.base().add(header.wide_key_offset()).cast::<u64>().read() as usize }
     }
 
+    /// Offset of an embedded value's first byte.
+    #[inline]
+    fn value_offset(&self, header: Header) -> usize {
+        header.key_offset() + self.key_len(header)
+    }
+
     #[inline]
     fn embedded(&self, header: Header) -> &[u8] {
-        let offset = header.key_offset() + self.key_len(header);
+        let offset = self.value_offset(header);
         // SAFETY: layout invariant: the embedded value lies behind the key.
         unsafe { slice::from_raw_parts(self.base().add(offset), header.value_len()) }
     }
 
     fn embedded_mut(&mut self, header: Header) -> &mut [u8] {
-        let offset = header.key_offset() + self.key_len(header);
+        let offset = self.value_offset(header);
         // SAFETY: as in `embedded`, and `self` is borrowed mutably for the result's lifetime.
         unsafe { slice::from_raw_parts_mut(self.base().add(offset), header.value_len()) }
     }
