@@ -12,8 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-from harness import machine, probes, report, scenarios, targets
+from harness import machine, report, scenarios, targets
 from harness.generators import GeneratorError, Memtier, RedisBenchmark, TorcBench, external
+from harness.probes import Probes
 from harness.runner import Fleet, Series, run_series
 from harness.scenarios import BOTH, GIVEN, Scenario
 from harness.servers import Server, ServerError, identify
@@ -34,8 +35,6 @@ def main(arguments: list[str]) -> int:
     except (ServerError, GeneratorError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -79,6 +78,7 @@ def compare(options: argparse.Namespace, arguments: list[str]) -> int:
 
     fleet = Fleet(servers, cores, own, options.port_base)
     fleet.shrink = scenarios.QUICK_SHRINK if options.quick else 1
+    probes = Probes(fleet, progress)
     started = time.monotonic()
     series: list[Series] = []
     results: dict[str, dict] = {}
@@ -91,21 +91,24 @@ def compare(options: argparse.Namespace, arguments: list[str]) -> int:
         single = [label for label in ("torc", "redis", "valkey") if fleet.has(label)]
         double = [label for label in ("torc/2",) if fleet.has(label)]
         if "idle" in chosen:
-            results["idle"] = probes.idle(fleet, single + double, idle_seconds, progress)
+            results["idle"] = probes.idle(single + double, idle_seconds)
         fleet.end()
         if "memory" in chosen:
-            results["memory"] = probes.memory(fleet, single, progress)
+            results["memory"] = probes.memory(single)
         if "growth" in chosen:
-            results["growth"] = probes.growth(fleet, single, rounds, progress)
+            results["growth"] = probes.growth(single, rounds)
+    except KeyboardInterrupt:
+        description["warnings"].append("interrupted: what follows is what was measured until then")
     finally:
         fleet.end()
+    description["warnings"] += probes.failures
 
     verdicts = targets.evaluate(series, results)
     description["minutes"] = round((time.monotonic() - started) / 60, 1)
     markdown = report.to_markdown(description, series, results, verdicts)
     paths = write(options.out, report.to_json(description, series, results, verdicts), markdown)
     print(f"\n{markdown}\nwritten: {', '.join(path.name for path in paths)} ({description['minutes']} minutes)")
-    return 1 if any(one.broken for one in series) else 0
+    return 1 if probes.failures or any(one.broken for one in series) else 0
 
 
 def choose(options: argparse.Namespace) -> list[str]:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 from harness import machine
-from harness.generators import Load
+from harness.generators import GeneratorError, Load
 from harness.runner import Fleet
-from harness.servers import Echo, Instance
+from harness.servers import Echo, Instance, ServerError
 
 #: 18 bytes: `bytes:` and twelve digits.
 MEMORY_COMMAND, MEMORY_KEYS = "SET bytes:__seq__ @64", 5_000_000
@@ -19,101 +19,136 @@ SLOW_US = 1000
 PAUSES_KEPT = 20
 LOAD_LIMIT_S = 300
 IDLE_CONNECTIONS = 16
+REPLY_S_MAX = 5
 SETTLE_S = 1.0
 SETTLE_TRIES = 10
 
 Progress = Callable[[str], None]
 
 
-def memory(fleet: Fleet, labels: list[str], progress: Progress) -> dict[str, dict[str, float]]:
-    """Growth of RSS over a fill of distinct keys, per key, on a server of its own; INFO's figure beside it."""
-    keys = MEMORY_KEYS // fleet.shrink
-    results = {}
-    for label in labels:
-        with fleet.fresh(label) as instance:
-            time.sleep(SETTLE_S / 2)
-            rss_before, used_before = machine.resident_bytes(instance.pid), _used_memory(instance)
-            load = fleet.own.load(
-                instance.port,
-                fleet.generator_cores(label),
-                operations=[(1, MEMORY_COMMAND)],
-                connections=4,
-                pipeline=32,
-                keys=keys,
-                requests=keys,
-                limit_s=LOAD_LIMIT_S,
-            )
-            rss_after, used_after = _settled_rss(instance.pid), _used_memory(instance)
-            counted = int(instance.ask("DBSIZE"))
-        results[label] = {
-            "keys": counted,
-            "rss_bytes_per_key": (rss_after - rss_before) / counted,
-            "info_bytes_per_key": (used_after - used_before) / counted,
-            "rss_bytes_empty": rss_before,
-            "rss_bytes_full": rss_after,
-            "fill_per_s": load.rate,
-        }
-        result = results[label]
-        progress(
-            f"{'memory':34} {label:9} {result['rss_bytes_per_key']:.1f} B/key by RSS, "
-            f"{result['info_bytes_per_key']:.1f} by INFO"
-        )
-    return results
+class Probes:
+    """Runs the measurements one server at a time; one that fails is named and left out."""
 
+    def __init__(self, fleet: Fleet, progress: Progress):
+        self.fleet = fleet
+        self.progress = progress
+        self.failures: list[str] = []
 
-def growth(fleet: Fleet, labels: list[str], rounds: int, progress: Progress) -> dict[str, dict]:
-    """Replies slower than 1 ms while filling an empty server, and who caused them; the echo is the control."""
-    keys = GROWTH_KEYS // fleet.shrink
-    runs: dict[str, list[dict]] = {label: [] for label in ["control", *labels]}
-    for _ in range(rounds):
-        runs["control"].append(_pauses(_grow_echo(fleet, keys)))
-        progress(_growth_line("control", runs["control"][-1]))
+    def memory(self, labels: list[str]) -> dict[str, dict[str, float]]:
+        """Growth of RSS over a fill of distinct keys, per key, on a server of its own; INFO's figure beside it."""
+        results = {}
         for label in labels:
-            with fleet.fresh(label) as instance:
-                runs[label].append(_pauses(_grow(fleet, label, instance.port, instance.pid, keys)))
-            progress(_growth_line(label, runs[label][-1]))
-    measures = [key for key in runs["control"][0] if key != "worst"]
-    return {
-        label: {
-            "median": {key: statistics.median(run[key] for run in done) for key in measures},
-            "least": {key: min(run[key] for run in done) for key in measures},
-            "rounds": done,
+            result = self._attempt("memory", label, lambda: _bytes_per_key(self.fleet, label))
+            if result:
+                results[label] = result
+                self.progress(
+                    f"{'memory':34} {label:9} {result['rss_bytes_per_key']:.1f} B/key by RSS, "
+                    f"{result['info_bytes_per_key']:.1f} by INFO"
+                )
+        return results
+
+    def growth(self, labels: list[str], rounds: int) -> dict[str, dict]:
+        """Replies slower than 1 ms while filling an empty server, and who caused them; the echo is the control."""
+        runs: dict[str, list[dict]] = {label: [] for label in ["control", *labels]}
+        for _ in range(rounds):
+            for label in list(runs):
+                run = self._attempt("growth", label, lambda: _pauses(_grow(self.fleet, label)))
+                if run is None:
+                    del runs[label]
+                    continue
+                runs[label].append(run)
+                self.progress(_growth_line(label, run))
+        if "control" not in runs:
+            return {}
+        measures = [key for key in runs["control"][0] if key != "worst"]
+        return {
+            label: {
+                "median": {key: statistics.median(run[key] for run in done) for key in measures},
+                "least": {key: min(run[key] for run in done) for key in measures},
+                "rounds": done,
+            }
+            for label, done in runs.items()
         }
-        for label, done in runs.items()
+
+    def idle(self, labels: list[str], seconds: float) -> dict[str, dict[str, float]]:
+        """CPU that a server uses while its connections are open and silent."""
+        results = {}
+        for label in labels:
+            result = self._attempt("idle", label, lambda: _idle_cpu(self.fleet, label, seconds))
+            if result:
+                results[label] = result
+                self.progress(f"{'idle':34} {label:9} {result['cpu_share']:.3%} of one core")
+        return results
+
+    def _attempt(self, name: str, label: str, action: Callable[[], dict]) -> dict | None:
+        try:
+            return action()
+        except (GeneratorError, ServerError, OSError) as error:
+            self.failures.append(f"{name}: {label} failed: {error}")
+            self.progress(self.failures[-1])
+            return None
+
+
+def _bytes_per_key(fleet: Fleet, label: str) -> dict[str, float]:
+    keys = MEMORY_KEYS // fleet.shrink
+    with fleet.fresh(label) as instance:
+        time.sleep(SETTLE_S / 2)
+        rss_before, used_before = machine.resident_bytes(instance.pid), _used_memory(instance)
+        load = fleet.own.load(
+            instance.port,
+            fleet.generator_cores(label),
+            operations=[(1, MEMORY_COMMAND)],
+            connections=4,
+            pipeline=32,
+            keys=keys,
+            requests=keys,
+            limit_s=LOAD_LIMIT_S,
+        )
+        rss_after, used_after = _settled_rss(instance.pid), _used_memory(instance)
+        counted = int(instance.ask("DBSIZE"))
+    if load.errors or counted != keys:
+        raise ServerError(f"{counted} of {keys} keys were stored; {load.first_error}")
+    return {
+        "keys": counted,
+        "rss_bytes_per_key": (rss_after - rss_before) / counted,
+        "info_bytes_per_key": (used_after - used_before) / counted,
+        "rss_bytes_empty": rss_before,
+        "rss_bytes_full": rss_after,
+        "fill_per_s": load.rate,
     }
 
 
-def idle(fleet: Fleet, labels: list[str], seconds: float, progress: Progress) -> dict[str, dict[str, float]]:
-    """CPU that a server uses while its connections are open and silent."""
-    results = {}
-    for label in labels:
-        instance = fleet.awake(label)
-        connections = [socket.create_connection(("127.0.0.1", instance.port)) for _ in range(IDLE_CONNECTIONS)]
-        try:
-            for connection in connections:
-                connection.sendall(b"PING\r\n")
-                connection.recv(64)
-            time.sleep(SETTLE_S)
-            start, cpu = time.monotonic(), machine.process_cpu(instance.pid).total
-            time.sleep(seconds)
-            used = machine.process_cpu(instance.pid).total - cpu
-            results[label] = {"cpu_share": used / (time.monotonic() - start), "seconds": seconds}
-        finally:
-            for connection in connections:
-                connection.close()
-        progress(f"{'idle':34} {label:9} {results[label]['cpu_share']:.3%} of one core")
-    return results
+def _idle_cpu(fleet: Fleet, label: str, seconds: float) -> dict[str, float]:
+    instance = fleet.awake(label)
+    connections = [socket.create_connection(("127.0.0.1", instance.port)) for _ in range(IDLE_CONNECTIONS)]
+    try:
+        for connection in connections:
+            connection.settimeout(REPLY_S_MAX)
+            connection.sendall(b"PING\r\n")
+            connection.recv(64)
+        time.sleep(SETTLE_S)
+        start, cpu = time.monotonic(), machine.process_cpu(instance.pid).total
+        time.sleep(seconds)
+        used = machine.process_cpu(instance.pid).total - cpu
+        return {"cpu_share": used / (time.monotonic() - start), "seconds": seconds}
+    finally:
+        for connection in connections:
+            connection.close()
 
 
-def _grow_echo(fleet: Fleet, keys: int) -> Load:
-    """The same load against `torc-bench echo`, which does nothing, on the server's core."""
-    with Echo(fleet.own.binary, GROWTH_COMMAND, fleet.cores[:1]) as echo:
-        return _grow(fleet, "control", echo.port, echo.pid, keys)
+def _grow(fleet: Fleet, label: str) -> Load:
+    """Fills an empty server; `control` is `torc-bench echo` on the server's core instead."""
+    if label == "control":
+        for other in fleet.instances.values():
+            other.pause()
+        with Echo(fleet.own.binary, GROWTH_COMMAND, fleet.cores[:1]) as echo:
+            return _grow_at(fleet, label, echo.port, echo.pid)
+    with fleet.fresh(label) as instance:
+        return _grow_at(fleet, label, instance.port, instance.pid)
 
 
-def _grow(fleet: Fleet, label: str, port: int, pid: int, keys: int) -> Load:
-    for other in fleet.instances.values():
-        other.pause()
+def _grow_at(fleet: Fleet, label: str, port: int, pid: int) -> Load:
+    keys = GROWTH_KEYS // fleet.shrink
     return fleet.own.load(
         port,
         fleet.generator_cores(label),

@@ -42,11 +42,14 @@ class Fleet:
         """The server, started and loaded if need be, with all others paused."""
         for other in self.instances.values():
             other.pause()
-        if label not in self.instances:
+        instance = self.instances.get(label)
+        if instance is not None and not instance.alive():
+            instance.end()
+            instance = None
+        if instance is None:
             instance = self._new(label)
             instance.start()
             self.instances[label] = instance
-        instance = self.instances[label]
         instance.resume()
         if dataset not in instance.loaded:
             self._fill(instance, dataset)
@@ -63,6 +66,11 @@ class Fleet:
             yield instance
         finally:
             instance.end()
+
+    def obituary(self, label: str) -> str:
+        """What a server that ended by itself last said; empty while it lives."""
+        instance = self.instances.get(label)
+        return "" if instance is None or instance.alive() else f"; it had ended: {instance.last_words()}"
 
     def end(self) -> None:
         for instance in self.instances.values():
@@ -152,7 +160,7 @@ def run_series(
                 run = measure(fleet, label, scenario, generator, seconds, series)
             except (GeneratorError, ServerError, OSError) as error:
                 series.broken.add(label)
-                series.warnings.append(f"{series.name}: {label} failed: {error}")
+                series.warnings.append(f"{series.name}: {label} failed: {error}{fleet.obituary(label)}")
                 progress(series.warnings[-1])
                 continue
             series.runs.setdefault(label, []).append(run)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 START_S_MAX = 10
 END_S_MAX = 10
+LOG_TAIL_CHARACTERS = 300
 
 
 class ServerError(Exception):
@@ -81,8 +82,7 @@ class Instance:
 
     def start(self) -> None:
         self.directory = tempfile.TemporaryDirectory(prefix="torc-bench-")
-        log = Path(self.directory.name, "log")
-        with log.open("wb") as output:
+        with Path(self.directory.name, "log").open("wb") as output:
             self.process = subprocess.Popen(
                 [self.server.binary, *self.arguments()],
                 stdin=subprocess.DEVNULL,
@@ -100,20 +100,28 @@ class Instance:
                     return
             except (OSError, ServerError):
                 time.sleep(0.02)
-        tail = log.read_text(errors="replace")[-800:]
+        tail = self.last_words()
         self.end()
-        raise ServerError(f"{self.label} did not start:\n{tail}")
+        raise ServerError(f"{self.label} did not start: {tail}")
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def last_words(self) -> str:
+        assert self.directory is not None, f"{self.label} was never started"
+        lines = Path(self.directory.name, "log").read_text(errors="replace").splitlines()
+        return " | ".join(line for line in lines if line.strip())[-LOG_TAIL_CHARACTERS:]
 
     def pause(self) -> None:
         """Stops the process, so that it uses no core while others are measured."""
-        if self.process is not None and not self.stopped:
+        if self.alive() and not self.stopped:
             os.kill(self.pid, signal.SIGSTOP)
             self.stopped = True
 
     def resume(self) -> None:
-        if self.stopped:
+        if self.alive() and self.stopped:
             os.kill(self.pid, signal.SIGCONT)
-            self.stopped = False
+        self.stopped = False
 
     def end(self) -> None:
         if self.process is None:
