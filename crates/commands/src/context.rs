@@ -3,7 +3,8 @@
 //! Owns nothing: it borrows one keyspace, the change stream, the time, the random numbers and the settings that data
 //! commands depend on, for the length of one command. Never lets a handler see another shard, a connection or a clock.
 
-use torc_keyspace::{Changes, Key, Keyspace, Rng, SlotMap};
+use torc_datatypes::Entry;
+use torc_keyspace::{At, Changes, Class, Key, Keyspace, Lookup, Rng, SlotMap};
 
 /// Everything a handler may use, for one command.
 pub struct Context<'a> {
@@ -27,6 +28,39 @@ impl<'a> Context<'a> {
     #[inline]
     pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
         self.keyspace.key(bytes)
+    }
+
+    /// How a command looks up a key that it reads.
+    #[inline]
+    pub fn reading(&self) -> Lookup {
+        Lookup { touch: !self.no_touch, count: true }
+    }
+
+    /// How a command looks up a key that it only writes.
+    #[inline]
+    pub fn writing(&self) -> Lookup {
+        Lookup { touch: !self.no_touch, count: false }
+    }
+
+    /// Looks a key up for reading.
+    #[inline]
+    pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
+        let key = self.key(key);
+        let lookup = self.reading();
+        self.keyspace.get(self.db, &key, self.now_ms, lookup, self.changes)
+    }
+
+    /// The place of a key, for reading and then writing with one lookup.
+    #[inline]
+    pub fn at<'k>(&'k mut self, key: &'k [u8], lookup: Lookup) -> At<'k> {
+        let key = self.key(key);
+        self.keyspace.at(self.db, key, self.now_ms, lookup, self.changes)
+    }
+
+    /// Records a change to a key under the name of its event: WATCH, the dirty counter and listeners are told.
+    #[inline]
+    pub fn changed(&mut self, key: &[u8], class: Class, name: &'static str) {
+        self.keyspace.changed(self.db, key, class, name, self.changes);
     }
 }
 

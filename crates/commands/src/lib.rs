@@ -12,6 +12,8 @@ mod context;
 pub mod families;
 pub mod keys;
 mod spec;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use context::{Context, DataSettings};
 pub use spec::{

@@ -223,40 +223,68 @@ impl Keyspace {
         now_ms: i64,
         changes: &mut Changes,
     ) -> bool {
-        let clock = self.new_clock(now_ms);
         let Some(found) = self.dbs[db].find(key) else {
-            let expire_at = if let SetExpire::At(at) = expire { Some(at) } else { None };
-            let mut entry = match value {
-                StrValue::Bytes(bytes) => Entry::string(key.bytes, bytes, expire_at),
-                StrValue::Shared(bytes) => Entry::string_shared(key.bytes, bytes, expire_at),
-                StrValue::Int(int) => Entry::int(key.bytes, int, expire_at),
-            };
-            entry.set_clock(clock);
-            self.dbs[db].insert_new(key, entry, &self.hasher);
-            changes.event(Class::NEW, "new", db, key.bytes);
+            self.insert_string(db, key, value, expire, now_ms, changes);
             return false;
         };
+        let existed = !is_expired(self.dbs[db].entry(key.slot, found).expire_at(), now_ms);
+        if existed {
+            self.touch(db, key.slot, found, now_ms);
+            self.overwrite_string(db, key, found, value, expire);
+            return true;
+        }
+        let expire = if expire == SetExpire::Keep { SetExpire::Clear } else { expire };
+        self.overwrite_string(db, key, found, value, expire);
+        let clock = self.new_clock(now_ms);
+        self.dbs[db].entry_to_touch(key.slot, found).set_clock(clock);
+        self.note_expired(db, key.bytes, changes);
+        changes.event(Class::NEW, "new", db, key.bytes);
+        false
+    }
+
+    /// Stores a string under a key that is not there.
+    pub(crate) fn insert_string(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        value: StrValue<'_>,
+        expire: SetExpire,
+        now_ms: i64,
+        changes: &mut Changes,
+    ) -> Found {
+        let expire_at = if let SetExpire::At(at) = expire { Some(at) } else { None };
+        let mut entry = match value {
+            StrValue::Bytes(bytes) => Entry::string(key.bytes, bytes, expire_at),
+            StrValue::Shared(bytes) => Entry::string_shared(key.bytes, bytes, expire_at),
+            StrValue::Int(int) => Entry::int(key.bytes, int, expire_at),
+        };
+        entry.set_clock(self.new_clock(now_ms));
+        let found = self.dbs[db].insert_new(key, entry, &self.hasher);
+        changes.event(Class::NEW, "new", db, key.bytes);
+        found
+    }
+
+    /// Stores a string in place of what is there; the access clock stays.
+    #[inline]
+    pub(crate) fn overwrite_string(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        found: Found,
+        value: StrValue<'_>,
+        expire: SetExpire,
+    ) {
         let mut entry = self.dbs[db].entry_mut(key.slot, found);
-        let existed = !is_expired(entry.expire_at(), now_ms);
         match expire {
-            SetExpire::Keep if existed => {}
+            SetExpire::Keep => {}
+            SetExpire::Clear => entry.set_expire_at(None),
             SetExpire::At(at) => entry.set_expire_at(Some(at)),
-            _ => entry.set_expire_at(None),
         }
         match value {
             StrValue::Bytes(bytes) => entry.set_string(bytes),
             StrValue::Shared(bytes) => entry.set_string_shared(bytes),
             StrValue::Int(int) => entry.set_int(int),
         }
-        if entry.clock() != clock {
-            entry.set_clock(clock);
-        }
-        drop(entry);
-        if !existed {
-            self.note_expired(db, key.bytes, changes);
-            changes.event(Class::NEW, "new", db, key.bytes);
-        }
-        existed
     }
 
     /// Stores an entry, which must carry the key; returns the live entry that it replaces. A new entry's access clock
@@ -537,7 +565,13 @@ impl Keyspace {
 
     /// Finds a key; one that has expired is taken out.
     #[inline]
-    fn find_live(&mut self, db: usize, key: &Key<'_>, now_ms: i64, changes: &mut Changes) -> Option<Found> {
+    pub(crate) fn find_live(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        now_ms: i64,
+        changes: &mut Changes,
+    ) -> Option<Found> {
         let found = self.dbs[db].find(key)?;
         let entry = self.dbs[db].entry(key.slot, found);
         if entry.is_volatile() && is_expired(entry.expire_at(), now_ms) {
@@ -565,7 +599,14 @@ impl Keyspace {
     }
 
     #[inline]
-    fn count_lookup(&mut self, db: usize, key: &Key<'_>, hit: bool, lookup: Lookup, changes: &mut Changes) {
+    pub(crate) fn count_lookup(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        hit: bool,
+        lookup: Lookup,
+        changes: &mut Changes,
+    ) {
         if !lookup.count {
             return;
         }
@@ -579,7 +620,7 @@ impl Keyspace {
 
     /// Stamps an entry's access clock; a clock that does not move is not written, so as not to dirty its cache line.
     #[inline]
-    fn touch(&mut self, db: usize, slot: u16, found: Found, now_ms: i64) {
+    pub(crate) fn touch(&mut self, db: usize, slot: u16, found: Found, now_ms: i64) {
         let entry = self.dbs[db].entry_to_touch(slot, found);
         let old = entry.clock();
         let new = match self.access_clock {

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod at;
 pub mod change;
 mod database;
 mod expire;
@@ -18,6 +19,7 @@ pub mod slot;
 mod split;
 pub mod watch;
 
+pub use at::At;
 pub use change::{Changes, Class, Event};
 pub use database::EntryMut;
 pub use expire::ExpireReport;

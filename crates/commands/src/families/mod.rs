@@ -1,8 +1,10 @@
-//! The families of data commands, one file each, and the list of all of them.
+//! The families of data commands, one file or folder each, and the list of all of them.
 //!
 //! Owns the order in which commands are listed. Never holds a command itself.
+
+mod string;
 
 use crate::Command;
 
 /// Every data command, family by family.
-pub static FAMILIES: &[&[Command]] = &[];
+pub static FAMILIES: &[&[Command]] = &[string::COMMANDS];

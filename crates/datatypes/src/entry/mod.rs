@@ -174,7 +174,10 @@ impl Entry {
     /// Sets or clears the expiry (unix milliseconds). The entry is moved only when it has no word for it yet.
     pub fn set_expire_at(&mut self, expire_at: Option<i64>) {
         let Some(at) = expire_at else {
-            self.set_volatile(false);
+            // The handle lies in a table: it is written only when it changes, so as not to dirty its cache line.
+            if self.is_volatile() {
+                self.set_volatile(false);
+            }
             return;
         };
         if !self.header().has_expiry_word() {

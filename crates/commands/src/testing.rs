@@ -1,0 +1,148 @@
+//! Running commands on a bare keyspace in tests: no server, no shards, time set by hand.
+//!
+//! Every line runs in RESP2 and in RESP3, each on a keyspace of its own, so that writes can be checked in both. Replies
+//! are written as they are on the wire, with `\n` for each line end and none behind the last line.
+
+use torc_keyspace::{Changes, Class, Keyspace, Rng, SlotMap};
+use torc_resp::{Args, CommandError, OwnedArgs, Proto, Reply, ReplyBuf, split_line};
+
+use crate::families::FAMILIES;
+use crate::{Command, Context, DataSettings, Run};
+
+/// A keyspace per protocol, with everything else that a handler sees.
+pub(crate) struct Bench {
+    pub(crate) now_ms: i64,
+    pub(crate) db: usize,
+    pub(crate) no_touch: bool,
+    pub(crate) settings: DataSettings,
+    sides: [Side; 2],
+}
+
+struct Side {
+    proto: Proto,
+    keyspace: Keyspace,
+    changes: Changes,
+    rng: Rng,
+}
+
+impl Bench {
+    /// Empty keyspaces at a fixed time; all classes of events (but misses and new keys) are recorded.
+    pub(crate) fn new() -> Bench {
+        let settings = DataSettings::default();
+        let side = |proto| {
+            let mut changes = Changes::default();
+            changes.listen(Class::ALL);
+            Side { proto, keyspace: Keyspace::new(1, settings.databases), changes, rng: Rng::new(1) }
+        };
+        let sides = [side(Proto::Resp2), side(Proto::Resp3)];
+        Bench { now_ms: 1_700_000_000_000, db: 0, no_touch: false, settings, sides }
+    }
+
+    /// The reply to a line (quoted as in redis-cli). Where a null is expected in RESP2's form, RESP3's is meant too;
+    /// other replies that differ between the protocols go to [`Bench::check_both`].
+    #[track_caller]
+    pub(crate) fn check(&mut self, line: &str, expected: &str) {
+        let nulls_of_resp3: Vec<&str> =
+            expected.split('\n').map(|line| if matches!(line, "$-1" | "*-1") { "_" } else { line }).collect();
+        self.check_both(line, expected, &nulls_of_resp3.join("\n"));
+    }
+
+    /// The replies to a line in RESP2 and RESP3.
+    #[track_caller]
+    pub(crate) fn check_both(&mut self, line: &str, resp2: &str, resp3: &str) {
+        let [got2, got3] = self.run(line);
+        assert_eq!(got2, resp2, "{line} (RESP2)");
+        assert_eq!(got3, resp3, "{line} (RESP3)");
+    }
+
+    /// As [`Bench::check`], and the changes that the line made: how many it counted, and its events in the form
+    /// `"$ set key"` (class letter, name, key).
+    #[track_caller]
+    pub(crate) fn check_changes(&mut self, line: &str, expected: &str, dirty: u64, events: &[&str]) {
+        let dirty_before = self.sides[1].changes.dirty;
+        self.sides[1].changes.take_events();
+        self.check(line, expected);
+        let changes = &mut self.sides[1].changes;
+        let named = |event: torc_keyspace::Event| {
+            format!("{} {} {}", event.class, event.name, String::from_utf8_lossy(event.key()))
+        };
+        let got: Vec<String> = changes.take_events().into_iter().map(named).collect();
+        assert_eq!(got, events, "events of {line}");
+        assert_eq!(changes.dirty - dirty_before, dirty, "changes counted by {line}");
+    }
+
+    /// Runs a line in both protocols and returns both replies.
+    #[track_caller]
+    pub(crate) fn run(&mut self, line: &str) -> [String; 2] {
+        let args = split_line(line.as_bytes()).expect("a test's line is well quoted");
+        self.run_args(&args)
+    }
+
+    /// Runs a request in both protocols and returns both replies.
+    #[track_caller]
+    pub(crate) fn run_args(&mut self, args: &OwnedArgs) -> [String; 2] {
+        let args = args.as_args();
+        let command = find(args);
+        [0, 1].map(|side| {
+            let mut buf = ReplyBuf::new();
+            self.call(side, command, args, &mut buf);
+            let bytes = buf.to_vec();
+            let text: String = match String::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(binary) => binary.into_bytes().iter().map(|&byte| char::from(byte)).collect(),
+            };
+            text.strip_suffix("\r\n").expect("a reply ends with a line end").replace("\r\n", "\n")
+        })
+    }
+
+    /// The keyspace of the RESP3 side, to look at what no command shows.
+    pub(crate) fn keyspace(&mut self) -> &mut Keyspace {
+        &mut self.sides[1].keyspace
+    }
+
+    fn call(&mut self, side: usize, command: &Command, args: Args<'_>, out: &mut ReplyBuf) {
+        let slots = SlotMap::even(1);
+        let side = &mut self.sides[side];
+        let proto = side.proto;
+        let mut part = ReplyBuf::new();
+        let (handler, fold) = match command.run {
+            Run::OnShard(handler) | Run::Split { handler, .. } | Run::ByCursor(handler) => (handler, None),
+            Run::EveryShard { handler, fold, .. } => (handler, Some(fold)),
+            Run::Container => unreachable!("containers are resolved to a subcommand"),
+        };
+        let mut context = Context {
+            keyspace: &mut side.keyspace,
+            db: self.db,
+            now_ms: self.now_ms,
+            rng: &mut side.rng,
+            settings: &self.settings,
+            changes: &mut side.changes,
+            slots: &slots,
+            shard: 0,
+            no_touch: self.no_touch,
+        };
+        let mut outcome = Err(CommandError::WrongArity(command.spec.name));
+        if command.spec.arity.accepts(args.len()) {
+            outcome = handler(&mut context, args, &mut Reply::new(&mut part, proto));
+        }
+        if let Err(error) = outcome {
+            assert!(part.is_empty(), "{args:?} wrote a reply and then failed");
+            Reply::new(&mut part, proto).error(&error);
+        }
+        match fold {
+            None => *out = part,
+            Some(fold) => fold(&[part], side.rng.next_u64(), proto, out),
+        }
+    }
+}
+
+fn find(args: Args<'_>) -> &'static Command {
+    let named = |commands: &'static [Command], at: usize| {
+        commands.iter().find(|command| args.is(at, command.spec.name.as_bytes()))
+    };
+    let command = FAMILIES.iter().find_map(|family| named(family, 0)).expect("the command exists");
+    match command.run {
+        Run::Container => named(command.subcommands, 1).expect("the subcommand exists"),
+        _ => command,
+    }
+}

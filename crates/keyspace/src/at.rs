@@ -1,0 +1,105 @@
+//! Hot path. A key's place, found once: look at what is there, then change, replace or remove it without another
+//! lookup. Never decides what a change means: the command names its event.
+
+use torc_datatypes::Entry;
+
+use crate::change::{Changes, Class};
+use crate::database::{EntryMut, Found};
+use crate::key::Key;
+use crate::keyspace::{Keyspace, Lookup, SetExpire, StrValue};
+
+/// The place of a key in a database, with or without a live entry.
+pub struct At<'a> {
+    keyspace: &'a mut Keyspace,
+    changes: &'a mut Changes,
+    db: usize,
+    key: Key<'a>,
+    now_ms: i64,
+    found: Option<Found>,
+}
+
+impl Keyspace {
+    /// Finds the place of a key; an expired entry is taken out first.
+    #[inline]
+    pub fn at<'a>(
+        &'a mut self,
+        db: usize,
+        key: Key<'a>,
+        now_ms: i64,
+        lookup: Lookup,
+        changes: &'a mut Changes,
+    ) -> At<'a> {
+        let found = self.find_live(db, &key, now_ms, changes);
+        self.count_lookup(db, &key, found.is_some(), lookup, changes);
+        if let (Some(found), true) = (found, lookup.touch) {
+            self.touch(db, key.slot, found, now_ms);
+        }
+        At { keyspace: self, changes, db, key, now_ms, found }
+    }
+}
+
+impl At<'_> {
+    /// Whether the key exists.
+    #[inline]
+    pub fn exists(&self) -> bool {
+        self.found.is_some()
+    }
+
+    /// What is there.
+    #[inline]
+    pub fn entry(&self) -> Option<&Entry> {
+        self.found.map(|found| self.keyspace.dbs[self.db].entry(self.key.slot, found))
+    }
+
+    /// What is there, for change in place.
+    #[inline]
+    pub fn entry_mut(&mut self) -> Option<EntryMut<'_>> {
+        self.found.map(|found| self.keyspace.dbs[self.db].entry_mut(self.key.slot, found))
+    }
+
+    /// Stores a string, in place where possible, whatever was there.
+    #[inline]
+    pub fn set_string(&mut self, value: StrValue<'_>, expire: SetExpire) {
+        match self.found {
+            Some(found) => self.keyspace.overwrite_string(self.db, &self.key, found, value, expire),
+            None => {
+                let (db, now_ms) = (self.db, self.now_ms);
+                let found = self.keyspace.insert_string(db, &self.key, value, expire, now_ms, self.changes);
+                self.found = Some(found);
+            }
+        }
+    }
+
+    /// Sets or clears the expiry (unix milliseconds) of what is there; returns whether an expiry was set before.
+    pub fn set_expire_at(&mut self, expire_at: Option<i64>) -> bool {
+        self.entry_mut().is_some_and(|mut entry| {
+            let was_volatile = entry.is_volatile();
+            entry.set_expire_at(expire_at);
+            was_volatile
+        })
+    }
+
+    /// Takes the entry out.
+    pub fn remove(&mut self) -> Option<Entry> {
+        let found = self.found.take()?;
+        Some(self.keyspace.dbs[self.db].remove(self.key.slot, self.key.hash, found))
+    }
+
+    /// Records that the key was changed (see [`Keyspace::changed`]).
+    #[inline]
+    pub fn changed(&mut self, class: Class, name: &'static str) {
+        self.keyspace.changed(self.db, self.key.bytes, class, name, self.changes);
+    }
+
+    /// Records `count` more changes to the key without an event of their own.
+    #[inline]
+    pub fn changed_more(&mut self, count: u64) {
+        self.changes.dirty += count;
+    }
+
+    /// Records a second event of one change (see [`Changes::event`]).
+    #[inline]
+    pub fn event(&mut self, class: Class, name: &'static str) {
+        self.changes.event(class, name, self.db, self.key.bytes);
+    }
+}
