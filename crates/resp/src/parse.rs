@@ -147,7 +147,7 @@ impl RequestParser {
     pub fn args<'a>(&'a self, input: &'a [u8]) -> Args<'a> {
         match self.stage {
             Stage::Multibulk => Args::new(input, &self.spans, &self.blobs),
-            Stage::Inline => Args::new(&self.inline, &self.spans, &[]),
+            Stage::Inline => Args::new(&self.inline, &self.spans, &self.blobs),
             Stage::Start | Stage::Arguments => Args::new(&[], &[], &[]),
         }
     }
@@ -330,6 +330,14 @@ impl RequestParser {
         inline::split_into(line.strip_suffix(b"\r").unwrap_or(line), &mut self.inline, &mut self.spans)?;
         if self.spans.is_empty() {
             return Ok(Parsed::Empty { consumed: newline + 1 });
+        }
+        for span in &mut self.spans {
+            let word = Args::new(&self.inline, std::slice::from_ref(span), &[]).get(0);
+            if word.len() >= BIG_BYTES {
+                let blob = Bytes::copy_from_slice(word);
+                *span = Span::blob(self.blobs.len());
+                self.blobs.push(blob);
+            }
         }
         self.stage = Stage::Inline;
         Ok(Parsed::Request { consumed: newline + 1 })
