@@ -149,7 +149,7 @@ def _grow(fleet: Fleet, label: str) -> Load:
 
 def _grow_at(fleet: Fleet, label: str, port: int, pid: int) -> Load:
     keys = GROWTH_KEYS // fleet.shrink
-    return fleet.own.load(
+    load = fleet.own.load(
         port,
         fleet.generator_cores(label),
         operations=[(1, GROWTH_COMMAND)],
@@ -161,6 +161,9 @@ def _grow_at(fleet: Fleet, label: str, port: int, pid: int) -> Load:
         watch_pid=pid,
         limit_s=LOAD_LIMIT_S,
     )
+    if load.errors:
+        raise ServerError(f"answered errors: {load.first_error[:120]}")
+    return load
 
 
 def _pauses(load: Load) -> dict:

@@ -112,7 +112,7 @@ class Series:
     generator: str
     runs: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    #: Servers that failed or answered errors: their numbers are missing or worthless.
+    #: Servers that failed or answered errors; their numbers are left out.
     broken: set[str] = field(default_factory=set)
 
     @property
@@ -160,7 +160,9 @@ def run_series(
                 run = measure(fleet, label, scenario, generator, seconds, series)
             except (GeneratorError, ServerError, OSError) as error:
                 series.broken.add(label)
-                series.warnings.append(f"{series.name}: {label} failed: {error}{fleet.obituary(label)}")
+                series.runs.pop(label, None)
+                text = " ".join(str(error).split())
+                series.warnings.append(f"{series.name}: {label} failed: {text}{fleet.obituary(label)}")
                 progress(series.warnings[-1])
                 continue
             series.runs.setdefault(label, []).append(run)
@@ -214,7 +216,6 @@ def measure(
 def _check(load: Load, scenario: Scenario, label: str, series: Series) -> None:
     """Replies that are errors, or misses where every key exists, measure something else than was asked for."""
     if load.errors:
-        series.broken.add(label)
-        series.warnings.append(f"{series.name}: {label} answered errors: {load.first_error[:120]}")
+        raise ServerError(f"answered errors: {load.first_error[:120]}")
     if scenario.dataset != "none" and load.nulls:
         series.warnings.append(f"{series.name}: {label} missed {load.nulls} keys that were loaded")

@@ -7,8 +7,10 @@
 //! hypervisor is invisible here: the same load against an echo (`torc-bench echo`) shows how much that is.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Instant;
 
 /// Samples kept, one per `SAMPLE_EVERY_NS`: pauses up to half a second find a sample from before their start.
@@ -122,7 +124,10 @@ struct Sample {
 }
 
 struct Thread {
+    id: OsString,
     schedstat: File,
+    /// What it had run when it was first seen: start-up work says nothing about who serves.
+    ran_before: u64,
     ran: u64,
     waited: u64,
 }
@@ -151,7 +156,7 @@ impl Watch {
             scanned_ns: 0,
             samples: VecDeque::new(),
         };
-        watch.scan(0)?;
+        watch.scan()?;
         watch.sample(0);
         Ok(watch)
     }
@@ -161,52 +166,64 @@ impl Watch {
     }
 
     /// Lists the server's threads again. Samples before a change of the list cannot be compared with later ones.
-    fn scan(&mut self, now_ns: u64) -> std::io::Result<()> {
-        self.scanned_ns = now_ns;
-        let mut threads = Vec::new();
+    fn scan(&mut self) -> std::io::Result<()> {
+        let mut ids = Vec::new();
         for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
-            let Ok(schedstat) = File::open(task?.path().join("schedstat")) else { continue };
-            let (ran, waited) = read_schedstat(&schedstat).unwrap_or((0, 0));
-            threads.push(Thread { schedstat, ran, waited });
+            ids.push(task?.file_name());
         }
-        let busiest = (0..threads.len()).max_by_key(|&i| threads[i].ran).unwrap_or(0);
-        if threads.len() != self.threads.len() || busiest != self.busiest {
+        let known = self.threads.len();
+        self.threads.retain(|thread| ids.contains(&thread.id));
+        let mut changed = self.threads.len() != known;
+        for id in ids {
+            if self.threads.iter().any(|thread| thread.id == id) {
+                continue;
+            }
+            let path = Path::new("/proc").join(self.pid.to_string()).join("task").join(&id).join("schedstat");
+            let Ok(schedstat) = File::open(path) else { continue };
+            let (ran, waited) = read_schedstat(&schedstat).unwrap_or((0, 0));
+            self.threads.push(Thread { id, schedstat, ran_before: ran, ran, waited });
+            changed = true;
+        }
+        if changed {
             self.samples.clear();
         }
-        self.threads = threads;
-        self.busiest = busiest;
         Ok(())
     }
 
     fn sample(&mut self, now_ns: u64) {
         if now_ns >= self.scanned_ns + RESCAN_EVERY_NS {
+            self.scanned_ns = now_ns;
             let before = Instant::now();
-            if self.scan(now_ns).is_err() {
+            if self.scan().is_err() {
                 self.threads.clear();
             }
             self.listing_ns += before.elapsed().as_nanos() as u64;
         }
-        let mut sample = Sample {
-            at_ns: now_ns,
-            busiest_ran: 0,
-            busiest_waited: 0,
-            others_ran: 0,
-            generator_waited: self.listing_ns + read_schedstat(&self.own).map_or(0, |(_, waited)| waited),
-        };
-        for (index, thread) in self.threads.iter_mut().enumerate() {
+        for thread in &mut self.threads {
             if let Some((ran, waited)) = read_schedstat(&thread.schedstat) {
                 (thread.ran, thread.waited) = (ran, waited);
             }
-            if index == self.busiest {
-                (sample.busiest_ran, sample.busiest_waited) = (thread.ran, thread.waited);
-            } else {
-                sample.others_ran += thread.ran;
-            }
         }
+        let busiest = (0..self.threads.len())
+            .max_by_key(|&i| self.threads[i].ran - self.threads[i].ran_before)
+            .unwrap_or(0);
+        if busiest != self.busiest {
+            self.busiest = busiest;
+            self.samples.clear();
+        }
+        let server = self.threads.get(busiest);
+        let all_ran: u64 = self.threads.iter().map(|thread| thread.ran).sum();
+        let busiest_ran = server.map_or(0, |thread| thread.ran);
         if self.samples.len() == SAMPLES_MAX {
             self.samples.pop_front();
         }
-        self.samples.push_back(sample);
+        self.samples.push_back(Sample {
+            at_ns: now_ns,
+            busiest_ran,
+            busiest_waited: server.map_or(0, |thread| thread.waited),
+            others_ran: all_ran - busiest_ran,
+            generator_waited: self.listing_ns + read_schedstat(&self.own).map_or(0, |(_, waited)| waited),
+        });
     }
 
     /// Splits the pause's latency; without a sample from before its start all of it stays with the server.
