@@ -16,6 +16,7 @@ SECTIONS = [
     ("two", "Two cores", "torc with two shards and Valkey with two io threads; the generator shares both cores."),
 ]
 FOREIGN_WARNING = 0.05
+STEAL_WARNING = 0.02
 NUMBER = re.compile(r"(>= |<= |< )?[\d.,]+ ?(x|%|ms|B)?|-|")
 
 
@@ -26,6 +27,9 @@ def warnings(series: list[Series]) -> list[str]:
         foreign = max((median["foreign"] for median in one.medians().values()), default=0.0)
         if foreign > FOREIGN_WARNING:
             found.append(f"{one.name}: other processes used up to {foreign:.0%} of the cores")
+        steal = max((median["steal"] for median in one.medians().values()), default=0.0)
+        if steal > STEAL_WARNING:
+            found.append(f"{one.name}: the hypervisor took up to {steal:.0%} of the cores")
     return found
 
 

@@ -43,6 +43,7 @@ def run(throughput: float, cpu: float, generator_core_busy: float = 0.5) -> dict
         "server_busy": 1.0,
         "generator_core_busy": generator_core_busy,
         "foreign": 0.0,
+        "steal": 0.0,
     }
 
 
