@@ -1,0 +1,290 @@
+//! Replays a transcript against a live server and says where replies differ.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use torc_resp::Value;
+
+use super::expect::{Bindings, Expected, Protocol};
+use super::{Action, Step, Transcript, Word};
+use crate::client::{Client, PATIENCE};
+use crate::raw;
+use crate::server::{Kind, Server};
+
+/// How long silence must last to count as "no reply".
+const SILENCE: Duration = Duration::from_millis(40);
+
+/// How long an excused reply is waited for: its number and form are not known.
+const EXCUSED_WAIT: Duration = Duration::from_millis(300);
+
+/// Failures of one file after which its other steps only repeat the trouble.
+const FAILURES_MAX: usize = 12;
+
+/// A step whose reply was not the expected one.
+#[derive(Debug)]
+pub struct Failure {
+    place: String,
+    command: String,
+    expected: String,
+    found: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {}\n  expected: {}\n  found:    {}",
+            self.place,
+            short(&self.command),
+            short(&self.expected),
+            short(&self.found)
+        )
+    }
+}
+
+/// Replays the file; its connections are new, the data is whatever the server holds.
+pub fn play(transcript: &Transcript, server: &Server, protocol: Protocol) -> Vec<Failure> {
+    let mut player = Player::new(transcript, server, protocol);
+    for step in &transcript.steps {
+        if step.only.is_some_and(|only| only != protocol) {
+            continue;
+        }
+        if let Err(error) = player.step(step) {
+            let found = format!("{error}");
+            player.fail(step, step.line, "a reply", found);
+            return player.failures;
+        }
+        if player.failures.len() >= FAILURES_MAX {
+            return player.failures;
+        }
+    }
+    player.expect_silence();
+    player.failures
+}
+
+pub(super) struct Player<'a> {
+    transcript: &'a Transcript,
+    server: &'a Server,
+    protocol: Protocol,
+    connections: BTreeMap<String, Client>,
+    bound: Bindings,
+    failures: Vec<Failure>,
+}
+
+impl<'a> Player<'a> {
+    pub(super) fn new(transcript: &'a Transcript, server: &'a Server, protocol: Protocol) -> Player<'a> {
+        Player {
+            transcript,
+            server,
+            protocol,
+            connections: BTreeMap::new(),
+            bound: Bindings::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> io::Result<()> {
+        if step.retry_ms > 0 {
+            return self.step_repeatedly(step);
+        }
+        if let Some(name) = self.act(step)? {
+            if self.is_excused(step) {
+                self.skip_replies(step, &name)?;
+            } else {
+                self.check(step, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does the step's action; the connection whose replies follow.
+    pub(super) fn act(&mut self, step: &Step) -> io::Result<Option<String>> {
+        match &step.action {
+            Action::Sleep { ms } => {
+                std::thread::sleep(Duration::from_millis(*ms));
+                Ok(None)
+            }
+            Action::Close { connection } => {
+                self.connections.remove(connection);
+                Ok(None)
+            }
+            Action::Await { connection } => Ok(Some(connection.clone())),
+            Action::Send { connection, words } => {
+                let words: Vec<Vec<u8>> = words.iter().map(|word| self.bytes(word)).collect();
+                self.send(step, connection, &raw::request(&words))?;
+                Ok(Some(connection.clone()))
+            }
+            Action::Raw { connection, bytes } => {
+                let bytes = self.bytes(bytes);
+                self.send(step, connection, &bytes)?;
+                Ok(Some(connection.clone()))
+            }
+        }
+    }
+
+    /// The next reply of a connection, or why there is none.
+    pub(super) fn receive(&mut self, name: &str, limit: Duration) -> io::Result<Arrival> {
+        let client = self.connection(name)?;
+        match client.receive_within(limit) {
+            Ok(Some(value)) => Ok(Arrival::Reply(value)),
+            Ok(None) => Ok(Arrival::Nothing),
+            Err(error) if is_closed(&error) => {
+                self.connections.remove(name);
+                Ok(Arrival::Closed)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the arrival is what is expected; binds variables.
+    pub(super) fn accepts(&mut self, expected: &Expected, arrival: &Arrival) -> bool {
+        match (expected, arrival) {
+            (Expected::None, Arrival::Nothing) | (Expected::Closed, Arrival::Closed) => true,
+            (expected, Arrival::Reply(value)) => expected.matches(value, self.protocol, &mut self.bound),
+            _ => false,
+        }
+    }
+
+    /// Whether a reference server may answer this step otherwise.
+    pub(super) fn is_excused(&self, step: &Step) -> bool {
+        match (self.server.kind(), &step.mark) {
+            (Kind::Reference { version, .. }, Some(mark)) => mark.excuses(*version),
+            _ => false,
+        }
+    }
+
+    fn check(&mut self, step: &Step, name: &str) -> io::Result<()> {
+        if step.replies.is_empty() {
+            self.fail(step, step.line, "a reply in the transcript ('none' if none comes)", "no line".into());
+        }
+        let protocol = self.protocol;
+        for reply in step.replies.iter().filter(|reply| reply.only.is_none_or(|only| only == protocol)) {
+            let limit = if reply.expected == Expected::None { SILENCE } else { PATIENCE };
+            let arrival = self.receive(name, limit)?;
+            if !self.accepts(&reply.expected, &arrival) {
+                self.fail(step, reply.line, &reply.expected.to_string(), arrival.to_string());
+                if !matches!(arrival, Arrival::Reply(_)) && reply.expected != Expected::None {
+                    return Err(io::Error::other(format!("connection '{name}': {arrival}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn skip_replies(&mut self, step: &Step, name: &str) -> io::Result<()> {
+        for _ in 0..step.replies.len().max(1) {
+            if !matches!(self.receive(name, EXCUSED_WAIT)?, Arrival::Reply(_)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn step_repeatedly(&mut self, step: &Step) -> io::Result<()> {
+        let deadline = Instant::now() + Duration::from_millis(step.retry_ms);
+        let before = self.failures.len();
+        loop {
+            self.failures.truncate(before);
+            if let Some(name) = self.act(step)? {
+                self.check(step, &name)?;
+            }
+            if self.failures.len() == before || Instant::now() > deadline {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn send(&mut self, step: &Step, name: &str, bytes: &[u8]) -> io::Result<()> {
+        match self.connection(name)?.poll() {
+            Ok(None) => {}
+            Ok(Some(value)) => {
+                let found = format!("{value} from before");
+                self.fail(step, step.line, "nothing unread on the connection", found);
+            }
+            Err(error) if is_closed(&error) => {
+                self.fail(step, step.line, "an open connection", error.to_string());
+                self.connections.remove(name);
+            }
+            Err(error) => return Err(error),
+        }
+        self.connection(name)?.send_raw(bytes)
+    }
+
+    fn connection(&mut self, name: &str) -> io::Result<&mut Client> {
+        if !self.connections.contains_key(name) {
+            let mut client = Client::connect("127.0.0.1", self.server.port())?;
+            if self.protocol == Protocol::Resp3 {
+                // A server with a password refuses; its transcript says HELLO itself.
+                client.try_call(&["HELLO", "3"])?;
+            }
+            self.connections.insert(name.to_string(), client);
+        }
+        Ok(self.connections.get_mut(name).expect("just inserted"))
+    }
+
+    fn bytes(&self, word: &Word) -> Vec<u8> {
+        match word {
+            Word::Bytes(bytes) => bytes.clone(),
+            Word::Variable(name) => {
+                self.bound.get(name).cloned().unwrap_or_else(|| format!("${name}").into_bytes())
+            }
+        }
+    }
+
+    /// At the end nothing may be left unread.
+    fn expect_silence(&mut self) {
+        let Some(last) = self.transcript.steps.last() else { return };
+        for (name, mut client) in std::mem::take(&mut self.connections) {
+            if let Ok(Some(value)) = client.poll() {
+                self.fail(
+                    last,
+                    last.line,
+                    &format!("nothing more on connection '{name}'"),
+                    value.to_string(),
+                );
+            }
+        }
+    }
+
+    fn fail(&mut self, step: &Step, line: usize, expected: &str, found: String) {
+        let command = self.transcript.lines[step.line - 1].clone();
+        let place = format!("{}:{line}", self.transcript.name);
+        self.failures.push(Failure { place, command, expected: expected.to_string(), found });
+    }
+}
+
+/// What came on a connection.
+pub(super) enum Arrival {
+    Reply(Value),
+    Nothing,
+    Closed,
+}
+
+impl fmt::Display for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Arrival::Reply(value) => match Expected::exactly(value) {
+                Some(text) => write!(f, "{text}"),
+                None => write!(f, "{value}"),
+            },
+            Arrival::Nothing => f.write_str("none"),
+            Arrival::Closed => f.write_str("closed"),
+        }
+    }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
+}
+
+fn short(text: &str) -> String {
+    const SHOWN_CHARS: usize = 600;
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((cut, _)) => format!("{}… ({} bytes)", &text[..cut], text.len()),
+        None => text.to_string(),
+    }
+}
