@@ -17,12 +17,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::net::Net;
-use crate::wake::{Doorbell, Wakers};
+use crate::wake::{Doorbell, Flag, Wakers};
 
 /// Packets that fit in one channel unless [`Mesh::with_capacity`] says otherwise. A packet is a batch (all that one
 /// turn of a shard has for another), so this is many turns of backlog.
@@ -49,7 +48,7 @@ impl<P: Send> Mesh<P> {
         for from in 0..shards {
             for to in (0..shards).filter(|&to| to != from) {
                 let (sender, receiver) = bounded(capacity);
-                let wants_room = Arc::new(AtomicBool::new(false));
+                let wants_room = Arc::new(Flag::new());
                 ends[from].outboxes[to] = Some(Outbox { sender, wants_room: Arc::clone(&wants_room) });
                 ends[to].inboxes[from] = Some(Inbox { receiver, wants_room });
             }
@@ -90,12 +89,12 @@ pub struct MeshEnd<P> {
 
 struct Outbox<P> {
     sender: Sender<P>,
-    wants_room: Arc<AtomicBool>,
+    wants_room: Arc<Flag>,
 }
 
 struct Inbox<P> {
     receiver: Receiver<P>,
-    wants_room: Arc<AtomicBool>,
+    wants_room: Arc<Flag>,
 }
 
 impl<P: Send> MeshEnd<P> {
@@ -135,8 +134,7 @@ impl<P: Send> MeshEnd<P> {
         let outbox = self.outboxes[to].as_ref().expect("a shard sends no packet to itself");
         let refused = match outbox.sender.try_send(packet) {
             Err(TrySendError::Full(packet)) => {
-                outbox.wants_room.store(true, Ordering::Relaxed);
-                fence(Ordering::SeqCst);
+                outbox.wants_room.raise();
                 outbox.sender.try_send(packet)
             }
             result => result,
@@ -173,8 +171,7 @@ impl<P: Send> MeshEnd<P> {
     pub fn recv_from(&mut self, from: usize) -> Option<P> {
         let inbox = self.inboxes[from].as_ref()?;
         let packet = inbox.receiver.try_recv().ok()?;
-        fence(Ordering::SeqCst);
-        if inbox.wants_room.load(Ordering::Relaxed) && inbox.wants_room.swap(false, Ordering::Relaxed) {
+        if inbox.wants_room.claim() {
             self.note_news(from);
         }
         Some(packet)
@@ -225,9 +222,8 @@ impl<P: Send> MeshEnd<P> {
     fn has_new_room(&mut self) -> bool {
         let before = self.refused_by.len();
         let outboxes = &self.outboxes;
-        self.refused_by.retain(|&to| {
-            outboxes[to].as_ref().is_some_and(|outbox| outbox.wants_room.load(Ordering::Relaxed))
-        });
+        self.refused_by
+            .retain(|&to| outboxes[to].as_ref().is_some_and(|outbox| outbox.wants_room.is_raised()));
         self.refused_by.len() < before
     }
 

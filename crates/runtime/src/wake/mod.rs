@@ -18,9 +18,20 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering, fence};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::sys;
+
+mod flag;
+#[cfg(test)]
+mod model;
+
+/// What `flag` is built of.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}
+
+pub(crate) use flag::Flag;
 
 /// No ring yet, or no ring any more.
 const NO_RING: RawFd = -1;
@@ -33,7 +44,7 @@ pub struct Wakers {
 /// One cache line per shard: a busy shard's flag is read by all its peers and written by nobody.
 #[repr(align(128))]
 struct Seat {
-    asleep: SleepFlag,
+    asleep: Flag,
     ring: AtomicI32,
     event: OwnedFd,
 }
@@ -41,9 +52,8 @@ struct Seat {
 impl Wakers {
     /// Wake-up state for `shards` shards.
     pub fn new(shards: usize) -> io::Result<Arc<Wakers>> {
-        let seat = |_| {
-            Ok(Seat { asleep: SleepFlag::default(), ring: AtomicI32::new(NO_RING), event: sys::event_fd()? })
-        };
+        let seat =
+            |_| Ok(Seat { asleep: Flag::new(), ring: AtomicI32::new(NO_RING), event: sys::event_fd()? });
         Ok(Arc::new(Wakers { seats: (0..shards).map(seat).collect::<io::Result<_>>()? }))
     }
 
@@ -95,12 +105,12 @@ impl Doorbell {
 
     /// Announces that this shard is about to sleep. Look for mail after this and before sleeping.
     pub(crate) fn announce_sleep(&self) {
-        self.own().asleep.announce();
+        self.own().asleep.raise();
     }
 
     /// This shard is up again.
     pub(crate) fn end_sleep(&self) {
-        self.own().asleep.end();
+        self.own().asleep.lower();
     }
 
     /// After mail for `peer` was pushed: takes over the duty to wake it if it sleeps. `true`: this caller must.
@@ -128,26 +138,6 @@ impl Doorbell {
 
     fn own(&self) -> &Seat {
         &self.wakers.seats[self.shard]
-    }
-}
-
-/// The flag of the protocol above.
-#[derive(Default)]
-pub(crate) struct SleepFlag(AtomicBool);
-
-impl SleepFlag {
-    fn announce(&self) {
-        self.0.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-    }
-
-    fn end(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-
-    fn claim(&self) -> bool {
-        fence(Ordering::SeqCst);
-        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
     }
 }
 
