@@ -68,6 +68,23 @@ but nothing acts on them; when one is changed, a warning in the log at start say
 durability.
 ";
 
+const DIFFERENCES: &str = "
+## Differences from Valkey 8.1
+
+Names, defaults and error texts are compared with real servers by a test. What differs on purpose:
+
+- `save` is empty by default, since this version saves no snapshots.
+- `log-format` offers `json` and not `logfmt`; `syslog-ident` is `torc`.
+- A memory value needs digits (Valkey reads `mb` as 0) and never wraps around.
+- `notify-keyspace-events` shows `n` also beside `A`.
+- `bind` and `locale-collate` are not checked by CONFIG SET itself.
+- Values must be UTF-8.
+- CONFIG GET answers in alphabetical order.
+- An error in a file names the file as well as the line; what may be a secret is replaced by `(hidden)`.
+- CONFIG REWRITE changes only lines whose value changed, and keeps the spelling of their names.
+- `torc --help` exits with 0.
+";
+
 /// The text of `docs/config.md`.
 pub fn markdown() -> String {
     let mut page = String::from(INTRODUCTION);
@@ -85,6 +102,7 @@ pub fn markdown() -> String {
         let what = if directive.refused { "start fails" } else { "ignored with a warning" };
         let _ = writeln!(page, "| `{}` | {what} | {} |", directive.name, directive.why);
     }
+    page.push_str(DIFFERENCES);
     page
 }
 
