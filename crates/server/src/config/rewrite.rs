@@ -156,6 +156,7 @@ fn values_of_lines(text: &str) -> HashMap<Id, Value> {
 /// The text of a TOML file with the values of `config`.
 pub(super) fn rewritten_toml(config: &Config, old: &str, path: &Path) -> Result<String, RewriteError> {
     // Only the message: the error's display quotes the file, which may hold a password.
+    // Only an error's message: its display quotes the file, which may hold a password.
     let mut document: DocumentMut = old
         .parse()
         .map_err(|error: toml_edit::TomlError| RewriteError::Unreadable { text: error.message().into() })?;
