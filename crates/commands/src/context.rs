@@ -77,6 +77,8 @@ pub struct DataSettings {
     pub lfu_log_factor: u32,
     /// `lfu-decay-time` in minutes.
     pub lfu_decay_min: u32,
+    /// `lazyfree-lazy-user-flush`: FLUSHALL and FLUSHDB release memory in the background unless told otherwise.
+    pub lazy_user_flush: bool,
 }
 
 impl Default for DataSettings {
@@ -87,6 +89,7 @@ impl Default for DataSettings {
             lfu: false,
             lfu_log_factor: 10,
             lfu_decay_min: 1,
+            lazy_user_flush: true,
         }
     }
 }

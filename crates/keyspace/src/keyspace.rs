@@ -10,7 +10,7 @@ use torc_datatypes::clock::{LfuSettings, lfu_new, lfu_touch, lru_now};
 use crate::change::{Changes, Class};
 use crate::database::{Database, EntryMut, Found};
 use crate::expire::Cycle;
-use crate::graveyard::Flushed;
+use crate::graveyard::{Flushed, Graveyard};
 use crate::key::{Hasher, Key};
 use crate::rng::Rng;
 use crate::scan::Cursor;
@@ -99,6 +99,8 @@ pub struct Keyspace {
     access_clock: AccessClock,
     pub(crate) cycle: Cycle,
     pub stats: Stats,
+    /// What was taken out and is to be freed bit by bit.
+    pub graveyard: Graveyard,
 }
 
 /// Whether a key with this expiry is gone at `now_ms` (Redis 7.2: it lives through its last millisecond).
@@ -120,6 +122,7 @@ impl Keyspace {
             access_clock: AccessClock::Lru,
             cycle: Cycle::default(),
             stats: Stats::default(),
+            graveyard: Graveyard::default(),
         }
     }
 
@@ -388,9 +391,24 @@ impl Keyspace {
         count: usize,
         now_ms: i64,
         changes: &mut Changes,
-        mut visit: impl FnMut(&Entry),
+        visit: impl FnMut(&Entry),
     ) -> u64 {
-        let Some(start) = Cursor::decode(cursor) else { return 0 };
+        self.scan_until(db, cursor, crate::SLOTS, count, now_ms, changes, visit).unwrap_or(0)
+    }
+
+    /// As [`Keyspace::scan`], for the slots below `slot_end` only; `None` once those are done.
+    #[expect(clippy::too_many_arguments, reason = "a walk, its bounds and the context of every call")]
+    pub fn scan_until(
+        &mut self,
+        db: usize,
+        cursor: u64,
+        slot_end: usize,
+        count: usize,
+        now_ms: i64,
+        changes: &mut Changes,
+        mut visit: impl FnMut(&Entry),
+    ) -> Option<u64> {
+        let start = Cursor::decode(cursor)?;
         let count = count.max(1);
         let mut expired: Vec<Box<[u8]>> = Vec::new();
         let mut filter = |entry: &Entry| {
@@ -404,25 +422,27 @@ impl Keyspace {
         let mut visited = 0;
         let mut next = start;
         let end = loop {
-            let Some(slot) = database.next_slot(usize::from(next.slot)) else { break Cursor::START };
+            let slot =
+                database.next_slot(usize::from(next.slot)).filter(|&slot| usize::from(slot) < slot_end);
+            let Some(slot) = slot else { break None };
             if slot != next.slot {
                 next = Cursor { slot, position: 0 };
             }
             if visited >= count {
-                break next;
+                break Some(next);
             }
             let (more, position) = database.visit_slot(slot, next.position, count - visited, &mut filter);
             visited += more;
             next = match position {
                 Some(position) => Cursor { slot, position },
-                None if usize::from(slot) + 1 == crate::SLOTS => break Cursor::START,
+                None if usize::from(slot) + 1 >= slot_end => break None,
                 None => Cursor { slot: slot + 1, position: 0 },
             };
         };
         for key in expired {
             self.expire_key(db, &key, now_ms, changes);
         }
-        end.encode()
+        end.map(Cursor::encode)
     }
 
     /// Visits all live keys of a database; expired ones are taken out.

@@ -20,8 +20,6 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    pub(crate) const START: Cursor = Cursor { slot: 0, position: 0 };
-
     /// `None` for a number that is no cursor.
     pub(crate) fn decode(cursor: u64) -> Option<Cursor> {
         (cursor >> CURSOR_BITS == 0).then_some(Cursor {

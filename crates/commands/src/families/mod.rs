@@ -2,9 +2,10 @@
 //!
 //! Owns the order in which commands are listed. Never holds a command itself.
 
+pub mod generic;
 mod string;
 
 use crate::Command;
 
 /// Every data command, family by family.
-pub static FAMILIES: &[&[Command]] = &[string::COMMANDS];
+pub static FAMILIES: &[&[Command]] = &[generic::COMMANDS, string::COMMANDS];

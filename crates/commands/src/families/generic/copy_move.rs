@@ -1,0 +1,111 @@
+//! COPY and MOVE: a key at a second place, or in another database.
+
+use torc_keyspace::{Class, Lookup};
+use torc_resp::{Args, CommandError, Reply};
+
+use crate::{
+    Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec,
+    families::generic::{KEYSPACE, database, delete::release},
+};
+
+/// COPY
+pub const COPY: Command = Command {
+    spec: Spec {
+        name: "copy",
+        arity: Arity::at_least(3),
+        flags: Flags::WRITE.and(Flags::DENYOOM),
+        keys: &[KeySpec::at(1, Access::RO_ACCESS), KeySpec::at(2, Access::OW_UPDATE)],
+        categories: KEYSPACE,
+        tips: &[],
+        docs: &Docs {
+            syntax: "COPY source:key destination:key [DB destination-db:int] [REPLACE]",
+            summary: "Copies a key's value and expiry to another key, in this or another database.",
+            since: "6.2.0",
+            complexity: "O(N) with N the number of elements; O(1) for strings.",
+            group: Group::Generic,
+            ..Docs::DEFAULT
+        },
+    },
+    run: Run::OnShard(copy),
+    subcommands: &[],
+};
+
+fn copy(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+    let (mut db_to, mut replace) = (cx.db, false);
+    let mut index = 3;
+    while index < args.len() {
+        if args.is(index, b"REPLACE") {
+            replace = true;
+            index += 1;
+        } else if args.is(index, b"DB") && index + 1 < args.len() {
+            db_to = database(cx, args, index + 1)?;
+            index += 2;
+        } else {
+            return Err(CommandError::Syntax);
+        }
+    }
+    let (from, to) = (cx.key(args.get(1)), cx.key(args.get(2)));
+    if db_to == cx.db && from.bytes == to.bytes {
+        return Err(CommandError::SameObject);
+    }
+    let lookup = Lookup { touch: !cx.no_touch, ..Lookup::READ };
+    let found = cx.keyspace.get(cx.db, &from, cx.now_ms, lookup, cx.changes).is_some();
+    if !found || !replace && cx.keyspace.contains(db_to, &to, cx.now_ms) {
+        reply.int(0);
+        return Ok(());
+    }
+    let source = cx.keyspace.peek(cx.db, &from, cx.now_ms).expect("found above");
+    let mut entry = source.duplicate(to.bytes);
+    if let Some(replaced) = cx.keyspace.remove(db_to, &to, cx.now_ms, cx.changes) {
+        release(cx, replaced);
+    }
+    // A copy counts as used now, not when its source was used last.
+    entry.set_clock(0);
+    cx.keyspace.insert(db_to, &to, entry, cx.now_ms, cx.changes);
+    cx.keyspace.changed(db_to, to.bytes, Class::GENERIC, "copy_to", cx.changes);
+    reply.int(1);
+    Ok(())
+}
+
+/// MOVE
+pub const MOVE: Command = Command {
+    spec: Spec {
+        name: "move",
+        arity: Arity::exactly(3),
+        flags: Flags::WRITE.and(Flags::FAST),
+        keys: &[KeySpec::at(1, Access::RW_ACCESS_UPDATE)],
+        categories: KEYSPACE,
+        tips: &[],
+        docs: &Docs {
+            syntax: "MOVE key db:int",
+            summary: "Moves a key to another database, unless it has a key of that name already.",
+            since: "1.0.0",
+            complexity: "O(1)",
+            group: Group::Generic,
+            ..Docs::DEFAULT
+        },
+    },
+    run: Run::OnShard(move_key),
+    subcommands: &[],
+};
+
+fn move_key(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+    let db_to = database(cx, args, 2)?;
+    if db_to == cx.db {
+        return Err(CommandError::SameObject);
+    }
+    let key = cx.key(args.get(1));
+    let found = cx.keyspace.get(cx.db, &key, cx.now_ms, Lookup::WRITE, cx.changes).is_some();
+    if !found || cx.keyspace.contains(db_to, &key, cx.now_ms) {
+        reply.int(0);
+        return Ok(());
+    }
+    if let Some(entry) = cx.keyspace.remove(cx.db, &key, cx.now_ms, cx.changes) {
+        cx.keyspace.insert(db_to, &key, entry, cx.now_ms, cx.changes);
+        cx.keyspace.changed(cx.db, key.bytes, Class::GENERIC, "move_from", cx.changes);
+        cx.keyspace.touched(db_to, key.bytes);
+        cx.changes.event(Class::GENERIC, "move_to", db_to, key.bytes);
+    }
+    reply.int(1);
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! DEL and UNLINK.
+
+use torc_datatypes::Entry;
+use torc_keyspace::Class;
+use torc_resp::{Args, CommandError, Reply};
+
+use crate::{
+    Access, Arity, Command, Context, Docs, Flags, Fold, Group, KeySpec, Run, Spec,
+    families::generic::KEYSPACE,
+};
+
+/// Parts of a value from which on it is freed in the background.
+const INLINE_FREE_EFFORT_MAX: usize = 64;
+
+/// DEL
+pub const DEL: Command = Command {
+    spec: Spec {
+        name: "del",
+        arity: Arity::at_least(2),
+        flags: Flags::WRITE,
+        keys: &[KeySpec::range(1, -1, 1, Access::RM_DELETE)],
+        categories: KEYSPACE,
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        docs: &Docs {
+            syntax: "DEL key [key ...]",
+            summary: "Removes keys; keys that do not exist are ignored. Replies how many were removed.",
+            since: "1.0.0",
+            complexity: "O(N) with N the number of keys; memory of large values is released in the background.",
+            group: Group::Generic,
+            ..Docs::DEFAULT
+        },
+    },
+    run: Run::Split { handler: delete, step: 1, fold: Fold::Sum },
+    subcommands: &[],
+};
+
+/// UNLINK
+pub const UNLINK: Command = Command {
+    spec: Spec {
+        name: "unlink",
+        arity: Arity::at_least(2),
+        flags: Flags::WRITE.and(Flags::FAST),
+        keys: &[KeySpec::range(1, -1, 1, Access::RM_DELETE)],
+        categories: KEYSPACE,
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        docs: &Docs {
+            syntax: "UNLINK key [key ...]",
+            summary: "Removes keys like DEL, and never waits for the memory of large values to be released.",
+            since: "4.0.0",
+            complexity: "O(1) per key; memory of large values is released in the background.",
+            group: Group::Generic,
+            ..Docs::DEFAULT
+        },
+    },
+    run: Run::Split { handler: delete, step: 1, fold: Fold::Sum },
+    subcommands: &[],
+};
+
+fn delete(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+    let mut deleted = 0;
+    for bytes in args.iter().skip(1) {
+        let key = cx.key(bytes);
+        if let Some(entry) = cx.keyspace.remove(cx.db, &key, cx.now_ms, cx.changes) {
+            release(cx, entry);
+            cx.keyspace.changed(cx.db, bytes, Class::GENERIC, "del", cx.changes);
+            deleted += 1;
+        }
+    }
+    reply.int(deleted);
+    Ok(())
+}
+
+/// Frees an entry that was taken out: now if that is quick, otherwise in the background.
+pub(super) fn release(cx: &mut Context<'_>, entry: Entry) {
+    if entry.value().is_some_and(|value| value.free_effort() > INLINE_FREE_EFFORT_MAX) {
+        cx.keyspace.graveyard.bury_entry(entry);
+    }
+}

@@ -1,0 +1,115 @@
+//! MEMORY USAGE and DEBUG OBJECT: subcommands of server containers that look at one key.
+//!
+//! The containers are the server's; they list these commands among their own.
+
+use torc_datatypes::clock::lru_idle_seconds;
+use torc_datatypes::{Entry, StrRef};
+use torc_resp::{Args, CommandError, Reply};
+
+use crate::{
+    Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec, Status,
+    families::generic::object::look,
+};
+
+/// A key's handle in its table, in bytes.
+const HANDLE_BYTES: usize = 8;
+
+/// MEMORY USAGE
+pub const MEMORY_USAGE: Command = Command {
+    spec: Spec {
+        name: "usage",
+        arity: Arity::at_least(3),
+        flags: Flags::READONLY,
+        keys: &[KeySpec::at(2, Access::RO)],
+        categories: &[],
+        tips: &[],
+        docs: &Docs {
+            syntax: "MEMORY USAGE key [SAMPLES count:int]",
+            summary: "Replies how many bytes a key and its value take. The number is exact, so SAMPLES changes nothing.",
+            since: "4.0.0",
+            complexity: "O(1)",
+            group: Group::Server,
+            ..Docs::DEFAULT
+        },
+    },
+    run: Run::OnShard(memory_usage),
+    subcommands: &[],
+};
+
+/// Replies the bytes that a key takes from the allocator, its place in the table included.
+pub fn memory_usage(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+    let mut index = 3;
+    while index < args.len() {
+        if !args.is(index, b"SAMPLES") || index + 1 == args.len() {
+            return Err(CommandError::Syntax);
+        }
+        if args.int(index + 1)? < 0 {
+            return Err(CommandError::Syntax);
+        }
+        index += 2;
+    }
+    match look(cx, args) {
+        Some(entry) => reply.int((entry.size_bytes() + HANDLE_BYTES) as i64),
+        None => reply.null(),
+    }
+    Ok(())
+}
+
+/// DEBUG OBJECT
+pub const DEBUG_OBJECT: Command = Command {
+    spec: Spec {
+        name: "object",
+        arity: Arity::at_least(3),
+        flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE),
+        keys: &[KeySpec::at(2, Access::RO)],
+        categories: &[],
+        tips: &[],
+        docs: &Docs {
+            syntax: "DEBUG OBJECT key [FAST]",
+            summary: "Replies what is known of a key's value: address, encoding, length when serialized, idle time.",
+            since: "1.0.0",
+            complexity: "O(1)",
+            group: Group::Server,
+            status: Status::System,
+            ..Docs::DEFAULT
+        },
+    },
+    run: Run::OnShard(debug_object),
+    subcommands: &[],
+};
+
+/// Replies one line about a key's value, in the layout of Redis 7.2.
+pub fn debug_object(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+    let now_ms = cx.now_ms;
+    let entry = look(cx, args).ok_or(CommandError::NoSuchKey)?;
+    let line = format!(
+        "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+        entry.key(),
+        entry.encoding().name(),
+        serialized_bytes(entry),
+        entry.clock(),
+        lru_idle_seconds(entry.clock(), now_ms),
+    );
+    reply.simple(&line);
+    Ok(())
+}
+
+/// Bytes of the value in an RDB file, not compressed.
+fn serialized_bytes(entry: &Entry) -> usize {
+    let Some(string) = entry.str_ref() else { return entry.size_bytes() };
+    if let StrRef::Int(int) = string {
+        let width_bytes = match int {
+            -0x80..=0x7f => 1,
+            -0x8000..=0x7fff => 2,
+            -0x8000_0000..=0x7fff_ffff => 4,
+            _ => string.len(),
+        };
+        return 1 + width_bytes;
+    }
+    let prefix_bytes = match string.len() {
+        0..=0x3f => 1,
+        0x40..=0x3fff => 2,
+        _ => 5,
+    };
+    prefix_bytes + string.len()
+}
