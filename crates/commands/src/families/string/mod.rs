@@ -2,11 +2,15 @@
 //!
 //! Owns how a string value is taken from a request and written to a reply. Never looks a key up itself.
 
+mod counters;
 mod get_set;
+mod lcs;
+mod multi;
 mod options;
+mod ranges;
 
 use torc_datatypes::{Entry, StrRef};
-use torc_keyspace::StrValue;
+use torc_keyspace::{At, SetExpire, StrValue};
 use torc_resp::{Args, CommandError, Reply};
 
 use crate::Command;
@@ -21,17 +25,32 @@ pub(super) const COMMANDS: &[Command] = &[
     get_set::GETDEL,
     get_set::GETEX,
     get_set::DELIFEQ,
+    ranges::GETRANGE,
+    ranges::SUBSTR,
+    ranges::SETRANGE,
+    ranges::STRLEN,
+    ranges::APPEND,
+    counters::INCR,
+    counters::DECR,
+    counters::INCRBY,
+    counters::DECRBY,
+    counters::INCRBYFLOAT,
+    multi::MGET,
+    multi::MSET,
+    multi::MSETNX,
+    multi::MSETEX,
+    lcs::LCS,
 ];
 
 /// The string that a live entry holds.
 #[inline]
-fn string_of(entry: &Entry) -> Result<StrRef<'_>, CommandError> {
+pub(super) fn string_of(entry: &Entry) -> Result<StrRef<'_>, CommandError> {
     entry.str_ref().ok_or(CommandError::WrongType)
 }
 
 /// The string at a key's place, or `None` if there is nothing.
 #[inline]
-fn string_at(entry: Option<&Entry>) -> Result<Option<StrRef<'_>>, CommandError> {
+pub(super) fn string_at(entry: Option<&Entry>) -> Result<Option<StrRef<'_>>, CommandError> {
     entry.map(string_of).transpose()
 }
 
@@ -42,6 +61,16 @@ fn value_from<'a>(args: Args<'a>, index: usize) -> StrValue<'a> {
         Some(blob) => StrValue::Shared(blob.clone()),
         None => StrValue::Bytes(args.get(index)),
     }
+}
+
+/// Makes the string at a key's place at least `len_min` bytes long and lends it for change; an empty one is created
+/// where there is nothing. What is there must be a string.
+pub(super) fn edit<R>(at: &mut At<'_>, len_min: usize, change: impl FnOnce(&mut [u8]) -> R) -> R {
+    if !at.exists() {
+        at.set_string(StrValue::Bytes(b""), SetExpire::Clear);
+    }
+    let mut entry = at.entry_mut().expect("a string was just stored where none was");
+    entry.edit_string(len_min, change)
 }
 
 /// A string as a bulk; a big one is shared, not copied.
