@@ -2,10 +2,11 @@
 //!
 //! Owns the order in which commands are listed. Never holds a command itself.
 
+mod bitmap;
 pub mod generic;
 mod string;
 
 use crate::Command;
 
 /// Every data command, family by family.
-pub static FAMILIES: &[&[Command]] = &[generic::COMMANDS, string::COMMANDS];
+pub static FAMILIES: &[&[Command]] = &[generic::COMMANDS, string::COMMANDS, bitmap::COMMANDS];

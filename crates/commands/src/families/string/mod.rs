@@ -15,6 +15,8 @@ use torc_resp::{Args, CommandError, Reply};
 
 use crate::Command;
 
+pub(super) use self::ranges::clamp_range;
+
 pub(super) const COMMANDS: &[Command] = &[
     get_set::GET,
     get_set::SET,
