@@ -16,5 +16,5 @@ pub mod number;
 pub mod prefetch;
 pub mod value;
 
-pub use entry::{BIG_STRING_BYTES, Entry, KEY_BYTES_MAX};
+pub use entry::{BIG_STRING_BYTES, Entry, KEY_BYTES_MAX, LINE_BUCKETS, buckets_with};
 pub use value::{Encoding, Kind, StrRef, Value};

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
-use torc_datatypes::Entry;
+use torc_datatypes::{Entry, LINE_BUCKETS};
 
-use crate::segment::{LINE_BUCKETS, Segment};
+use crate::segment::Segment;
 
 /// What a flushed database held. Dropping it frees everything at once.
 #[derive(Default)]

@@ -7,11 +7,9 @@
 //! scan cursors stand on that. Invariant: an entry lies in its home line, or all lines from its home to the one
 //! before it are full.
 
-use torc_datatypes::Entry;
 use torc_datatypes::prefetch::prefetch;
+use torc_datatypes::{Entry, LINE_BUCKETS, buckets_with};
 
-/// Buckets of a cache line.
-pub(crate) const LINE_BUCKETS: usize = 8;
 /// A segment with this many lines splits instead of growing.
 pub(crate) const LINES_MAX: usize = 128;
 /// Bits of an entry's tag.
@@ -24,15 +22,10 @@ pub(crate) struct Line(pub(crate) [Option<Entry>; LINE_BUCKETS]);
 const _: () = assert!(size_of::<Line>() == 64);
 
 impl Line {
-    /// Bit n is set if bucket n holds an entry with this tag.
+    /// Bit n is set if bucket n holds an entry with this tag; for tag 0 also if it is empty.
     #[inline(always)]
     fn with_tag(&self, tag: u16) -> u32 {
-        let mut found = 0;
-        for (bucket, entry) in self.0.iter().enumerate() {
-            let same = entry.as_ref().is_some_and(|entry| entry.hash_bits() == tag);
-            found |= u32::from(same) << bucket;
-        }
-        found
+        buckets_with(&self.0, tag)
     }
 
     #[inline]

@@ -49,12 +49,32 @@ pub fn slot_of(key: &[u8]) -> u16 {
 /// not empty; otherwise the whole key (Redis Cluster specification).
 #[inline]
 pub fn hash_tag(key: &[u8]) -> &[u8] {
+    if !has_brace(key) {
+        return key;
+    }
+    tag_in_braces(key)
+}
+
+fn tag_in_braces(key: &[u8]) -> &[u8] {
     let Some(open) = memchr(b'{', key) else { return key };
     let behind = &key[open + 1..];
     match memchr(b'}', behind) {
         None | Some(0) => key,
         Some(close) => &behind[..close],
     }
+}
+
+/// Whether `{` occurs. Keys are short: eight bytes at a time beat a call that has to find out about wide registers.
+#[inline]
+fn has_brace(key: &[u8]) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (chunks, rest) = key.as_chunks::<8>();
+    let in_chunks = chunks.iter().fold(0, |found, chunk| {
+        let differing = u64::from_ne_bytes(*chunk) ^ (LOW * u64::from(b'{'));
+        found | differing.wrapping_sub(LOW) & !differing & HIGH
+    });
+    in_chunks != 0 || rest.contains(&b'{')
 }
 
 /// CRC16-XMODEM (polynomial 0x1021, start 0), eight bytes at a time.

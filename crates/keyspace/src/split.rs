@@ -2,10 +2,10 @@
 //! the upper hash bits, leads to parts; a full part splits in two by its next hash bit, two small ones join again.
 //! So growth moves at most one segment's entries at a time, also with a million keys under one hash tag.
 
-use torc_datatypes::Entry;
+use torc_datatypes::{Entry, LINE_BUCKETS};
 
 use crate::key::Hasher;
-use crate::segment::{LINE_BUCKETS, LINES_MAX, Segment, TAG_BITS};
+use crate::segment::{LINES_MAX, Segment, TAG_BITS};
 
 /// Hash bits that a scan position has: a part's depth and its tags together never use more.
 pub(crate) const POSITION_BITS: u32 = 34;

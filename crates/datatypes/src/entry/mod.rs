@@ -24,6 +24,7 @@
 
 pub(crate) mod class;
 mod header;
+mod line;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ use bytes::{Bytes, BytesMut};
 
 use self::class::{class_bytes, class_for};
 use self::header::{Form, Header, KEY_LEN_WIDE};
+pub use self::line::{LINE_BUCKETS, buckets_with};
 use crate::number::{i64_len, parse_i64};
 use crate::prefetch::prefetch_address;
 use crate::{Encoding, Kind, StrRef, Value};
