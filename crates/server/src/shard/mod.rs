@@ -332,6 +332,11 @@ impl Shard {
         }
     }
 
+    /// Requests in the lock table, held or waiting.
+    pub fn locks_held(&self) -> usize {
+        self.locks.len()
+    }
+
     /// True when there is work that needs no further event: the loop must not sleep.
     pub fn has_runnable(&self) -> bool {
         !self.runnable.is_empty() || !self.loopback.is_empty()

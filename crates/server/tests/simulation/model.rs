@@ -1,0 +1,207 @@
+//! What commands mean on one plain map: the sequential truth that a history is checked against.
+
+use std::collections::BTreeMap;
+
+use torc_resp::Value;
+
+/// One request of one client, as the model knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    Get(u8),
+    Set(u8, u32),
+    Incr(u8),
+    Del(Vec<u8>),
+    Exists(Vec<u8>),
+    MSet(Vec<(u8, u32)>),
+    MSetNx(Vec<(u8, u32)>),
+    MGet(Vec<u8>),
+    Rename(u8, u8),
+    RenameNx(u8, u8),
+    Copy(u8, u8),
+    FlushAll,
+    DbSize,
+    Watch(Vec<u8>),
+    Exec(Vec<Op>),
+}
+
+/// Keys are named so that neighbours live on different shards with high probability.
+pub fn key(name: u8) -> Vec<u8> {
+    format!("key:{name}").into_bytes()
+}
+
+impl Op {
+    /// The requests that carry this operation out; EXEC is a whole MULTI … EXEC conversation.
+    pub fn requests(&self) -> Vec<Vec<Vec<u8>>> {
+        match self {
+            Op::Exec(queue) => {
+                let mut requests = vec![words("MULTI")];
+                requests.extend(queue.iter().flat_map(Op::requests));
+                requests.push(words("EXEC"));
+                requests
+            }
+            other => vec![other.request()],
+        }
+    }
+
+    fn request(&self) -> Vec<Vec<u8>> {
+        let with_keys = |name: &str, keys: &[u8]| {
+            let mut request = words(name);
+            request.extend(keys.iter().map(|&name| key(name)));
+            request
+        };
+        let with_pairs = |name: &str, pairs: &[(u8, u32)]| {
+            let mut request = words(name);
+            for &(name, value) in pairs {
+                request.push(key(name));
+                request.push(value.to_string().into_bytes());
+            }
+            request
+        };
+        match self {
+            Op::Get(name) => with_keys("GET", &[*name]),
+            Op::Set(name, value) => with_pairs("SET", &[(*name, *value)]),
+            Op::Incr(name) => with_keys("INCR", &[*name]),
+            Op::Del(names) => with_keys("DEL", names),
+            Op::Exists(names) => with_keys("EXISTS", names),
+            Op::MSet(pairs) => with_pairs("MSET", pairs),
+            Op::MSetNx(pairs) => with_pairs("MSETNX", pairs),
+            Op::MGet(names) => with_keys("MGET", names),
+            Op::Rename(from, to) => with_keys("RENAME", &[*from, *to]),
+            Op::RenameNx(from, to) => with_keys("RENAMENX", &[*from, *to]),
+            Op::Copy(from, to) => with_keys("COPY", &[*from, *to]),
+            Op::FlushAll => words("FLUSHALL"),
+            Op::DbSize => words("DBSIZE"),
+            Op::Watch(names) => with_keys("WATCH", names),
+            Op::Exec(_) => unreachable!("EXEC is a conversation"),
+        }
+    }
+
+    /// Replies that come before the one that counts (OK and QUEUED of a transaction).
+    pub fn preliminary_replies(&self) -> usize {
+        self.requests().len() - 1
+    }
+}
+
+fn words(text: &str) -> Vec<Vec<u8>> {
+    text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+}
+
+/// The state of the model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Model {
+    values: BTreeMap<u8, u32>,
+    /// Counts the writes to each key since a client watches it.
+    watched: BTreeMap<(usize, u8), bool>,
+}
+
+impl Model {
+    /// Apply an operation of `client` and say what the server must answer.
+    pub fn apply(&mut self, client: usize, op: &Op) -> Value {
+        match op {
+            Op::Get(name) => self.bulk(*name),
+            Op::Set(name, value) => {
+                self.write(*name, Some(*value));
+                ok()
+            }
+            Op::Incr(name) => {
+                let next = self.values.get(name).copied().unwrap_or(0) + 1;
+                self.write(*name, Some(next));
+                Value::Int(i64::from(next))
+            }
+            Op::Del(names) => {
+                let mut count = 0;
+                for name in names {
+                    if self.values.contains_key(name) {
+                        count += 1;
+                        self.write(*name, None);
+                    }
+                }
+                Value::Int(count)
+            }
+            Op::Exists(names) => {
+                Value::Int(names.iter().filter(|name| self.values.contains_key(name)).count() as i64)
+            }
+            Op::MSet(pairs) => {
+                pairs.iter().for_each(|&(name, value)| self.write(name, Some(value)));
+                ok()
+            }
+            Op::MSetNx(pairs) => {
+                if pairs.iter().any(|(name, _)| self.values.contains_key(name)) {
+                    return Value::Int(0);
+                }
+                pairs.iter().for_each(|&(name, value)| self.write(name, Some(value)));
+                Value::Int(1)
+            }
+            Op::MGet(names) => Value::Array(names.iter().map(|name| self.bulk(*name)).collect()),
+            Op::Rename(from, to) => match self.values.get(from).copied() {
+                None => no_such_key(),
+                Some(value) => {
+                    self.write(*from, None);
+                    self.write(*to, Some(value));
+                    ok()
+                }
+            },
+            Op::RenameNx(from, to) => match self.values.get(from).copied() {
+                None => no_such_key(),
+                Some(_) if self.values.contains_key(to) => Value::Int(0),
+                Some(value) => {
+                    self.write(*from, None);
+                    self.write(*to, Some(value));
+                    Value::Int(1)
+                }
+            },
+            Op::Copy(from, to) => match self.values.get(from).copied() {
+                Some(value) if !self.values.contains_key(to) => {
+                    self.write(*to, Some(value));
+                    Value::Int(1)
+                }
+                _ => Value::Int(0),
+            },
+            Op::FlushAll => {
+                let names: Vec<u8> = self.values.keys().copied().collect();
+                names.into_iter().for_each(|name| self.write(name, None));
+                ok()
+            }
+            Op::DbSize => Value::Int(self.values.len() as i64),
+            Op::Watch(names) => {
+                for name in names {
+                    self.watched.entry((client, *name)).or_insert(false);
+                }
+                ok()
+            }
+            Op::Exec(queue) => {
+                let broken = self.watched.iter().any(|(&(watcher, _), &written)| watcher == client && written);
+                self.watched.retain(|&(watcher, _), _| watcher != client);
+                if broken {
+                    return Value::NullArray;
+                }
+                Value::Array(queue.iter().map(|op| self.apply(client, op)).collect())
+            }
+        }
+    }
+
+    fn write(&mut self, name: u8, value: Option<u32>) {
+        match value {
+            Some(value) => self.values.insert(name, value),
+            None => self.values.remove(&name),
+        };
+        for ((_, watched), written) in &mut self.watched {
+            *written |= *watched == name;
+        }
+    }
+
+    fn bulk(&self, name: u8) -> Value {
+        match self.values.get(&name) {
+            Some(value) => Value::Bulk(value.to_string().into_bytes()),
+            None => Value::NullBulk,
+        }
+    }
+}
+
+fn ok() -> Value {
+    Value::Simple("OK".into())
+}
+
+fn no_such_key() -> Value {
+    Value::Error("ERR no such key".into())
+}

@@ -1,0 +1,202 @@
+//! A whole server in one thread: N shards, their mesh and their clients under a seeded scheduler.
+//!
+//! Owns the simulated channels (first in, first out per ordered pair, delayed at will) and decides at random what happens
+//! next. The shards are the real ones, parser and reply order included; only sockets, rings and clocks are missing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use torc_keyspace::{Rng, SlotMap};
+use torc_resp::{Value, ValueReader, encode_command};
+use torc_server::clients::ClientKey;
+use torc_server::config::Config;
+use torc_server::connection::PeerInfo;
+use torc_server::packet::{Packet, ShardId};
+use torc_server::process::ProcessInfo;
+use torc_server::session::ServerState;
+use torc_server::session::state::data_settings;
+use torc_server::shard::{Hub, Now, Shard, ShardSetup};
+
+/// Names one simulated client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientId(pub usize);
+
+/// The simulated server.
+pub struct World {
+    shards: Vec<Shard>,
+    /// `channels[from][to]`
+    channels: Vec<Vec<VecDeque<Packet>>>,
+    clients: Vec<Client>,
+    pub rng: Rng,
+    now_us: u64,
+}
+
+struct Client {
+    shard: usize,
+    key: ClientKey,
+    reader: ValueReader,
+    connected: bool,
+}
+
+/// Unix time at which every simulation begins.
+const EPOCH_MS: i64 = 1_700_000_000_000;
+
+impl World {
+    pub fn new(shards: usize, clients: usize, seed: u64) -> World {
+        let slots = Arc::new(SlotMap::even(shards as u16));
+        let hub = Hub::new();
+        let config = Arc::new(Config::default());
+        let process = Arc::new(ProcessInfo::new(6379, shards));
+        let shard_list = (0..shards)
+            .map(|id| {
+                Shard::new(ShardSetup {
+                    id: id as ShardId,
+                    slots: Arc::clone(&slots),
+                    hub: Arc::clone(&hub),
+                    seed,
+                    settings: data_settings(&config),
+                    cycles: || 0,
+                    cycles_to_ns: |cycles| cycles,
+                    state: ServerState::new(Arc::clone(&config)),
+                    process: Arc::clone(&process),
+                    server: None,
+                })
+            })
+            .collect();
+        let mut world = World {
+            shards: shard_list,
+            channels: (0..shards).map(|_| (0..shards).map(|_| VecDeque::new()).collect()).collect(),
+            clients: Vec::new(),
+            rng: Rng::new(seed),
+            now_us: 0,
+        };
+        world.advance(1);
+        for index in 0..clients {
+            let shard = index % shards;
+            let key = world.shards[shard].accept(PeerInfo { loopback: true, ..PeerInfo::default() });
+            world.clients.push(Client { shard, key, reader: ValueReader::new(), connected: true });
+        }
+        world
+    }
+
+    /// Make the coordinators of all shards wrong on purpose.
+    pub fn break_transactions(&mut self) {
+        for shard in &mut self.shards {
+            shard.break_transactions_for_test();
+        }
+    }
+
+    fn advance(&mut self, us: u64) {
+        self.now_us += us;
+        let now = Now { unix_ms: EPOCH_MS + (self.now_us / 1000) as i64, monotonic_us: self.now_us };
+        for shard in &mut self.shards {
+            shard.set_now(now);
+        }
+    }
+
+    /// A client sends requests. Whether they arrive in one piece is up to the scheduler's dice.
+    pub fn send(&mut self, client: ClientId, requests: &[Vec<Vec<u8>>]) {
+        let mut bytes = Vec::new();
+        for request in requests {
+            let args: Vec<&[u8]> = request.iter().map(Vec::as_slice).collect();
+            encode_command(&args, &mut bytes);
+        }
+        let Client { shard, key, .. } = self.clients[client.0];
+        let cut = self.rng.below(bytes.len() as u64 * 2) as usize;
+        if cut > 0 && cut < bytes.len() {
+            self.shards[shard].received(key, &bytes[..cut]);
+            self.shards[shard].received(key, &bytes[cut..]);
+        } else {
+            self.shards[shard].received(key, &bytes);
+        }
+    }
+
+    /// The client's connection breaks.
+    pub fn disconnect(&mut self, client: ClientId) {
+        let Client { shard, key, .. } = self.clients[client.0];
+        self.clients[client.0].connected = false;
+        self.shards[shard].disconnected(key);
+    }
+
+    /// One scheduling decision: a shard ends its turn, or one packet is delivered.
+    pub fn step(&mut self) {
+        self.advance(1);
+        let shards = self.shards.len() as u64;
+        let from = self.rng.below(shards) as usize;
+        if self.rng.below(3) == 0 {
+            self.end_turn(from);
+            return;
+        }
+        let to = self.rng.below(shards) as usize;
+        if let Some(packet) = self.channels[from][to].pop_front() {
+            self.shards[to].packet(from as ShardId, packet);
+            self.collect(to);
+        }
+    }
+
+    fn end_turn(&mut self, shard: usize) {
+        if self.rng.below(16) == 0 {
+            self.shards[shard].tick();
+        }
+        self.shards[shard].end_turn();
+        self.collect(shard);
+    }
+
+    fn collect(&mut self, shard: usize) {
+        for (to, packet) in self.shards[shard].take_outbox() {
+            self.channels[shard][to as usize].push_back(packet);
+        }
+    }
+
+    /// Replies that have reached a client.
+    pub fn replies(&mut self, client: ClientId) -> Vec<Value> {
+        let Client { shard, key, reader, connected } = &mut self.clients[client.0];
+        if !*connected {
+            return Vec::new();
+        }
+        let Some(connection) = self.shards[*shard].clients.get_mut(*key) else { return Vec::new() };
+        connection.flags.flush_queued = false;
+        let output = connection.output.sendable();
+        if output.is_empty() {
+            return Vec::new();
+        }
+        let bytes = output.to_vec();
+        output.consume(bytes.len());
+        self.shards[*shard].sent(*key, bytes.len());
+        reader.feed(&bytes);
+        let mut values = Vec::new();
+        while let Some(value) = reader.next_value().expect("a server speaks the protocol") {
+            values.push(value);
+        }
+        values
+    }
+
+    /// Run until nothing is left to do; panics when that does not happen.
+    pub fn settle(&mut self) {
+        for _ in 0..100_000 {
+            let mut busy = false;
+            for shard in 0..self.shards.len() {
+                self.end_turn(shard);
+                busy |= self.shards[shard].has_runnable();
+            }
+            for from in 0..self.shards.len() {
+                for to in 0..self.shards.len() {
+                    while let Some(packet) = self.channels[from][to].pop_front() {
+                        busy = true;
+                        self.shards[to].packet(from as ShardId, packet);
+                        self.collect(to);
+                    }
+                }
+            }
+            if !busy {
+                return;
+            }
+        }
+        panic!("the shards never come to rest");
+    }
+
+    /// Locks that are still held or waited for, over all shards.
+    pub fn locks(&self) -> usize {
+        self.shards.iter().map(Shard::locks_held).sum()
+    }
+}
