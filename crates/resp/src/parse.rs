@@ -178,6 +178,12 @@ impl RequestParser {
         self.blob.as_ref().map_or(0, |blob| blob.len - blob.buf.len())
     }
 
+    /// Whether finished blobs of the last request are still shared with the parser.
+    #[inline]
+    pub fn holds_blobs(&self) -> bool {
+        !self.blobs.is_empty()
+    }
+
     /// Memory the parser holds apart from the caller's buffer.
     pub fn buffered_bytes(&self) -> usize {
         self.blobs.iter().map(Bytes::len).sum::<usize>()

@@ -124,6 +124,10 @@ impl Shard {
                     commands_left -= 1;
                     self.dispatch(connection, parser.args(&buffer[start..end]));
                     start += consumed;
+                    if parser.holds_blobs() {
+                        // Handed-over arguments live where they were handed; do not keep them alive here.
+                        parser.reset();
+                    }
                     if connection.flags.close_after_reply || connection.flags.closing {
                         start = end;
                     } else if connection.suspension != Suspension::None {
