@@ -176,7 +176,10 @@ impl Changes {
 
     /// Repeats at the owner of a key what a transaction did to it elsewhere: tells WATCH, keeps the event.
     pub fn replay(&mut self, event: Event, keyspace: &mut Keyspace) {
-        keyspace.touched(event.db, &event.key);
+        // A miss is an event without a change.
+        if !event.class.intersects(Class::KEY_MISS) {
+            keyspace.touched(event.db, &event.key);
+        }
         self.keep(event);
     }
 

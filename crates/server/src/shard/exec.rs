@@ -265,8 +265,13 @@ impl Shard {
                     }
                 }
                 self.visit(gathered, home, &visitors, args, true);
+                let listening = self.changes.record_all(!visitors.is_empty());
                 self.inside(gathered, home as usize, |shard| shard.execute(invocation, run, args, out));
+                self.changes.record_all(listening);
                 self.visit(gathered, home, &visitors, args, false);
+                if !visitors.is_empty() {
+                    self.replay_at_owners(gathered, home);
+                }
             }
         }
     }
@@ -289,6 +294,18 @@ impl Shard {
                 keyspace.export(&key, &mut entries);
             }
             gathered.keyspace(to).import(entries);
+        }
+    }
+
+    /// What happened to visiting keys is told to the watchers at their owners.
+    fn replay_at_owners(&mut self, gathered: &mut Gathered, home: ShardId) {
+        for event in self.changes.take_events() {
+            let owner = self.slots.owner(slot_of(event.key()));
+            if owner == home {
+                self.changes.keep(event);
+            } else {
+                self.changes.replay(event, gathered.keyspace(owner));
+            }
         }
     }
 

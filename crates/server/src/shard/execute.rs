@@ -4,7 +4,6 @@
 //! lock. Hot path. Never routes, and never lets a command wait once it has begun.
 
 use torc_commands::{Context, Handler, Run};
-use torc_keyspace::slot_of;
 use torc_resp::{Args, OwnedArgs, Reply, ReplyBuf};
 
 use crate::connection::Connection;
@@ -46,7 +45,6 @@ impl Shard {
         args: Args<'_>,
         out: &mut ReplyBuf,
     ) {
-        debug_assert!(!self.keyspace_away, "a command runs while the keyspace is with a coordinator");
         let started = (self.cycles)();
         let mut context = Context {
             keyspace: &mut self.keyspace,
@@ -122,7 +120,7 @@ impl Shard {
     /// What the lock table knows a key by. Databases share it: locking a key locks it in all of them.
     #[inline]
     pub(super) fn fingerprint(&self, key: &[u8]) -> u64 {
-        self.keyspace.key(key).hash ^ (u64::from(slot_of(key)) << 48)
+        self.key_fingerprints.hash_one(key)
     }
 
     pub(super) fn address(&self, connection: &Connection, slot: u32) -> ReturnAddress {

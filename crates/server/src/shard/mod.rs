@@ -116,6 +116,8 @@ pub struct Shard {
     /// The keyspace is with a coordinator, which holds this whole shard locked.
     keyspace_away: bool,
     locks: LockTable<Waiter>,
+    key_fingerprints: RandomState,
+    seed: u64,
     pub clients: Clients,
     pub pubsub: PubSub,
     /// What session commands keep between calls (configuration, pause, slow log, …).
@@ -162,13 +164,16 @@ pub enum LoopRequest {
 impl Shard {
     pub fn new(setup: ShardSetup) -> Shard {
         let mut rng = Rng::new(setup.seed ^ (u64::from(setup.id) << 32));
-        let lock_hasher = RandomState::with_seeds(setup.seed, 1, 2, 3);
+        // All shards must agree on fingerprints, wherever their keyspace is at the moment.
+        let key_fingerprints = RandomState::with_seeds(setup.seed, 1, 2, 3);
         let shards = usize::from(setup.slots.shards());
         Shard {
             keyspace: Keyspace::new(setup.seed, setup.settings.databases),
             changes: Changes::default(),
             keyspace_away: false,
-            locks: LockTable::new(lock_hasher),
+            key_fingerprints: key_fingerprints.clone(),
+            seed: setup.seed,
+            locks: LockTable::new(key_fingerprints),
             clients: Clients::default(),
             pubsub: PubSub::new(setup.id, rng.next_u64()),
             state: setup.state,

@@ -65,7 +65,7 @@ impl Shard {
             }
             Work::ExportWhole { watcher } => {
                 let watch_broken = self.watch_broken(watcher);
-                let empty = Keyspace::new(0, self.settings.databases);
+                let empty = Keyspace::new(self.seed, self.settings.databases);
                 let keyspace = Box::new(std::mem::replace(&mut self.keyspace, empty));
                 self.keyspace_away = true;
                 PartResult::Keyspace { keyspace, watch_broken }

@@ -35,7 +35,11 @@ pub fn check(history: &[Event]) -> Result<(), String> {
     }
     let best: Vec<String> = search.best.iter().map(|&index| format!("  {:?}", history[index])).collect();
     let all: Vec<String> = history.iter().map(|event| format!("  {event:?}")).collect();
-    Err(format!("no order explains this history:\n{}\nlongest explained prefix:\n{}", all.join("\n"), best.join("\n")))
+    Err(format!(
+        "no order explains this history:\n{}\nlongest explained prefix:\n{}",
+        all.join("\n"),
+        best.join("\n")
+    ))
 }
 
 struct Search<'a> {
@@ -106,10 +110,7 @@ mod tests {
 
     #[test]
     fn a_stale_read_is_noticed() {
-        let history = [
-            event(0, Op::Set(1, 5), 0, 1, ok()),
-            event(1, Op::Get(1), 2, 3, Value::NullBulk),
-        ];
+        let history = [event(0, Op::Set(1, 5), 0, 1, ok()), event(1, Op::Get(1), 2, 3, Value::NullBulk)];
         assert!(check(&history).is_err());
     }
 
@@ -118,7 +119,8 @@ mod tests {
         let mset = Op::MSet(vec![(1, 5), (2, 5)]);
         let half = Value::Array(vec![bulk("5"), Value::NullBulk]);
         let whole = Value::Array(vec![bulk("5"), bulk("5")]);
-        let with = |reply: Value| [event(0, mset.clone(), 0, 9, ok()), event(1, Op::MGet(vec![1, 2]), 2, 3, reply)];
+        let with =
+            |reply: Value| [event(0, mset.clone(), 0, 9, ok()), event(1, Op::MGet(vec![1, 2]), 2, 3, reply)];
         assert!(check(&with(half)).is_err());
         assert!(check(&with(whole)).is_ok());
     }

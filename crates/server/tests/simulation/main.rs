@@ -3,7 +3,7 @@
 //! Goal: no interleaving of deliveries, turns and disconnects shows half a transaction, misses a watched write or loses
 //! one. Method: random clients run random operations against real shards in a simulated mesh; the recorded history is
 //! searched for an order that explains it. A failure prints its seed; `TORC_SIM_SEED=<seed>` runs that one alone, and
-//! `TORC_SIM_SEEDS=<count>` runs more than the default.
+//! `TORC_SIM_SEEDS=<count>` runs more than the default (which is per mix of operations).
 
 mod checker;
 mod model;
@@ -14,7 +14,7 @@ use model::Op;
 use torc_keyspace::Rng;
 use world::{ClientId, World};
 
-const SEEDS_DEFAULT: u64 = 4_000;
+const SEEDS_DEFAULT: u64 = 1_500;
 const SHARDS: usize = 4;
 const CLIENTS: usize = 5;
 const KEYS: u64 = 5;

@@ -170,7 +170,8 @@ impl Model {
                 ok()
             }
             Op::Exec(queue) => {
-                let broken = self.watched.iter().any(|(&(watcher, _), &written)| watcher == client && written);
+                let broken =
+                    self.watched.iter().any(|(&(watcher, _), &written)| watcher == client && written);
                 self.watched.retain(|&(watcher, _), _| watcher != client);
                 if broken {
                     return Value::NullArray;
