@@ -3,13 +3,14 @@
 import datetime
 import os
 import platform
+import socket
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+CALIBRATION_BYTES, CALIBRATION_ROUNDS = 100, 20_000
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -76,9 +77,33 @@ def describe() -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "transparent huge pages": _first_line("/sys/kernel/mm/transparent_hugepage/enabled"),
+        "speculation mitigations": ", ".join(_mitigations()) or "none",
+        "loopback TCP send + receive": f"{loopback_cpu_us():.1f} us CPU for 100 bytes",
         "load average at start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "commit": _commit(),
     }
+
+
+def loopback_cpu_us() -> float:
+    """CPU time of one send and one receive of 100 bytes. At pipeline 1 the servers do little else, so this tells how far
+    the absolute numbers of two machines can be compared."""
+    payload = b"x" * CALIBRATION_BYTES
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        sender = socket.create_connection(listener.getsockname())
+        receiver, _ = listener.accept()
+        with sender, receiver:
+            start = time.process_time()
+            for _ in range(CALIBRATION_ROUNDS):
+                sender.sendall(payload)
+                receiver.recv(2 * CALIBRATION_BYTES)
+            return (time.process_time() - start) / CALIBRATION_ROUNDS * 1e6
+
+
+def _mitigations() -> list[str]:
+    """The vulnerabilities that the kernel pays for on this CPU."""
+    folder = Path("/sys/devices/system/cpu/vulnerabilities")
+    states = {path.name: _first_line(str(path)) for path in sorted(folder.glob("*"))}
+    return [name for name, state in states.items() if not state.startswith(("Not affected", "unknown"))]
 
 
 def _cpu_model() -> str:

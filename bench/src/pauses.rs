@@ -3,14 +3,14 @@
 //! The kernel counts for each thread the time it was runnable but waited for a core
 //! (`/proc/<pid>/task/<tid>/schedstat`, second field). What the server's busiest thread waited during a pause,
 //! less what the server's *other* threads ran meanwhile (those are the server's own doing), is the scheduler's
-//! share; what this process waited is the generator's. The rest is counted as the server's. Time stolen by a
+//! share, as is the time that the kernel's packet threads (ksoftirqd) waited while the server did not run; what this
+//! process waited is the generator's. The rest is counted as the server's. Time stolen by a
 //! hypervisor is invisible here: the same load against an echo (`torc-bench echo`) shows how much that is.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::time::Instant;
 
 /// Samples kept, one per `SAMPLE_EVERY_NS`: pauses up to half a second find a sample from before their start.
@@ -19,7 +19,8 @@ const SAMPLE_EVERY_NS: u64 = 1_000_000;
 /// Slow replies that come together share a sample.
 const SAMPLE_AGAIN_NS: u64 = 50_000;
 /// Threads come and go; the list is read again this often.
-const RESCAN_EVERY_NS: u64 = 500_000_000;
+const LIST_EVERY_NS: u64 = 500_000_000;
+const THREADS_MAX: usize = 256;
 /// Pauses kept in full; the totals go on.
 const PAUSES_MAX: usize = 2_000;
 
@@ -113,50 +114,54 @@ impl Pause {
     }
 }
 
-/// Running totals at one moment, in nanoseconds.
-#[derive(Clone, Copy)]
-struct Sample {
-    at_ns: u64,
-    busiest_ran: u64,
-    busiest_waited: u64,
-    others_ran: u64,
-    generator_waited: u64,
+/// Time on a core and time waiting for one, in nanoseconds since the thread began.
+#[derive(Clone, Copy, Default)]
+struct Usage {
+    ran: u64,
+    waited: u64,
 }
 
+/// Totals at one moment.
+struct Sample {
+    at_ns: u64,
+    /// By position in `Watch::threads`; threads found later are missing here.
+    server: Vec<Usage>,
+    generator_waited: u64,
+    softirq_waited: u64,
+}
+
+/// A thread of the server. One that has ended keeps its place and its last totals.
 struct Thread {
     id: OsString,
     schedstat: File,
-    /// What it had run when it was first seen: start-up work says nothing about who serves.
-    ran_before: u64,
-    ran: u64,
-    waited: u64,
+    first: Usage,
+    last: Usage,
 }
 
 /// Reads the server's and this process's schedstat, and keeps the recent past.
 struct Watch {
     pid: u32,
     threads: Vec<Thread>,
-    busiest: usize,
     own: File,
+    softirq: Vec<File>,
     /// Time this process spent on listing threads: its own pauses, not the server's.
     listing_ns: u64,
-    scanned_ns: u64,
+    listed_ns: u64,
     samples: VecDeque<Sample>,
 }
 
 impl Watch {
     fn new(pid: u32) -> std::io::Result<Self> {
-        let own = File::open("/proc/thread-self/schedstat")?;
         let mut watch = Self {
             pid,
             threads: Vec::new(),
-            busiest: 0,
-            own,
+            own: File::open("/proc/thread-self/schedstat")?,
+            softirq: softirq_threads()?,
             listing_ns: 0,
-            scanned_ns: 0,
+            listed_ns: 0,
             samples: VecDeque::new(),
         };
-        watch.scan()?;
+        watch.list_threads()?;
         watch.sample(0);
         Ok(watch)
     }
@@ -165,64 +170,44 @@ impl Watch {
         self.samples.back().map_or(0, |sample| sample.at_ns)
     }
 
-    /// Lists the server's threads again. Samples before a change of the list cannot be compared with later ones.
-    fn scan(&mut self) -> std::io::Result<()> {
-        let mut ids = Vec::new();
+    fn list_threads(&mut self) -> std::io::Result<()> {
         for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
-            ids.push(task?.file_name());
-        }
-        let known = self.threads.len();
-        self.threads.retain(|thread| ids.contains(&thread.id));
-        let mut changed = self.threads.len() != known;
-        for id in ids {
-            if self.threads.iter().any(|thread| thread.id == id) {
+            let task = task?;
+            let id = task.file_name();
+            if self.threads.len() == THREADS_MAX || self.threads.iter().any(|thread| thread.id == id) {
                 continue;
             }
-            let path = Path::new("/proc").join(self.pid.to_string()).join("task").join(&id).join("schedstat");
-            let Ok(schedstat) = File::open(path) else { continue };
-            let (ran, waited) = read_schedstat(&schedstat).unwrap_or((0, 0));
-            self.threads.push(Thread { id, schedstat, ran_before: ran, ran, waited });
-            changed = true;
-        }
-        if changed {
-            self.samples.clear();
+            let Ok(schedstat) = File::open(task.path().join("schedstat")) else { continue };
+            let first = read_schedstat(&schedstat).unwrap_or_default();
+            self.threads.push(Thread { id, schedstat, first, last: first });
         }
         Ok(())
     }
 
     fn sample(&mut self, now_ns: u64) {
-        if now_ns >= self.scanned_ns + RESCAN_EVERY_NS {
-            self.scanned_ns = now_ns;
+        if now_ns >= self.listed_ns + LIST_EVERY_NS {
+            self.listed_ns = now_ns;
             let before = Instant::now();
-            if self.scan().is_err() {
-                self.threads.clear();
-            }
+            // A server that has gone is noticed by its connections.
+            let _ = self.list_threads();
             self.listing_ns += before.elapsed().as_nanos() as u64;
         }
         for thread in &mut self.threads {
-            if let Some((ran, waited)) = read_schedstat(&thread.schedstat) {
-                (thread.ran, thread.waited) = (ran, waited);
-            }
+            thread.last = read_schedstat(&thread.schedstat).unwrap_or(thread.last);
         }
-        let busiest = (0..self.threads.len())
-            .max_by_key(|&i| self.threads[i].ran - self.threads[i].ran_before)
-            .unwrap_or(0);
-        if busiest != self.busiest {
-            self.busiest = busiest;
-            self.samples.clear();
-        }
-        let server = self.threads.get(busiest);
-        let all_ran: u64 = self.threads.iter().map(|thread| thread.ran).sum();
-        let busiest_ran = server.map_or(0, |thread| thread.ran);
-        if self.samples.len() == SAMPLES_MAX {
-            self.samples.pop_front();
-        }
+        // The oldest sample's memory is used again: the ring is full after half a second.
+        let mut server = if self.samples.len() == SAMPLES_MAX {
+            self.samples.pop_front().map(|sample| sample.server).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        server.clear();
+        server.extend(self.threads.iter().map(|thread| thread.last));
         self.samples.push_back(Sample {
             at_ns: now_ns,
-            busiest_ran,
-            busiest_waited: server.map_or(0, |thread| thread.waited),
-            others_ran: all_ran - busiest_ran,
-            generator_waited: self.listing_ns + read_schedstat(&self.own).map_or(0, |(_, waited)| waited),
+            server,
+            generator_waited: self.listing_ns + read_schedstat(&self.own).unwrap_or_default().waited,
+            softirq_waited: self.softirq.iter().filter_map(read_schedstat).map(|usage| usage.waited).sum(),
         });
     }
 
@@ -232,26 +217,60 @@ impl Watch {
         let Some(before) = self.samples.iter().rev().find(|sample| sample.at_ns <= pause.start_ns) else {
             return;
         };
-        let waited = after.busiest_waited.saturating_sub(before.busiest_waited);
-        let by_own_threads = after.others_ran.saturating_sub(before.others_ran);
-        pause.scheduler_ns = waited.saturating_sub(by_own_threads).min(pause.latency_ns);
+        let gained: Vec<Usage> =
+            (0..after.server.len()).map(|index| self.gained(index, before, after)).collect();
+        let busiest = gained[self.busiest(after)];
+        let by_own_threads = gained.iter().map(|usage| usage.ran).sum::<u64>() - busiest.ran;
+        let generator_waited = after.generator_waited.saturating_sub(before.generator_waited);
+        let softirq_waited = after.softirq_waited.saturating_sub(before.softirq_waited);
+
+        pause.server_ran_ns = busiest.ran;
+        pause.scheduler_ns = busiest.waited.saturating_sub(by_own_threads).min(pause.latency_ns);
         let left = pause.latency_ns - pause.scheduler_ns;
-        pause.generator_ns = after.generator_waited.saturating_sub(before.generator_waited).min(left);
+        pause.generator_ns = generator_waited.min(left);
         pause.server_ns = left - pause.generator_ns;
-        pause.server_ran_ns = after.busiest_ran.saturating_sub(before.busiest_ran);
+        // A server that hogs its core makes ksoftirqd wait too, so what the server ran stays its own.
+        let softirq_ns = softirq_waited.min(pause.server_ns.saturating_sub(busiest.ran));
+        pause.scheduler_ns += softirq_ns;
+        pause.server_ns -= softirq_ns;
+    }
+
+    /// The thread that serves: what it ran during the load decides, not what it ran to start up.
+    fn busiest(&self, sample: &Sample) -> usize {
+        let ran = |index: &usize| sample.server[*index].ran.saturating_sub(self.threads[*index].first.ran);
+        (0..sample.server.len()).max_by_key(ran).expect("a process has a thread")
+    }
+
+    fn gained(&self, index: usize, before: &Sample, after: &Sample) -> Usage {
+        let (old, new) =
+            (before.server.get(index).unwrap_or(&self.threads[index].first), after.server[index]);
+        Usage { ran: new.ran.saturating_sub(old.ran), waited: new.waited.saturating_sub(old.waited) }
     }
 }
 
-/// (time on a core, time waiting for one), in nanoseconds.
-fn read_schedstat(file: &File) -> Option<(u64, u64)> {
+/// The schedstat of each core's ksoftirqd, which delivers the packets of a busy core; none inside a PID namespace.
+fn softirq_threads() -> std::io::Result<Vec<File>> {
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc")? {
+        let path = process?.path();
+        if fs::read_to_string(path.join("comm")).is_ok_and(|name| name.starts_with("ksoftirqd/"))
+            && let Ok(schedstat) = File::open(path.join("schedstat"))
+        {
+            found.push(schedstat);
+        }
+    }
+    Ok(found)
+}
+
+fn read_schedstat(file: &File) -> Option<Usage> {
     let mut buffer = [0; 96];
     let read = file.read_at(&mut buffer, 0).ok()?;
     parse_schedstat(std::str::from_utf8(&buffer[..read]).ok()?)
 }
 
-fn parse_schedstat(text: &str) -> Option<(u64, u64)> {
-    let mut fields = text.split_ascii_whitespace();
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+fn parse_schedstat(text: &str) -> Option<Usage> {
+    let mut fields = text.split_ascii_whitespace().map(str::parse);
+    Some(Usage { ran: fields.next()?.ok()?, waited: fields.next()?.ok()? })
 }
 
 #[cfg(test)]
@@ -266,8 +285,9 @@ mod tests {
 
     #[test]
     fn schedstat_lines() {
-        assert_eq!(parse_schedstat("616038 80891 1\n"), Some((616_038, 80_891)));
-        assert_eq!(parse_schedstat(""), None);
+        let usage = parse_schedstat("616038 80891 1\n").expect("as the kernel writes it");
+        assert_eq!((usage.ran, usage.waited), (616_038, 80_891));
+        assert!(parse_schedstat("").is_none());
     }
 
     #[test]
@@ -283,22 +303,39 @@ mod tests {
         assert_eq!(pauses, [(10, 6, 20), (20, 2, 1)]);
     }
 
+    /// Two threads of the server in ms: (ran, waited) each; the generator's and ksoftirqd's waiting.
+    fn sample(at: u64, server: [(u64, u64); 2], generator: u64, softirq: u64) -> Sample {
+        Sample {
+            at_ns: at * MS,
+            server: server
+                .iter()
+                .map(|&(ran, waited)| Usage { ran: ran * MS, waited: waited * MS })
+                .collect(),
+            generator_waited: generator * MS,
+            softirq_waited: softirq * MS,
+        }
+    }
+
     #[test]
     fn waiting_for_a_core_is_not_the_servers_fault() {
-        let mut watch = Watch::new(std::process::id()).expect("own schedstat is readable");
-        let sample = |at, waited, others, generator| Sample {
-            at_ns: at,
-            busiest_ran: 0,
-            busiest_waited: waited,
-            others_ran: others,
-            generator_waited: generator,
-        };
-        watch.samples = [sample(0, 0, 0, 0), sample(10 * MS, 4 * MS, MS, MS)].into();
-        let mut recorder = recorder();
-        recorder.replies(MS, 10 * MS, 1, 1);
-        let mut pause = recorder.pauses.remove(0);
-        watch.explain(&mut pause);
-        // 9 ms = 4 ms waiting less 1 ms of the server's own other threads, 1 ms of the generator, 5 ms the server.
-        assert_eq!((pause.scheduler_ns, pause.generator_ns, pause.server_ns), (3 * MS, MS, 5 * MS));
+        // The server's second thread serves: it waited 4 ms, of which the first thread ran 1 ms. The generator
+        // waited 1 ms, ksoftirqd 2 ms. A reply took 9 ms. (ran by the serving thread) -> scheduler, generator, server
+        for (ran, expected) in [(2, (5, 1, 3)), (4, (4, 1, 4)), (5, (3, 1, 5)), (9, (3, 1, 5))] {
+            let mut watch = Watch::new(std::process::id()).expect("own schedstat is readable");
+            let thread = || Thread {
+                id: OsString::new(),
+                schedstat: File::open("/proc/thread-self/schedstat").expect("own schedstat"),
+                first: Usage::default(),
+                last: Usage::default(),
+            };
+            watch.threads = vec![thread(), thread()];
+            watch.samples = [sample(0, [(0, 0), (0, 0)], 0, 0), sample(10, [(1, 9), (ran, 4)], 1, 2)].into();
+            let mut recorder = recorder();
+            recorder.replies(MS, 10 * MS, 1, 1);
+            let mut pause = recorder.pauses.remove(0);
+            watch.explain(&mut pause);
+            let shares = (pause.scheduler_ns / MS, pause.generator_ns / MS, pause.server_ns / MS);
+            assert_eq!(shares, expected, "ran {ran} ms");
+        }
     }
 }
