@@ -21,6 +21,7 @@ struct Options {
     lines: u64,
     reply: Vec<u8>,
     spin: Duration,
+    wait: Wait,
 }
 
 #[derive(Default)]
@@ -87,7 +88,7 @@ fn serve(seat: Seat<()>, listener: Listener, capabilities: &Capabilities, option
     let (mut requests, mut turns) = (0, 0u64);
     while !signals::shutdown_requested() {
         turns += 1;
-        net::turn(&mut net, &mut mesh, Wait::Forever, options.spin, &mut |event| take(&mut work, event))
+        net::turn(&mut net, &mut mesh, options.wait, options.spin, &mut |event| take(&mut work, event))
             .expect("socket ring");
         for fd in work.accepted.drain(..) {
             listen::tune_accepted(std::os::fd::AsFd::as_fd(&fd), 300).expect("socket options");
@@ -163,8 +164,14 @@ fn reply(net: &mut Net, connection: &mut Connection, id: ConnId, options: &Optio
 }
 
 fn options() -> Options {
-    let mut options =
-        Options { port: 7001, shards: 1, lines: 3, reply: b"+PONG\r\n".to_vec(), spin: Duration::ZERO };
+    let mut options = Options {
+        port: 7001,
+        shards: 1,
+        lines: 3,
+        reply: b"+PONG\r\n".to_vec(),
+        spin: Duration::ZERO,
+        wait: Wait::Forever,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value: u64 =
@@ -174,6 +181,7 @@ fn options() -> Options {
             "--shards" => options.shards = value as usize,
             "--lines" => options.lines = value,
             "--spin-us" => options.spin = Duration::from_micros(value),
+            "--wait-ms" => options.wait = Wait::For(Duration::from_millis(value)),
             "--reply-bytes" => {
                 let value = vec![b'x'; value as usize];
                 options.reply = [format!("${}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat();

@@ -17,6 +17,10 @@ use super::ring::{BUFFER_GROUP, Ring};
 /// The kernel wants the ring of buffers aligned to a page.
 const PAGE_BYTES: usize = 4096;
 
+/// Extra bytes between two buffers. Buffers are used in turn and mostly hold a few hundred bytes at their start; at
+/// a distance that is a power of two, all starts would share one set of the CPU caches.
+const COLOUR_BYTES: usize = 17 * 64;
+
 pub(crate) struct Buffers {
     entries: Memory,
     data: Memory,
@@ -32,7 +36,7 @@ impl Buffers {
         assert!(count.is_power_of_two() && count <= 1 << 15, "{count} buffers");
         assert!(buffer_bytes > 0 && u32::try_from(buffer_bytes).is_ok(), "buffers of {buffer_bytes} bytes");
         let entries = Memory::new(usize::from(count) * size_of::<BufRingEntry>());
-        let data = Memory::new(usize::from(count) * buffer_bytes);
+        let data = Memory::new(usize::from(count) * (buffer_bytes + COLOUR_BYTES));
         // SAFETY: the memory is page-aligned, holds `count` zeroed entries, and lives in the returned value, which
         // unregisters it before it is freed.
         unsafe {
@@ -57,10 +61,11 @@ impl Buffers {
         assert!(id < self.count && len <= self.buffer_bytes, "buffer {id} with {len} bytes");
         // SAFETY: the range lies inside the data memory (checked above). The kernel does not write to a buffer
         // between the completion that named it and `give_back`, which needs `&mut self`.
-        unsafe {
-            let start = self.data.start.as_ptr().add(usize::from(id) * self.buffer_bytes);
-            std::slice::from_raw_parts(start, len)
-        }
+        unsafe { std::slice::from_raw_parts(self.start_of(id), len) }
+    }
+
+    fn start_of(&self, id: u16) -> *const u8 {
+        self.data.start.as_ptr().wrapping_add(usize::from(id) * (self.buffer_bytes + COLOUR_BYTES))
     }
 
     /// Returns a buffer to the kernel.
@@ -73,7 +78,7 @@ impl Buffers {
         // by one because the tail itself lives in the padding of the first entry.
         unsafe {
             let entry = self.entries.start.as_ptr().cast::<BufRingEntry>().add(slot);
-            (*entry).set_addr(self.data.start.as_ptr().add(usize::from(id) * self.buffer_bytes) as u64);
+            (*entry).set_addr(self.start_of(id) as u64);
             (*entry).set_len(self.buffer_bytes as u32);
             (*entry).set_bid(id);
         }
