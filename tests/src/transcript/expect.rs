@@ -184,6 +184,17 @@ impl Expected {
         })
     }
 
+    /// The text form inside a collection, where statuses and errors do not reach to the end of the line.
+    pub(super) fn nested(&self) -> String {
+        struct Nested<'a>(&'a Expected);
+        impl fmt::Display for Nested<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_nested(self.0, f)
+            }
+        }
+        Nested(self).to_string()
+    }
+
     /// The text form of a value by itself.
     pub(super) fn exactly(value: &Value) -> Option<Expected> {
         Some(match value {
@@ -435,15 +446,15 @@ fn map(scanner: &mut Scanner, unordered: bool) -> Result<Expected, String> {
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Expected::Simple(text) => write!(f, "+{text}"),
-            Expected::Error(text) => write!(f, "-{text}"),
+            Expected::Simple(text) if text.trim() == text => write!(f, "+{text}"),
+            Expected::Error(text) if text.trim() == text => write!(f, "-{text}"),
             nested => write_nested(nested, f),
         }
     }
 }
 
 fn write_nested(expected: &Expected, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let plain = |text: &str| !text.contains([',', ']', '}', ')', '"', ':']);
+    let plain = |text: &str| !text.contains([',', ']', '}', ')', '"', ':']) && text.trim() == text;
     match expected {
         Expected::Simple(text) if plain(text) => write!(f, "+{text}"),
         Expected::Simple(text) => write!(f, "+\"{text}\""),

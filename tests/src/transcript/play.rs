@@ -52,7 +52,7 @@ pub fn play(transcript: &Transcript, server: &Server, protocol: Protocol) -> Vec
             continue;
         }
         if let Err(error) = player.step(step) {
-            let found = format!("{error}");
+            let found = error.to_string();
             player.fail(step, step.line, "a reply", found);
             return player.failures;
         }
@@ -68,9 +68,17 @@ pub(super) struct Player<'a> {
     transcript: &'a Transcript,
     server: &'a Server,
     protocol: Protocol,
-    connections: BTreeMap<String, Client>,
+    connections: BTreeMap<String, Connection>,
     bound: Bindings,
     failures: Vec<Failure>,
+}
+
+struct Connection {
+    client: Client,
+    /// HELLO and RESET change it.
+    protocol: Protocol,
+    /// What it will be if the command that was sent succeeds.
+    next_protocol: Option<Protocol>,
 }
 
 impl<'a> Player<'a> {
@@ -114,6 +122,7 @@ impl<'a> Player<'a> {
             Action::Send { connection, words } => {
                 let words: Vec<Vec<u8>> = words.iter().map(|word| self.bytes(word)).collect();
                 self.send(step, connection, &raw::request(&words))?;
+                self.connection(connection)?.next_protocol = protocol_after(&words);
                 Ok(Some(connection.clone()))
             }
             Action::Raw { connection, bytes } => {
@@ -126,9 +135,13 @@ impl<'a> Player<'a> {
 
     /// The next reply of a connection, or why there is none.
     pub(super) fn receive(&mut self, name: &str, limit: Duration) -> io::Result<Arrival> {
-        let client = self.connection(name)?;
-        match client.receive_within(limit) {
-            Ok(Some(value)) => Ok(Arrival::Reply(value)),
+        let connection = self.connection(name)?;
+        match connection.client.receive_within(limit) {
+            Ok(Some(value)) => {
+                let switch = connection.next_protocol.take().filter(|_| !value.is_error());
+                connection.protocol = switch.unwrap_or(connection.protocol);
+                Ok(Arrival::Reply(value, connection.protocol))
+            }
             Ok(None) => Ok(Arrival::Nothing),
             Err(error) if is_closed(&error) => {
                 self.connections.remove(name);
@@ -142,7 +155,9 @@ impl<'a> Player<'a> {
     pub(super) fn accepts(&mut self, expected: &Expected, arrival: &Arrival) -> bool {
         match (expected, arrival) {
             (Expected::None, Arrival::Nothing) | (Expected::Closed, Arrival::Closed) => true,
-            (expected, Arrival::Reply(value)) => expected.matches(value, self.protocol, &mut self.bound),
+            (expected, Arrival::Reply(value, protocol)) => {
+                expected.matches(value, *protocol, &mut self.bound)
+            }
             _ => false,
         }
     }
@@ -157,7 +172,7 @@ impl<'a> Player<'a> {
 
     fn check(&mut self, step: &Step, name: &str) -> io::Result<()> {
         if step.replies.is_empty() {
-            self.fail(step, step.line, "a reply in the transcript ('none' if none comes)", "no line".into());
+            return Err(io::Error::other("the transcript gives no reply; 'none' stands for none"));
         }
         let protocol = self.protocol;
         for reply in step.replies.iter().filter(|reply| reply.only.is_none_or(|only| only == protocol)) {
@@ -165,7 +180,7 @@ impl<'a> Player<'a> {
             let arrival = self.receive(name, limit)?;
             if !self.accepts(&reply.expected, &arrival) {
                 self.fail(step, reply.line, &reply.expected.to_string(), arrival.to_string());
-                if !matches!(arrival, Arrival::Reply(_)) && reply.expected != Expected::None {
+                if !matches!(arrival, Arrival::Reply(..)) && reply.expected != Expected::None {
                     return Err(io::Error::other(format!("connection '{name}': {arrival}")));
                 }
             }
@@ -175,7 +190,7 @@ impl<'a> Player<'a> {
 
     fn skip_replies(&mut self, step: &Step, name: &str) -> io::Result<()> {
         for _ in 0..step.replies.len().max(1) {
-            if !matches!(self.receive(name, EXCUSED_WAIT)?, Arrival::Reply(_)) {
+            if !matches!(self.receive(name, EXCUSED_WAIT)?, Arrival::Reply(..)) {
                 break;
             }
         }
@@ -198,7 +213,7 @@ impl<'a> Player<'a> {
     }
 
     fn send(&mut self, step: &Step, name: &str, bytes: &[u8]) -> io::Result<()> {
-        match self.connection(name)?.poll() {
+        match self.connection(name)?.client.poll() {
             Ok(None) => {}
             Ok(Some(value)) => {
                 let found = format!("{value} from before");
@@ -210,17 +225,17 @@ impl<'a> Player<'a> {
             }
             Err(error) => return Err(error),
         }
-        self.connection(name)?.send_raw(bytes)
+        self.connection(name)?.client.send_raw(bytes)
     }
 
-    fn connection(&mut self, name: &str) -> io::Result<&mut Client> {
+    fn connection(&mut self, name: &str) -> io::Result<&mut Connection> {
         if !self.connections.contains_key(name) {
             let mut client = Client::connect("127.0.0.1", self.server.port())?;
-            if self.protocol == Protocol::Resp3 {
-                // A server with a password refuses; its transcript says HELLO itself.
-                client.try_call(&["HELLO", "3"])?;
-            }
-            self.connections.insert(name.to_string(), client);
+            // A server with a password refuses HELLO; its transcript says it itself.
+            let resp3 = self.protocol == Protocol::Resp3 && !client.try_call(&["HELLO", "3"])?.is_error();
+            let protocol = if resp3 { Protocol::Resp3 } else { Protocol::Resp2 };
+            let connection = Connection { client, protocol, next_protocol: None };
+            self.connections.insert(name.to_string(), connection);
         }
         Ok(self.connections.get_mut(name).expect("just inserted"))
     }
@@ -237,8 +252,8 @@ impl<'a> Player<'a> {
     /// At the end nothing may be left unread.
     fn expect_silence(&mut self) {
         let Some(last) = self.transcript.steps.last() else { return };
-        for (name, mut client) in std::mem::take(&mut self.connections) {
-            if let Ok(Some(value)) = client.poll() {
+        for (name, mut connection) in std::mem::take(&mut self.connections) {
+            if let Ok(Some(value)) = connection.client.poll() {
                 self.fail(
                     last,
                     last.line,
@@ -258,7 +273,8 @@ impl<'a> Player<'a> {
 
 /// What came on a connection.
 pub(super) enum Arrival {
-    Reply(Value),
+    /// And the protocol it is written in.
+    Reply(Value, Protocol),
     Nothing,
     Closed,
 }
@@ -266,13 +282,23 @@ pub(super) enum Arrival {
 impl fmt::Display for Arrival {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Arrival::Reply(value) => match Expected::exactly(value) {
+            Arrival::Reply(value, _) => match Expected::exactly(value) {
                 Some(text) => write!(f, "{text}"),
                 None => write!(f, "{value}"),
             },
             Arrival::Nothing => f.write_str("none"),
             Arrival::Closed => f.write_str("closed"),
         }
+    }
+}
+
+/// What HELLO and RESET make of a connection when they succeed.
+fn protocol_after(words: &[Vec<u8>]) -> Option<Protocol> {
+    let command = words.first()?.to_ascii_uppercase();
+    match (command.as_slice(), words.get(1).map(Vec::as_slice)) {
+        (b"RESET", None) | (b"HELLO", Some(b"2")) => Some(Protocol::Resp2),
+        (b"HELLO", Some(b"3")) => Some(Protocol::Resp3),
+        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! by what the server answers. Steps marked as different from this server are left alone.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::expect::{Expected, Protocol};
 use super::play::{Arrival, Player};
@@ -13,7 +13,7 @@ use crate::server::Launch;
 
 /// The longest wait for a first reply, and the silence after which no more replies are expected.
 const FIRST_REPLY: Duration = Duration::from_millis(700);
-const NEXT_REPLY: Duration = Duration::from_millis(50);
+const NEXT_REPLY: Duration = Duration::from_millis(15);
 
 /// The file's text with its replies, as the server started by `launch` gives them.
 pub fn record(transcript: &Transcript, launch: &Launch) -> io::Result<String> {
@@ -27,7 +27,7 @@ pub fn record(transcript: &Transcript, launch: &Launch) -> io::Result<String> {
             continue;
         }
         lines.extend_from_slice(&transcript.lines[copied..step.reply_lines.start]);
-        lines.extend(written(&found));
+        lines.extend(written(&found, step.only.is_some() || transcript.head.only.is_some()));
         copied = step.reply_lines.end;
     }
     lines.extend_from_slice(&transcript.lines[copied..]);
@@ -57,13 +57,37 @@ fn replies(transcript: &Transcript, launch: &Launch, protocol: Protocol) -> io::
 }
 
 fn step_replies(player: &mut Player, step: &Step, protocol: Protocol) -> io::Result<Option<Found>> {
-    let Some(name) = player.act(step)? else { return Ok(None) };
     let expected: Vec<&Expected> = step
         .replies
         .iter()
         .filter(|reply| reply.only.is_none_or(|only| only == protocol))
         .map(|reply| &reply.expected)
         .collect();
+    if expected.is_empty() {
+        std::thread::sleep(Duration::from_millis(step.retry_ms / 10));
+    }
+    let deadline = Instant::now() + Duration::from_millis(step.retry_ms);
+    loop {
+        let Some(name) = player.act(step)? else { return Ok(None) };
+        let arrivals = arrivals(player, step, &name, &expected)?;
+        let right = expected.len() == arrivals.len()
+            && expected.iter().zip(&arrivals).all(|(expected, arrival)| player.accepts(expected, arrival));
+        if right || player.is_excused(step) {
+            return Ok(Some(Found::AsExpected));
+        }
+        if Instant::now() >= deadline {
+            return Ok(Some(Found::Otherwise(protocol, arrivals)));
+        }
+    }
+}
+
+/// All replies to one command, until nothing more comes.
+fn arrivals(
+    player: &mut Player,
+    step: &Step,
+    name: &str,
+    expected: &[&Expected],
+) -> io::Result<Vec<Arrival>> {
     let mut arrivals = Vec::new();
     loop {
         let limit = match expected.get(arrivals.len()) {
@@ -71,31 +95,21 @@ fn step_replies(player: &mut Player, step: &Step, protocol: Protocol) -> io::Res
             Some(_) => FIRST_REPLY,
             None if arrivals.is_empty() && !matches!(step.action, Action::Await { .. }) => FIRST_REPLY,
             None if expected.is_empty() => NEXT_REPLY,
-            None => break,
+            None => return Ok(arrivals),
         };
-        match player.receive(&name, limit)? {
-            Arrival::Nothing if arrivals.is_empty() => {
-                arrivals.push(Arrival::Nothing);
-                break;
+        match player.receive(name, limit)? {
+            Arrival::Nothing if !arrivals.is_empty() => return Ok(arrivals),
+            reply @ Arrival::Reply(..) => arrivals.push(reply),
+            end => {
+                arrivals.push(end);
+                return Ok(arrivals);
             }
-            Arrival::Nothing => break,
-            Arrival::Closed => {
-                arrivals.push(Arrival::Closed);
-                break;
-            }
-            reply => arrivals.push(reply),
         }
     }
-    let right = expected.len() == arrivals.len()
-        && expected.iter().zip(&arrivals).all(|(expected, arrival)| player.accepts(expected, arrival));
-    Ok(Some(match right || player.is_excused(step) {
-        true => Found::AsExpected,
-        false => Found::Otherwise(protocol, arrivals),
-    }))
 }
 
-/// One text per reply where it serves both protocols, else the replies of each.
-fn written(found: &[Found]) -> Vec<String> {
+/// One text per reply where it serves both protocols, else the replies of each, named unless there is only one.
+fn written(found: &[Found], is_only: bool) -> Vec<String> {
     if let [Found::Otherwise(_, resp2), Found::Otherwise(_, resp3)] = found {
         let merged: Option<Vec<String>> =
             resp2.iter().zip(resp3).map(|(resp2, resp3)| merged(resp2, resp3)).collect();
@@ -106,7 +120,11 @@ fn written(found: &[Found]) -> Vec<String> {
     let mut lines = Vec::new();
     for found in found {
         if let Found::Otherwise(protocol, arrivals) = found {
-            let prefix = if *protocol == Protocol::Resp2 { "2: " } else { "3: " };
+            let prefix = match protocol {
+                _ if is_only => "",
+                Protocol::Resp2 => "2: ",
+                Protocol::Resp3 => "3: ",
+            };
             lines.extend(arrivals.iter().map(|arrival| format!("{prefix}{arrival}")));
         }
     }
@@ -116,7 +134,7 @@ fn written(found: &[Found]) -> Vec<String> {
 fn merged(resp2: &Arrival, resp3: &Arrival) -> Option<String> {
     match (resp2, resp3) {
         (Arrival::Nothing, Arrival::Nothing) | (Arrival::Closed, Arrival::Closed) => Some(resp2.to_string()),
-        (Arrival::Reply(resp2), Arrival::Reply(resp3)) => {
+        (Arrival::Reply(resp2, _), Arrival::Reply(resp3, _)) => {
             Expected::describing(resp2, resp3).map(|text| wrapped(&text))
         }
         _ => None,
@@ -132,6 +150,7 @@ fn wrapped(expected: &Expected) -> String {
         return text;
     }
     let open = text.split('[').next().unwrap_or_default();
-    let elements: Vec<String> = list.elements.iter().map(|element| format!("  {element},")).collect();
+    let elements: Vec<String> =
+        list.elements.iter().map(|element| format!("  {},", element.nested())).collect();
     format!("{open}[\n{}\n]", elements.join("\n"))
 }
