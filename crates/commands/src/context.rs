@@ -4,7 +4,8 @@
 //! commands depend on, for the length of one command. Never lets a handler see another shard, a connection or a clock.
 
 use torc_datatypes::Entry;
-use torc_keyspace::{At, Changes, Class, Key, Keyspace, Lookup, Rng, SlotMap};
+use torc_datatypes::clock::LfuSettings;
+use torc_keyspace::{AccessClock, At, Changes, Class, Key, Keyspace, Lookup, Rng, SlotMap};
 
 /// Everything a handler may use, for one command.
 pub struct Context<'a> {
@@ -79,6 +80,18 @@ pub struct DataSettings {
     pub lfu_decay_min: u32,
     /// `lazyfree-lazy-user-flush`: FLUSHALL and FLUSHDB release memory in the background unless told otherwise.
     pub lazy_user_flush: bool,
+}
+
+impl DataSettings {
+    /// What keyspaces with these settings keep of the uses of keys.
+    pub fn access_clock(&self) -> AccessClock {
+        if self.lfu {
+            let (log_factor, decay_minutes) = (self.lfu_log_factor, self.lfu_decay_min);
+            AccessClock::Lfu(LfuSettings { log_factor, decay_minutes })
+        } else {
+            AccessClock::Lru
+        }
+    }
 }
 
 impl Default for DataSettings {

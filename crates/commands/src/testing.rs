@@ -3,7 +3,7 @@
 //! Every line runs in RESP2 and in RESP3, each on a keyspace of its own, so that writes can be checked in both. Replies
 //! are written as they are on the wire, with `\n` for each line end and none behind the last line.
 
-use torc_keyspace::{Changes, Class, Keyspace, Rng, SlotMap};
+use torc_keyspace::{AccessClock, Changes, Class, Keyspace, Rng, SlotMap};
 use torc_resp::{Args, CommandError, OwnedArgs, Proto, Reply, ReplyBuf, split_line};
 
 use crate::families::FAMILIES;
@@ -81,8 +81,23 @@ impl Bench {
     /// Runs a request in both protocols and returns both replies.
     #[track_caller]
     pub(crate) fn run_args(&mut self, args: &OwnedArgs) -> [String; 2] {
+        let command = find(args.as_args());
+        self.run_command(command, args)
+    }
+
+    /// As [`Bench::check`] for a command that is in no family: a subcommand of a container that is the server's.
+    #[track_caller]
+    pub(crate) fn check_command(&mut self, command: &Command, line: &str, expected: &str) {
+        let args = split_line(line.as_bytes()).expect("a test's line is well quoted");
+        let [got2, got3] = self.run_command(command, &args);
+        assert_eq!(got2, expected, "{line} (RESP2)");
+        assert_eq!(got3, if expected == "$-1" { "_" } else { expected }, "{line} (RESP3)");
+    }
+
+    /// Runs a request of this command in both protocols and returns both replies.
+    #[track_caller]
+    pub(crate) fn run_command(&mut self, command: &Command, args: &OwnedArgs) -> [String; 2] {
         let args = args.as_args();
-        let command = find(args);
         [0, 1].map(|side| {
             let mut buf = ReplyBuf::new();
             self.call(side, command, args, &mut buf);
@@ -93,6 +108,13 @@ impl Bench {
             };
             text.strip_suffix("\r\n").expect("a reply ends with a line end").replace("\r\n", "\n")
         })
+    }
+
+    /// Sets what both keyspaces keep of the uses of keys.
+    pub(crate) fn set_access_clock(&mut self, access_clock: AccessClock) {
+        for side in &mut self.sides {
+            side.keyspace.set_access_clock(access_clock);
+        }
     }
 
     /// The keyspace of the RESP3 side, to look at what no command shows.

@@ -13,8 +13,8 @@ const SHARE_FULL_EFFORT: f64 = 0.05;
 const STEP_ENTRIES: usize = 64;
 /// Least part of the budget that is used while there is something to look at.
 const EFFORT_MIN: f64 = 1.0 / 16.0;
-/// Weight of a call's own share in the running estimate.
-const ESTIMATE_WEIGHT: f64 = 0.2;
+/// Entries over which the running estimate looks back, roughly.
+const ESTIMATE_WINDOW: f64 = 2048.0;
 /// Weight of a call's own mean in the running estimate of remaining lives.
 const TTL_WEIGHT: f64 = 0.02;
 
@@ -34,6 +34,10 @@ pub(crate) struct Walk {
 pub(crate) struct Cycle {
     db: usize,
     effort: f64,
+    /// Running estimate of the share of expired keys among those that the walk looks at.
+    met_share: f64,
+    /// Keys that expired in the current round over all databases.
+    round_expired: usize,
     stale_share: f64,
 }
 
@@ -50,8 +54,8 @@ pub struct ExpireReport {
     pub visited: usize,
     /// Entries taken out.
     pub expired: usize,
-    /// Running estimate of the share of volatile keys that have expired where the walk arrives (0 to 1).
-    pub stale_share: f64,
+    /// Running estimate of the share of expired keys where the walk arrives (0 to 1).
+    pub met_share: f64,
     /// Whether the walk came past the end of the last database during the call.
     pub finished_round: bool,
     /// Whether the call stopped because its budget was used up: a further call would find more to look at.
@@ -59,13 +63,23 @@ pub struct ExpireReport {
 }
 
 impl Keyspace {
-    /// Takes expired keys out, looking at about `budget` volatile entries at most (a few
-    /// dozen more, where a line of the table is finished). Call it on every tick; it uses
-    /// a small part of the budget while few of the keys it meets have expired.
+    /// Takes expired keys out, looking at about `budget` volatile entries at most (a few dozen more, where a line of the
+    /// table is finished). Call it on every tick; it uses a small part of the budget while few of the keys it meets have
+    /// expired.
     pub fn active_expire(&mut self, now_ms: i64, budget: usize, changes: &mut Changes) -> ExpireReport {
+        let allowance = (budget as f64 * self.expire_effort()) as usize;
+        self.expire_slice(now_ms, allowance.max(STEP_ENTRIES.min(budget)), changes)
+    }
+
+    /// Share of its budget that the walk should use now (0 to 1), by what it has met lately.
+    pub fn expire_effort(&self) -> f64 {
+        self.cycle.effort.clamp(EFFORT_MIN, 1.0)
+    }
+
+    /// Goes on with the walk for about `allowance` volatile entries, for callers that spread a tick's budget over
+    /// several calls. What a tick should spend is its budget times [`Keyspace::expire_effort`].
+    pub fn expire_slice(&mut self, now_ms: i64, allowance: usize, changes: &mut Changes) -> ExpireReport {
         let mut report = ExpireReport::default();
-        let effort = self.cycle.effort.clamp(EFFORT_MIN, 1.0);
-        let allowance = ((budget as f64 * effort) as usize).max(STEP_ENTRIES.min(budget));
         let mut databases_left = self.databases();
         while report.visited < allowance && databases_left > 0 {
             let db = self.cycle.db;
@@ -141,16 +155,24 @@ impl Keyspace {
         done
     }
 
-    /// Chooses the effort of the next call by what this one met.
+    /// Chooses the effort of the next call by what this one met, and keeps the estimate of what is left.
     fn adapt(&mut self, report: &mut ExpireReport) {
+        let volatile: usize = (0..self.databases()).map(|db| self.expires_len(db)).sum();
         let cycle = &mut self.cycle;
         if report.visited > 0 {
             let met = report.expired as f64 / report.visited as f64;
-            cycle.stale_share += (met - cycle.stale_share) * ESTIMATE_WEIGHT;
+            let weight = report.visited as f64 / (report.visited as f64 + ESTIMATE_WINDOW);
+            cycle.met_share += (met - cycle.met_share) * weight;
         } else if !report.exhausted {
-            cycle.stale_share = 0.0;
+            cycle.met_share = 0.0;
         }
-        cycle.effort = (cycle.stale_share / SHARE_FULL_EFFORT).clamp(EFFORT_MIN, 1.0);
-        report.stale_share = cycle.stale_share;
+        cycle.effort = (cycle.met_share / SHARE_FULL_EFFORT).clamp(EFFORT_MIN, 1.0);
+        report.met_share = cycle.met_share;
+        cycle.round_expired += report.expired;
+        if report.finished_round {
+            // Between two visits of a slot its expired keys grow from none to those that are found: half on average.
+            let stale = std::mem::take(&mut cycle.round_expired) as f64 / 2.0;
+            cycle.stale_share = if stale == 0.0 { 0.0 } else { stale / (volatile as f64 + stale) };
+        }
     }
 }

@@ -578,7 +578,8 @@ impl Keyspace {
         }
     }
 
-    /// Running estimate of the share of keys with an expiry that have expired but are still there (0 to 1).
+    /// Estimate of the share of keys with an expiry that have expired but are still there (0 to 1), made anew whenever
+    /// active expiry has come round.
     pub fn stale_share(&self) -> f64 {
         self.cycle.stale_share()
     }

@@ -185,11 +185,16 @@ impl ShardLoop {
         self.shard.end_turn();
         self.send_packets();
         self.send_replies()?;
-        self.handle_requests()
+        self.handle_requests()?;
+        if self.shard.has_background() {
+            self.shard.background();
+        }
+        Ok(())
     }
 
     fn wait(&self) -> Wait {
-        if self.shard.has_runnable() || self.backlog.iter().any(|backlog| !backlog.is_empty()) {
+        let busy = self.shard.has_runnable() || self.shard.has_background();
+        if busy || self.backlog.iter().any(|backlog| !backlog.is_empty()) {
             return Wait::Poll;
         }
         let left = self.next_tick_us.saturating_sub(clock::monotonic_us());

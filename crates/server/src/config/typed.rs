@@ -159,6 +159,19 @@ impl Config {
         PathBuf::from(self.text("dir"))
     }
 
+    pub fn maxmemory_policy(&self) -> &'static str {
+        self.choice("maxmemory-policy")
+    }
+
+    pub fn lfu_log_factor(&self) -> u32 {
+        self.int("lfu-log-factor")
+    }
+
+    /// In minutes.
+    pub fn lfu_decay_time(&self) -> u32 {
+        self.int("lfu-decay-time")
+    }
+
     pub fn lazyfree_lazy_user_flush(&self) -> bool {
         self.bool("lazyfree-lazy-user-flush")
     }

@@ -16,6 +16,8 @@ pub struct ServerState {
     pub config: Arc<Config>,
     /// CLIENT PAUSE in force.
     pub pause: Option<Pause>,
+    /// Active expiry is on (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expire: bool,
     derived: Derived,
 }
 
@@ -47,7 +49,7 @@ protected mode off with CONFIG SET protected-mode no.\r\n";
 
 impl ServerState {
     pub fn new(config: Arc<Config>) -> ServerState {
-        ServerState { derived: Derived::of(&config), config, pause: None }
+        ServerState { derived: Derived::of(&config), config, pause: None, active_expire: true }
     }
 
     /// Replace the configuration.
@@ -140,7 +142,10 @@ pub fn data_settings(config: &Config) -> DataSettings {
     DataSettings {
         max_string_bytes: config.proto_max_bulk_len(),
         databases: config.databases(),
-        ..DataSettings::default()
+        lfu: config.maxmemory_policy().ends_with("-lfu"),
+        lfu_log_factor: config.lfu_log_factor(),
+        lfu_decay_min: config.lfu_decay_time(),
+        lazy_user_flush: config.lazyfree_lazy_user_flush(),
     }
 }
 

@@ -140,6 +140,7 @@ pub struct Shard {
     requests: Vec<LoopRequest>,
     /// Replies that nobody wants.
     discard: ReplyBuf,
+    expire_allowance: upkeep::ExpireAllowance,
 }
 
 /// What waits in the lock table.
@@ -167,8 +168,10 @@ impl Shard {
         // All shards must agree on fingerprints, wherever their keyspace is at the moment.
         let key_fingerprints = RandomState::with_seeds(setup.seed, 1, 2, 3);
         let shards = usize::from(setup.slots.shards());
+        let mut keyspace = Keyspace::new(setup.seed, setup.settings.databases);
+        keyspace.set_access_clock(setup.settings.access_clock());
         Shard {
-            keyspace: Keyspace::new(setup.seed, setup.settings.databases),
+            keyspace,
             changes: Changes::default(),
             keyspace_away: false,
             key_fingerprints: key_fingerprints.clone(),
@@ -192,6 +195,7 @@ impl Shard {
             runnable: VecDeque::new(),
             requests: Vec::new(),
             discard: ReplyBuf::new(),
+            expire_allowance: upkeep::ExpireAllowance::default(),
             id: setup.id,
             slots: setup.slots,
             hub: setup.hub,
@@ -220,6 +224,12 @@ impl Shard {
         let now_ms = self.now.unix_ms;
         self.stats.connections_received += 1;
         self.clients.insert(|key| Connection::new(key, id, info, limits, authenticated, now_ms))
+    }
+
+    /// Replaces the settings of data commands (CONFIG SET).
+    pub fn apply_settings(&mut self, settings: DataSettings) {
+        self.keyspace.set_access_clock(settings.access_clock());
+        self.settings = settings;
     }
 
     /// What the parser of a connection accepts.

@@ -139,6 +139,8 @@ impl Shard {
             }
             Homecoming::Keyspace { keyspace } => {
                 self.keyspace = *keyspace;
+                // CONFIG SET may have come while it was away.
+                self.keyspace.set_access_clock(self.settings.access_clock());
                 self.keyspace_away = false;
             }
         }

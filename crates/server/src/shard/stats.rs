@@ -29,6 +29,10 @@ pub struct ShardStats {
     pub query_buffer_limit_disconnections: u64,
     pub output_buffer_limit_disconnections: u64,
     pub error_replies: u64,
+    /// Time that active expiry has taken, in nanoseconds.
+    pub expire_ns: u64,
+    /// Ticks whose allowance for active expiry was used up before the walk was through.
+    pub expire_allowance_used_up: u64,
     /// Indexed by command id.
     pub commands: Vec<CommandStats>,
     errors: HashMap<Box<str>, u64>,
@@ -81,6 +85,8 @@ impl ShardStats {
             query_buffer_limit_disconnections: 0,
             output_buffer_limit_disconnections: 0,
             error_replies: 0,
+            expire_ns: 0,
+            expire_allowance_used_up: 0,
             commands: vec![CommandStats::ZERO; registry().all().len()],
             errors: HashMap::new(),
         }

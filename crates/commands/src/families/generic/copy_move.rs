@@ -109,3 +109,80 @@ fn move_key(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
     reply.int(1);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    #[test]
+    fn copies_do_not_depend_on_their_source() {
+        let mut bench = Bench::new();
+        bench.run("SET a 1 EX 100");
+        bench.check_changes("COPY a b", ":1", 1, &["g copy_to b"]);
+        bench.run("SET a 2");
+        bench.check("GET b", "$1\n1");
+        bench.check("TTL b", ":100");
+        bench.check_changes("COPY a b", ":0", 0, &[]);
+        bench.check("COPY a b replace", ":1");
+        bench.check("GET b", "$1\n2");
+        bench.check("TTL b", ":-1");
+        bench.check("COPY a a DB 3", ":1");
+        bench.check("COPY a c DB 2 REPLACE DB 3", ":1");
+        bench.db = 3;
+        bench.check("MGET a c", "*2\n$1\n2\n$1\n2");
+    }
+
+    #[test]
+    fn a_copy_counts_as_used_now() {
+        let mut bench = Bench::new();
+        bench.run("SET a 1");
+        bench.now_ms += 50_000;
+        bench.no_touch = true;
+        bench.run("COPY a b");
+        bench.check("OBJECT IDLETIME a", ":50");
+        bench.check("OBJECT IDLETIME b", ":0");
+    }
+
+    #[test]
+    fn copy_refuses() {
+        let mut bench = Bench::new();
+        bench.run("SET a 1");
+        for (line, expected) in [
+            ("COPY a a", "-ERR source and destination objects are the same"),
+            ("COPY nokey nokey", "-ERR source and destination objects are the same"),
+            ("COPY a a DB 0", "-ERR source and destination objects are the same"),
+            ("COPY a a DB 16", "-ERR DB index is out of range"),
+            ("COPY a a DB -1", "-ERR DB index is out of range"),
+            ("COPY a b DB abc", "-ERR value is not an integer or out of range"),
+            ("COPY a b DB 4294967296", "-ERR value is not an integer or out of range"),
+            ("COPY a b DB", "-ERR syntax error"),
+            ("COPY a b foo", "-ERR syntax error"),
+            ("COPY nokey b", ":0"),
+        ] {
+            bench.check_changes(line, expected, 0, &[]);
+        }
+    }
+
+    #[test]
+    fn move_to_another_database() {
+        let mut bench = Bench::new();
+        bench.run("SET a 1 EX 100");
+        for (line, expected) in [
+            ("MOVE a 0", "-ERR source and destination objects are the same"),
+            ("MOVE nokey 0", "-ERR source and destination objects are the same"),
+            ("MOVE a 16", "-ERR DB index is out of range"),
+            ("MOVE a -1", "-ERR DB index is out of range"),
+            ("MOVE a abc", "-ERR value is not an integer or out of range"),
+            ("MOVE nokey 1", ":0"),
+        ] {
+            bench.check_changes(line, expected, 0, &[]);
+        }
+        bench.check_changes("MOVE a 1", ":1", 1, &["g move_from a", "g move_to a"]);
+        bench.check("EXISTS a", ":0");
+        bench.run("SET a 2");
+        bench.check("MOVE a 1", ":0");
+        bench.db = 1;
+        bench.check("GET a", "$1\n1");
+        bench.check("TTL a", ":100");
+    }
+}

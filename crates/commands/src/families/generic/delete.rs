@@ -76,3 +76,31 @@ pub(super) fn release(cx: &mut Context<'_>, entry: Entry) {
         cx.keyspace.graveyard.bury_entry(entry);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    #[test]
+    fn keys_are_counted_once_and_reported() {
+        for name in ["DEL", "UNLINK"] {
+            let mut bench = Bench::new();
+            bench.check(&format!("{name} a"), ":0");
+            bench.run("MSET a 1 b 2 c 3");
+            bench.check_changes(&format!("{name} a nokey b a"), ":2", 2, &["g del a", "g del b"]);
+            bench.check("EXISTS a b c", ":1");
+            bench.check(
+                name,
+                &format!("-ERR wrong number of arguments for '{}' command", name.to_lowercase()),
+            );
+        }
+    }
+
+    #[test]
+    fn an_expired_key_is_not_there_to_be_deleted() {
+        let mut bench = Bench::new();
+        bench.run("SET a 1 PX 100");
+        bench.now_ms += 101;
+        bench.check_changes("DEL a", ":0", 0, &["x expired a"]);
+    }
+}

@@ -253,3 +253,131 @@ fn persist(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     reply.int(1);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    #[test]
+    fn errors_in_the_order_in_which_they_are_found() {
+        const NX: &str = "-ERR NX and XX, GT or LT options at the same time are not compatible";
+        const GT_LT: &str = "-ERR GT and LT options at the same time are not compatible";
+        const NOT_INTEGER: &str = "-ERR value is not an integer or out of range";
+        let mut bench = Bench::new();
+        bench.run("SET k v");
+        for key in ["k", "nokey"] {
+            for (rest, expected) in [
+                ("abc", NOT_INTEGER),
+                ("1.5", NOT_INTEGER),
+                ("9223372036854775808", NOT_INTEGER),
+                ("10 foo", "-ERR Unsupported option foo"),
+                ("abc foo", "-ERR Unsupported option foo"),
+                ("10 nx foo xx", "-ERR Unsupported option foo"),
+                ("10 nx xx", NX),
+                ("10 GT NX", NX),
+                ("10 lt nx", NX),
+                ("10 gt lt", GT_LT),
+                ("abc gt lt", GT_LT),
+            ] {
+                for name in ["EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT"] {
+                    bench.check(&format!("{name} {key} {rest}"), expected);
+                }
+            }
+            for (line, name) in [
+                ("EXPIRE {} 9223372036854775807", "expire"),
+                ("EXPIRE {} -9223372036854775808", "expire"),
+                ("EXPIRE {} 9223372036854775", "expire"),
+                ("PEXPIRE {} 9223372036854775807", "pexpire"),
+                ("EXPIREAT {} 9223372036854776", "expireat"),
+                ("EXPIREAT {} -9223372036854776", "expireat"),
+            ] {
+                let expected = format!("-ERR invalid expire time in '{name}' command");
+                bench.check(&line.replace("{}", key), &expected);
+            }
+        }
+        bench.check("TTL k", ":-1");
+        bench.check("EXPIRE k", "-ERR wrong number of arguments for 'expire' command");
+    }
+
+    /// Per case: the expiry in seconds before (0: none), the condition, the new one, and whether it is set.
+    #[test]
+    fn conditions() {
+        for (before_s, condition, wanted_s, set) in [
+            (0, "", 10, true),
+            (0, "NX", 10, true),
+            (5, "NX", 10, false),
+            (0, "XX", 10, false),
+            (5, "XX", 10, true),
+            (5, "GT", 10, true),
+            (10, "GT", 10, false),
+            (20, "GT", 10, false),
+            (0, "GT", 10, false),
+            (5, "LT", 10, false),
+            (10, "LT", 10, false),
+            (20, "LT", 10, true),
+            (0, "LT", 10, true),
+            (0, "XX LT", 10, false),
+            (20, "XX LT", 10, true),
+            (5, "xx gt", 10, true),
+            (0, "nx nx", 10, true),
+            // A time that is over is subject to the conditions too.
+            (5, "GT", -1, false),
+            (5, "LT", -1, true),
+        ] {
+            let mut bench = Bench::new();
+            let now_s = bench.now_ms / 1000;
+            for (name, base_s, unit) in
+                [("EXPIRE", 0, 1), ("PEXPIRE", 0, 1000), ("EXPIREAT", now_s, 1), ("PEXPIREAT", now_s, 1000)]
+            {
+                bench.run("SET k v");
+                if before_s > 0 {
+                    bench.run(&format!("EXPIRE k {before_s}"));
+                }
+                let wanted = (base_s + wanted_s) * unit;
+                bench.check(&format!("{name} k {wanted} {condition}"), &format!(":{}", i64::from(set)));
+                let left = match (set, before_s) {
+                    (true, _) if wanted_s < 0 => -2,
+                    (true, _) => wanted_s,
+                    (false, 0) => -1,
+                    (false, before_s) => before_s,
+                };
+                bench.check("TTL k", &format!(":{left}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_over_deletes() {
+        let mut bench = Bench::new();
+        let now_ms = bench.now_ms;
+        for line in [
+            "EXPIRE k 0".to_string(),
+            "EXPIRE k -1".to_string(),
+            "PEXPIRE k -9223372036854775808".to_string(),
+            "EXPIREAT k 0".to_string(),
+            "EXPIREAT k -9223372036854775".to_string(),
+            format!("PEXPIREAT k {now_ms}"),
+        ] {
+            bench.run("SET k v");
+            bench.check_changes(&line, ":1", 1, &["g del k"]);
+            bench.check_changes(&line, ":0", 0, &[]);
+        }
+        bench.run("SET k v");
+        bench.check_changes(&format!("PEXPIREAT k {}", now_ms + 1), ":1", 1, &["g expire k"]);
+        bench.now_ms += 1;
+        bench.check("PTTL k", ":0");
+        bench.now_ms += 1;
+        bench.check("PTTL k", ":-2");
+    }
+
+    #[test]
+    fn persist_takes_the_expiry_off_once() {
+        let mut bench = Bench::new();
+        bench.run("SET k v EX 10");
+        bench.check_changes("PERSIST k", ":1", 1, &["g persist k"]);
+        bench.check_changes("PERSIST k", ":0", 0, &[]);
+        bench.check("PERSIST nokey", ":0");
+        bench.check("TTL k", ":-1");
+        assert_eq!(bench.keyspace().expires_len(0), 0);
+    }
+}

@@ -134,3 +134,96 @@ fn swapdb(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     reply.ok();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    /// Two keys in database 0 and one in database 3.
+    fn filled() -> Bench {
+        let mut bench = Bench::new();
+        bench.run("MSET a 1 b 2");
+        bench.db = 3;
+        bench.run("SET c 3");
+        bench.db = 0;
+        bench
+    }
+
+    #[test]
+    fn one_database_or_all() {
+        for option in ["", " SYNC", " async"] {
+            let mut bench = filled();
+            bench.check_changes(&format!("FLUSHDB{option}"), "+OK", 2, &[]);
+            bench.check("DBSIZE", ":0");
+            bench.db = 3;
+            bench.check("DBSIZE", ":1");
+            bench.db = 0;
+            bench.run("SET d 4");
+            bench.check_changes(&format!("FLUSHALL{option}"), "+OK", 2, &[]);
+            bench.db = 3;
+            bench.check("DBSIZE", ":0");
+        }
+    }
+
+    #[test]
+    fn when_memory_is_released() {
+        for (lazy_user_flush, line, pending) in [
+            (true, "FLUSHALL", 3),
+            (false, "FLUSHALL", 0),
+            (true, "FLUSHALL SYNC", 0),
+            (false, "FLUSHALL ASYNC", 3),
+            (true, "FLUSHDB", 2),
+            (false, "FLUSHDB", 0),
+        ] {
+            let mut bench = filled();
+            bench.settings.lazy_user_flush = lazy_user_flush;
+            bench.check(line, "+OK");
+            assert_eq!(bench.keyspace().graveyard.pending(), pending, "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_options() {
+        let mut bench = filled();
+        for line in ["FLUSHALL foo", "FLUSHALL SYNC ASYNC", "FLUSHDB SYNC SYNC", "FLUSHDB foo"] {
+            bench.check_changes(line, "-ERR syntax error", 0, &[]);
+        }
+        bench.check("DBSIZE", ":2");
+    }
+
+    #[test]
+    fn databases_are_exchanged() {
+        let mut bench = filled();
+        for (line, expected) in [
+            ("SWAPDB a 1", "-ERR invalid first DB index"),
+            ("SWAPDB 0 a", "-ERR invalid second DB index"),
+            ("SWAPDB 99 a", "-ERR invalid second DB index"),
+            ("SWAPDB 0 16", "-ERR DB index is out of range"),
+            ("SWAPDB -1 0", "-ERR DB index is out of range"),
+            ("SWAPDB 4294967296 0", "-ERR invalid first DB index"),
+            ("SWAPDB 0 0", "+OK"),
+            ("SWAPDB 0 3", "+OK"),
+            ("DBSIZE", ":1"),
+            ("GET c", "$1\n3"),
+        ] {
+            bench.check(line, expected);
+        }
+    }
+
+    #[test]
+    fn watchers_of_keys_that_were_there_are_told() {
+        for (line, broken) in
+            [("FLUSHDB", [true, false]), ("FLUSHALL", [true, false]), ("SWAPDB 0 3", [true, true])]
+        {
+            let mut bench = filled();
+            for (token, name) in ["a", "c"].into_iter().enumerate() {
+                let now_ms = bench.now_ms;
+                let key = bench.keyspace().key(name.as_bytes());
+                bench.keyspace().watch(0, &key, token as u64, now_ms);
+            }
+            bench.run(line);
+            let now_ms = bench.now_ms;
+            assert_eq!([0, 1].map(|token| bench.keyspace().watch_broken(token, now_ms)), broken, "{line}");
+        }
+    }
+}

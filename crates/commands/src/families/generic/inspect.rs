@@ -84,7 +84,7 @@ pub fn debug_object(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>)
     let entry = look(cx, args).ok_or(CommandError::NoSuchKey)?;
     let line = format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        entry.key(),
+        entry.key().as_ptr(),
         entry.encoding().name(),
         serialized_bytes(entry),
         entry.clock(),
@@ -112,4 +112,47 @@ fn serialized_bytes(entry: &Entry) -> usize {
         _ => 5,
     };
     prefix_bytes + string.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+
+    #[test]
+    fn memory_of_a_key() {
+        let mut bench = Bench::new();
+        bench.run("SET k v");
+        for (line, expected) in [
+            ("MEMORY USAGE nokey", "$-1"),
+            ("MEMORY USAGE k", ":24"),
+            ("MEMORY USAGE k SAMPLES 0", ":24"),
+            ("MEMORY USAGE k samples 5 SAMPLES 1", ":24"),
+            ("MEMORY USAGE k SAMPLES", "-ERR syntax error"),
+            ("MEMORY USAGE k SAMPLES -1", "-ERR syntax error"),
+            ("MEMORY USAGE nokey foo", "-ERR syntax error"),
+            ("MEMORY USAGE k SAMPLES a", "-ERR value is not an integer or out of range"),
+        ] {
+            bench.check_command(&MEMORY_USAGE, line, expected);
+        }
+    }
+
+    #[test]
+    fn one_line_about_a_value() {
+        let mut bench = Bench::new();
+        bench.check_command(&DEBUG_OBJECT, "DEBUG OBJECT nokey", "-ERR no such key");
+        for (value, tail) in [
+            ("v", "encoding:embstr serializedlength:2 "),
+            ("100", "encoding:int serializedlength:2 "),
+            ("1000", "encoding:int serializedlength:3 "),
+            ("100000", "encoding:int serializedlength:5 "),
+            ("10000000000", "encoding:int serializedlength:12 "),
+        ] {
+            bench.run(&format!("SET k {value}"));
+            let request = torc_resp::split_line(b"DEBUG OBJECT k").unwrap();
+            let [line, _] = bench.run_command(&DEBUG_OBJECT, &request);
+            assert!(line.starts_with("+Value at:0x") && line.contains(tail), "{line}");
+            assert!(line.ends_with(" lru_seconds_idle:0"), "{line}");
+        }
+    }
 }

@@ -168,3 +168,100 @@ fn fold_first_error(parts: &[ReplyBuf], out: &mut ReplyBuf) {
     let error = parts.iter().find(|part| part.bytes().first() == Some(&b'-'));
     out.append(error.expect("a part that is no result is an error"));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+
+    #[test]
+    fn keys_match_patterns() {
+        let mut bench = Bench::new();
+        bench.check("KEYS *", "*0");
+        bench.run("MSET foo 1 bar 2 gone 3");
+        bench.run("PEXPIRE gone 1");
+        bench.now_ms += 2;
+        bench.check("KEYS f*", "*1\n$3\nfoo");
+        bench.check("KEYS b[^x-z]?", "*1\n$3\nbar");
+        bench.check("KEYS bar", "*1\n$3\nbar");
+        bench.check("KEYS g*", "*0");
+        let [all, _] = bench.run("KEYS *");
+        assert!(all == "*2\n$3\nfoo\n$3\nbar" || all == "*2\n$3\nbar\n$3\nfoo", "{all}");
+    }
+
+    #[test]
+    fn size_and_random_key() {
+        let mut bench = Bench::new();
+        bench.check("DBSIZE", ":0");
+        bench.check("RANDOMKEY", "$-1");
+        bench.run("MSET foo 1 gone 3");
+        bench.check("DBSIZE", ":2");
+        bench.run("PEXPIRE gone 1");
+        bench.now_ms += 2;
+        for _ in 0..20 {
+            bench.check("RANDOMKEY", "$3\nfoo");
+        }
+        bench.check("DBSIZE", ":1");
+        bench.run("PEXPIRE foo 1");
+        bench.now_ms += 2;
+        bench.check("RANDOMKEY", "$-1");
+        bench.check("DBSIZE", ":0");
+    }
+
+    fn folded(fold: crate::FoldFn, rng: u64, parts: &[&str]) -> String {
+        let part = |text: &&str| {
+            let mut part = ReplyBuf::new();
+            Reply::new(&mut part, Proto::Resp2).raw(text.as_bytes());
+            part
+        };
+        let parts: Vec<ReplyBuf> = parts.iter().map(part).collect();
+        let mut out = ReplyBuf::new();
+        fold(&parts, rng, Proto::Resp2, &mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn parts_of_several_shards_become_one_reply() {
+        const ERROR: &str = "-ERR no\r\n";
+        let one = "*1\r\n$1\r\na\r\n";
+        let two = "*2\r\n$2\r\nbb\r\n$1\r\nc\r\n";
+        let all = "*3\r\n$1\r\na\r\n$2\r\nbb\r\n$1\r\nc\r\n";
+        assert_eq!(folded(fold_arrays, 0, &[one, "*0\r\n", two]), all);
+        assert_eq!(folded(fold_arrays, 0, &[one, ERROR]), ERROR);
+        assert_eq!(folded(fold_sum, 0, &[":2\r\n", ":0\r\n", ":40\r\n"]), ":42\r\n");
+        assert_eq!(folded(fold_sum, 0, &[":2\r\n", ERROR]), ERROR);
+        assert_eq!(folded(fold_ok, 0, &["+OK\r\n", "+OK\r\n"]), "+OK\r\n");
+        assert_eq!(folded(fold_ok, 0, &["+OK\r\n", ERROR]), ERROR);
+    }
+
+    #[test]
+    fn a_big_key_is_shared_not_copied_into_the_fold() {
+        let blob = bytes::Bytes::from(vec![b'k'; torc_resp::BIG_BYTES]);
+        let part = || {
+            let mut part = ReplyBuf::new();
+            let mut reply = Reply::new(&mut part, Proto::Resp2);
+            reply.array(2);
+            reply.bulk_bytes(&blob);
+            reply.bulk(b"x");
+            part
+        };
+        let mut out = ReplyBuf::new();
+        fold_arrays(&[part(), part()], 0, Proto::Resp2, &mut out);
+        assert!(out.contiguous().is_none());
+        assert_eq!(out.len(), b"*4\r\n".len() + 2 * (part().len() - b"*2\r\n".len()));
+    }
+
+    #[test]
+    fn the_chance_of_a_part_is_its_share() {
+        let parts = [":1\r\n$1\r\na\r\n", ":0\r\n$-1\r\n", ":3\r\n$1\r\nb\r\n"];
+        let mut drawn_a = 0;
+        for step in 0..400u64 {
+            let key = folded(fold_random, step * (u64::MAX / 400), &parts);
+            drawn_a += u32::from(key == "$1\r\na\r\n");
+            assert_ne!(key, "$-1\r\n");
+        }
+        assert!((99..=101).contains(&drawn_a), "{drawn_a}");
+        assert_eq!(folded(fold_random, u64::MAX, &parts), "$1\r\nb\r\n");
+        assert_eq!(folded(fold_random, 7, &[":0\r\n$-1\r\n"; 3]), "$-1\r\n");
+    }
+}

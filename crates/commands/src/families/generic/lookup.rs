@@ -101,3 +101,42 @@ fn type_of(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     reply.simple(entry.map_or("none", |entry| entry.kind().name()));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    #[test]
+    fn found_keys_are_counted_as_often_as_they_are_named() {
+        let mut bench = Bench::new();
+        bench.run("MSET a 1 b 2");
+        for (line, expected) in [
+            ("EXISTS a", ":1"),
+            ("EXISTS nokey", ":0"),
+            ("EXISTS a b nokey a", ":3"),
+            ("TOUCH a b nokey a", ":3"),
+            ("TYPE a", "+string"),
+            ("TYPE nokey", "+none"),
+        ] {
+            bench.check(line, expected);
+        }
+        let stats = bench.keyspace().stats;
+        assert_eq!((stats.hits, stats.misses), (8, 4));
+    }
+
+    #[test]
+    fn only_touch_moves_the_access_clock() {
+        let mut bench = Bench::new();
+        bench.run("SET a 1");
+        bench.now_ms += 20_000;
+        for line in ["EXISTS a", "TYPE a", "TTL a", "OBJECT ENCODING a"] {
+            bench.run(line);
+            bench.check("OBJECT IDLETIME a", ":20");
+        }
+        bench.no_touch = true;
+        bench.run("GET a");
+        bench.check("OBJECT IDLETIME a", ":20");
+        bench.run("TOUCH a");
+        bench.check("OBJECT IDLETIME a", ":0");
+    }
+}

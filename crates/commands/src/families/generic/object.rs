@@ -214,3 +214,68 @@ pub(super) fn look<'c>(cx: &'c mut Context<'_>, args: Args<'_>) -> Option<&'c En
     *(if entry { &mut stats.hits } else { &mut stats.misses }) += 1;
     cx.keyspace.peek(cx.db, &key, cx.now_ms)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+    use torc_keyspace::AccessClock;
+
+    #[test]
+    fn encodings_of_strings() {
+        let mut bench = Bench::new();
+        let long = "x".repeat(45);
+        for (value, encoding) in [
+            ("12", "$3\nint"),
+            ("-9223372036854775808", "$3\nint"),
+            ("9223372036854775808", "$6\nembstr"),
+            ("012", "$6\nembstr"),
+            (&long[..44], "$6\nembstr"),
+            (&long, "$3\nraw"),
+        ] {
+            bench.run(&format!("SET k {value}"));
+            bench.check("OBJECT ENCODING k", encoding);
+        }
+        bench.run("SET k a");
+        bench.run("APPEND k b");
+        bench.check("OBJECT ENCODING k", "$3\nraw");
+        bench.check("OBJECT REFCOUNT k", ":1");
+    }
+
+    #[test]
+    fn missing_keys_are_null_whatever_is_asked() {
+        let mut bench = Bench::new();
+        for name in ["ENCODING", "FREQ", "IDLETIME", "REFCOUNT"] {
+            bench.check(&format!("OBJECT {name} nokey"), "$-1");
+        }
+        assert_eq!(bench.keyspace().stats.misses, 4);
+    }
+
+    #[test]
+    fn the_policy_decides_what_is_kept() {
+        let text = |head: &str| {
+            format!(
+                "-ERR An LFU maxmemory policy is {head}. Please note that when switching between policies at runtime \
+                 LRU and LFU data will take some time to adjust."
+            )
+        };
+        let mut bench = Bench::new();
+        bench.run("SET k v");
+        bench.now_ms += 3_999;
+        bench.check("OBJECT IDLETIME k", ":3");
+        bench.check("OBJECT FREQ k", &text("not selected, access frequency not tracked"));
+        bench.set_access_clock(AccessClock::Lfu(Default::default()));
+        bench.run("SET k2 v");
+        bench.check("OBJECT FREQ k2", ":5");
+        bench.check("OBJECT IDLETIME k2", &text("selected, idle time not tracked"));
+        bench.run("GET k2");
+        bench.check("OBJECT FREQ k2", ":6");
+    }
+
+    #[test]
+    fn help_is_an_array_of_statuses() {
+        let mut bench = Bench::new();
+        let [help, _] = bench.run("OBJECT HELP");
+        assert!(help.starts_with("*11\n+OBJECT <subcommand>"), "{help}");
+        assert_eq!(help.lines().count(), 12);
+    }
+}

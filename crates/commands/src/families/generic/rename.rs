@@ -87,3 +87,41 @@ fn rename_key(cx: &mut Context<'_>, args: Args<'_>, replace: bool) -> Result<boo
     cx.changes.event(Class::GENERIC, "rename_to", cx.db, to.bytes);
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    #[test]
+    fn value_and_expiry_move() {
+        let mut bench = Bench::new();
+        bench.run("SET a 1 EX 100");
+        bench.run("SET b 2");
+        bench.check_changes("RENAME a b", "+OK", 1, &["g rename_from a", "g rename_to b"]);
+        bench.check("GET b", "$1\n1");
+        bench.check("TTL b", ":100");
+        bench.check("EXISTS a", ":0");
+        bench.check_changes("RENAMENX b c", ":1", 1, &["g rename_from b", "g rename_to c"]);
+        bench.check("TTL c", ":100");
+    }
+
+    #[test]
+    fn what_stands_in_the_way() {
+        let mut bench = Bench::new();
+        bench.run("MSET a 1 b 2");
+        for (line, expected) in [
+            ("RENAME nokey b", "-ERR no such key"),
+            ("RENAME nokey nokey", "-ERR no such key"),
+            ("RENAMENX nokey b", "-ERR no such key"),
+            ("RENAME a a", "+OK"),
+            ("RENAMENX a a", ":0"),
+            ("RENAMENX a b", ":0"),
+        ] {
+            bench.check_changes(line, expected, 0, &[]);
+        }
+        bench.run("PEXPIRE b 10");
+        bench.now_ms += 11;
+        bench.check_changes("RENAMENX a b", ":1", 1, &["x expired b", "g rename_from a", "g rename_to b"]);
+        bench.check("TTL b", ":-1");
+    }
+}

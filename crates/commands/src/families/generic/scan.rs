@@ -132,3 +132,221 @@ fn scan_shard(
         .scan_until(cx.db, cursor, slot_end, count, cx.now_ms, cx.changes, visit)
         .unwrap_or_else(|| end.map_or(0, cursor_at_slot))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::DataSettings;
+    use crate::testing::Bench;
+    use torc_keyspace::{Changes, Keyspace, Rng, SetExpire, SlotMap, StrValue, slot_of};
+    use torc_resp::{Proto, Value, split_line};
+
+    #[test]
+    fn options_are_checked_in_order() {
+        const SYNTAX: &str = "-ERR syntax error";
+        const NOT_INTEGER: &str = "-ERR value is not an integer or out of range";
+        const NOVALUES: &str = "-ERR NOVALUES option can only be used in HSCAN";
+        let mut bench = Bench::new();
+        for (rest, expected) in [
+            ("a", "-ERR invalid cursor"),
+            ("-1", "-ERR invalid cursor"),
+            ("1a", "-ERR invalid cursor"),
+            ("\"\"", "-ERR invalid cursor"),
+            ("+", "-ERR invalid cursor"),
+            ("18446744073709551616", "-ERR invalid cursor"),
+            ("a COUNT", "-ERR invalid cursor"),
+            ("0 COUNT", SYNTAX),
+            ("0 COUNT 0", SYNTAX),
+            ("0 COUNT -1", SYNTAX),
+            ("0 COUNT a", NOT_INTEGER),
+            ("0 COUNT 5 COUNT", SYNTAX),
+            ("0 MATCH", SYNTAX),
+            ("0 MATCH * TYPE", SYNTAX),
+            ("0 TYPE foo", "-ERR unknown type name 'foo'"),
+            ("0 TYPE foo MATCH", "-ERR unknown type name 'foo'"),
+            ("0 foo bar", SYNTAX),
+            ("0 NOVALUES", NOVALUES),
+            ("0 COUNT 10 novalues", NOVALUES),
+            ("0", "*2\n$1\n0\n*0"),
+            ("00", "*2\n$1\n0\n*0"),
+            ("\" 0\"", "*2\n$1\n0\n*0"),
+            ("+0", "*2\n$1\n0\n*0"),
+            ("18446744073709551615", "*2\n$1\n0\n*0"),
+            ("0 MATCH x COUNT 5 TYPE HASH", "*2\n$1\n0\n*0"),
+        ] {
+            bench.check(&format!("SCAN {rest}"), expected);
+        }
+    }
+
+    #[test]
+    fn filters() {
+        let mut bench = Bench::new();
+        bench.run("MSET foo 1 bar 2 gone 3");
+        bench.run("PEXPIRE gone 1");
+        bench.now_ms += 2;
+        for (rest, expected) in [
+            ("MATCH f*", "*1\n$3\nfoo"),
+            ("MATCH g*", "*0"),
+            ("TYPE string MATCH b*", "*1\n$3\nbar"),
+            ("TYPE list", "*0"),
+        ] {
+            bench.check(&format!("SCAN 0 COUNT 100 {rest}"), &format!("*2\n$1\n0\n{expected}"));
+        }
+        assert_eq!(bench.keyspace().len(0), 2, "expired keys that the walk meets are taken out");
+    }
+
+    /// Shards as far as SCAN sees them.
+    struct Shards {
+        slots: SlotMap,
+        keyspaces: Vec<Keyspace>,
+        changes: Changes,
+        rng: Rng,
+    }
+
+    impl Shards {
+        fn new(shards: u16) -> Shards {
+            let keyspaces = (0..shards).map(|_| Keyspace::new(9, 16)).collect();
+            let slots = SlotMap::even(shards);
+            Shards { slots, keyspaces, changes: Changes::default(), rng: Rng::new(1) }
+        }
+
+        fn set(&mut self, name: &str) {
+            let keyspace = &mut self.keyspaces[usize::from(self.slots.owner(slot_of(name.as_bytes())))];
+            let key = keyspace.key(name.as_bytes());
+            keyspace.set_string(0, &key, StrValue::Int(1), SetExpire::Clear, 0, &mut self.changes);
+        }
+
+        fn delete(&mut self, name: &str) {
+            let keyspace = &mut self.keyspaces[usize::from(self.slots.owner(slot_of(name.as_bytes())))];
+            let key = keyspace.key(name.as_bytes());
+            keyspace.remove(0, &key, 0, &mut self.changes);
+        }
+
+        /// One SCAN, run where its cursor leads.
+        fn scan(&mut self, cursor: u64, count: usize) -> (u64, Vec<String>) {
+            let line = format!("SCAN {cursor} COUNT {count}");
+            let request = split_line(line.as_bytes()).unwrap();
+            let shard = slot_of_cursor(cursor).map_or(0, |slot| self.slots.owner(slot));
+            let mut out = ReplyBuf::new();
+            let mut cx = Context {
+                keyspace: &mut self.keyspaces[usize::from(shard)],
+                db: 0,
+                now_ms: 0,
+                rng: &mut self.rng,
+                settings: &DataSettings::default(),
+                changes: &mut self.changes,
+                slots: &self.slots,
+                shard,
+                no_touch: false,
+            };
+            scan(&mut cx, request.as_args(), &mut Reply::new(&mut out, Proto::Resp2)).unwrap();
+            let bytes = out.to_vec();
+            let mut reader = torc_resp::ValueReader::new();
+            reader.feed(&bytes);
+            let Ok(Some(Value::Array(mut parts))) = reader.next_value() else { panic!("no array") };
+            let Some(Value::Array(names)) = parts.pop() else { panic!("no array of names") };
+            let text = |value: Value| match value {
+                Value::Bulk(bytes) => String::from_utf8(bytes).unwrap(),
+                other => panic!("no bulk: {other}"),
+            };
+            let next: u64 = text(parts.pop().unwrap()).parse().unwrap();
+            assert!(next < 1 << 63);
+            (next, names.into_iter().map(text).collect())
+        }
+
+        /// A whole walk; `between` runs after each call. Returns the calls, and how often each key was seen.
+        fn walk(
+            &mut self,
+            count: usize,
+            mut between: impl FnMut(&mut Shards, usize),
+        ) -> (usize, BTreeMap<String, usize>) {
+            let (mut cursor, mut calls) = (0, 0);
+            let mut seen = BTreeMap::new();
+            loop {
+                let (next, names) = self.scan(cursor, count);
+                names.into_iter().for_each(|name| *seen.entry(name).or_default() += 1);
+                calls += 1;
+                if next == 0 {
+                    return (calls, seen);
+                }
+                cursor = next;
+                between(self, calls);
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_once_over_all_shards() {
+        for shards in [1, 2, 4, 7, 64] {
+            let mut all = Shards::new(shards);
+            let names: BTreeSet<String> = (0..1_000).map(|id| format!("key:{id}")).collect();
+            names.iter().for_each(|name| all.set(name));
+            for count in [1, 10, 1_000_000] {
+                let (calls, seen) = all.walk(count, |_, _| {});
+                assert!(seen.values().all(|&times| times == 1));
+                assert!(seen.keys().eq(names.iter()));
+                assert!(calls <= 1_000 / count + 2 * usize::from(shards) + 1, "{calls} calls of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_shard_costs_one_call() {
+        let mut all = Shards::new(16);
+        let (calls, seen) = all.walk(10, |_, _| {});
+        assert_eq!((calls, seen.len()), (16, 0));
+        all.set("key");
+        let (calls, seen) = all.walk(10, |_, _| {});
+        assert!(calls <= 17 && seen.len() == 1);
+    }
+
+    /// Keys that are there from the first call to the last are seen, while others come and go by the thousand under one
+    /// hash tag (so that one slot's table splits and joins) and everywhere.
+    #[test]
+    fn keys_that_stay_are_seen_while_tables_grow_split_and_shrink() {
+        for growing_first in [true, false] {
+            let mut all = Shards::new(3);
+            let stay: Vec<String> =
+                (0..2_000).map(|id| format!("{}stay:{id}", if id % 2 == 0 { "{tag}" } else { "" })).collect();
+            stay.iter().for_each(|name| all.set(name));
+            let passing =
+                |id: usize| format!("{}passing:{id}", if id.is_multiple_of(4) { "" } else { "{tag}" });
+            if !growing_first {
+                (0..40_000).for_each(|id| all.set(&passing(id)));
+            }
+            let (_, seen) = all.walk(20, |all, call| {
+                for id in (call * 200)..(call * 200 + 200) {
+                    let name = passing(id % 40_000);
+                    let growing = growing_first == (id / 40_000 % 2 == 0);
+                    if growing { all.set(&name) } else { all.delete(&name) }
+                }
+            });
+            for name in &stay {
+                assert!(seen.contains_key(name), "{name} was missed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cursor_that_came_to_the_wrong_shard_is_sent_on() {
+        let mut all = Shards::new(2);
+        all.set("key");
+        let foreign = cursor_at_slot(SLOTS as u16 - 1);
+        let shard_of = |all: &Shards| all.slots.owner(slot_of_cursor(foreign).unwrap());
+        assert_eq!(shard_of(&all), 1);
+        let mut cx = Context {
+            keyspace: &mut all.keyspaces[0],
+            db: 0,
+            now_ms: 0,
+            rng: &mut all.rng,
+            settings: &DataSettings::default(),
+            changes: &mut all.changes,
+            slots: &all.slots,
+            shard: 0,
+            no_touch: false,
+        };
+        assert_eq!(scan_shard(&mut cx, foreign, 10, |_| panic!("nothing to see here")), foreign);
+    }
+}

@@ -139,3 +139,33 @@ fn reply_expiry(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>, sho
 fn to_seconds(ms: i64) -> i64 {
     ms / 1000 + i64::from(ms % 1000 >= 500)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    #[test]
+    fn keys_without_and_with_an_expiry() {
+        let mut bench = Bench::new();
+        bench.run("SET k v");
+        for name in ["TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME"] {
+            bench.check(&format!("{name} k"), ":-1");
+            bench.check(&format!("{name} nokey"), ":-2");
+        }
+        bench.run("PEXPIREAT k 9223372036854775807");
+        bench.check("EXPIRETIME k", ":9223372036854776");
+        bench.check("PEXPIRETIME k", ":9223372036854775807");
+        bench.check("PTTL k", ":9223370336854775807");
+        bench.check("TTL k", ":9223370336854776");
+    }
+
+    #[test]
+    fn seconds_are_rounded_to_the_nearest() {
+        let mut bench = Bench::new();
+        for (left_ms, left_s) in [(1, 0), (499, 0), (500, 1), (1499, 1), (1500, 2), (10_000, 10)] {
+            bench.run(&format!("SET k v PX {left_ms}"));
+            bench.check("TTL k", &format!(":{left_s}"));
+            bench.check("PTTL k", &format!(":{left_ms}"));
+        }
+    }
+}

@@ -17,7 +17,7 @@ pub(super) static MEMORY: Chapter = Chapter {
             "Memory of all keys together; 0 means no limit.",
             NO_EVICTION,
         ),
-        Setting::inert(
+        Setting::active(
             "maxmemory-policy",
             Kind::Choice(&[
                 "volatile-lru",
@@ -30,8 +30,8 @@ pub(super) static MEMORY: Chapter = Chapter {
                 "noeviction",
             ]),
             "noeviction",
-            "Which keys go when `maxmemory` is reached.",
-            NO_EVICTION,
+            "Which keys go when `maxmemory` is reached. Eviction is not available in this version; the LFU policies \
+             count the uses of keys for OBJECT FREQ, the others keep the time of the last use for OBJECT IDLETIME.",
         ),
         Setting::inert(
             "maxmemory-samples",
@@ -47,19 +47,12 @@ pub(super) static MEMORY: Chapter = Chapter {
             "How long one command may be held up by eviction.",
             NO_EVICTION,
         ),
-        Setting::inert(
-            "lfu-log-factor",
-            COUNT,
-            "10",
-            "How slowly the use counter of a key grows.",
-            NO_EVICTION,
-        ),
-        Setting::inert(
+        Setting::active("lfu-log-factor", COUNT, "10", "How slowly the use counter of a key grows."),
+        Setting::active(
             "lfu-decay-time",
             COUNT,
             "1",
             "Minutes after which the use counter of a key drops by one.",
-            NO_EVICTION,
         ),
         Setting::active(
             "lazyfree-lazy-user-flush",

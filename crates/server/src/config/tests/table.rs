@@ -115,6 +115,8 @@ fn getters_take_the_largest_values() {
             "spin-us" => assert_eq!(config.spin_us().as_secs(), 1),
             "databases" => assert_eq!(config.databases(), i32::MAX as usize),
             "active-expire-effort" => assert_eq!(config.active_expire_effort(), 10),
+            "lfu-log-factor" => assert!(config.lfu_log_factor() >= i32::MAX as u32),
+            "lfu-decay-time" => assert!(config.lfu_decay_time() >= i32::MAX as u32),
             "shutdown-timeout" => assert_eq!(config.shutdown_timeout().as_secs(), i32::MAX as u64),
             "commandlog-execution-slower-than" => {
                 assert!(config.commandlog_execution_slower_than().is_some());
