@@ -85,6 +85,14 @@ impl At<'_> {
         Some(self.keyspace.dbs[self.db].remove(self.key.slot, self.key.hash, found))
     }
 
+    /// Takes the entry out because a command gave it an expiry that is over: counts as expired, and as a change.
+    pub fn expire_now(&mut self) {
+        if self.remove().is_some() {
+            self.changes.dirty += 1;
+            self.keyspace.note_expired(self.db, self.key.bytes, self.changes);
+        }
+    }
+
     /// Records that the key was changed (see [`Keyspace::changed`]).
     #[inline]
     pub fn changed(&mut self, class: Class, name: &'static str) {

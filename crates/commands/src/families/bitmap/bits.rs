@@ -183,14 +183,15 @@ impl Part {
         if args.len() > from {
             part.start = args.int(from)?;
         }
-        if args.len() > from + 1 {
-            part.end = Some(args.int(from + 1)?);
-        }
+        // The unit is looked at before the end, as in Redis.
         if args.len() > from + 2 {
             part.in_bits = args.is(from + 2, b"BIT");
             if !part.in_bits && !args.is(from + 2, b"BYTE") {
                 return Err(CommandError::Syntax);
             }
+        }
+        if args.len() > from + 1 {
+            part.end = Some(args.int(from + 1)?);
         }
         Ok(part)
     }
@@ -246,10 +247,10 @@ mod tests {
         bench.check("BITPOS k 2", "-ERR The bit argument must be 1 or 0.");
         bench.check("BITPOS k x", "-ERR value is not an integer or out of range");
         for command in ["BITCOUNT k", "BITPOS k 1"] {
-            for part in ["x", "0 x", "x 0"] {
+            for part in ["x", "0 x", "x 0", "x 0 foo", "0 x BIT"] {
                 bench.check(&format!("{command} {part}"), "-ERR value is not an integer or out of range");
             }
-            for part in ["0 1 foo", "0 1 BIT BYTE"] {
+            for part in ["0 1 foo", "0 x foo", "0 1 BIT BYTE"] {
                 bench.check(&format!("{command} {part}"), "-ERR syntax error");
             }
         }

@@ -4,7 +4,7 @@ use torc_keyspace::{Class, SetExpire};
 use torc_resp::{Args, CommandError, Reply};
 
 use super::options::{Condition, Expiry, Known, Options, Unit};
-use super::{is_equal, string_at, string_of, value_from, write_optional, write_string};
+use super::{is_equal, store, string_at, string_of, value_from, write_optional, write_string};
 use crate::{Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec, Status};
 
 pub(super) const GET: Command = Command {
@@ -74,7 +74,8 @@ fn set(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
     }
     let known = Known { conditions: true, ifeq: true, get: true, keepttl: true, persist: false };
     let options = Options::parse(args, 3, known)?;
-    let expire = options.set_expire(args, cx.now_ms, "set")?;
+    let now_ms = cx.now_ms;
+    let expire = options.set_expire(args, now_ms, "set")?;
     let lookup = if options.get { cx.reading() } else { cx.writing() };
     let mut at = cx.at(args.get(1), lookup);
     let may_write = match options.condition {
@@ -89,11 +90,7 @@ fn set(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
         write_optional(reply, string_at(at.entry())?);
     }
     if may_write {
-        at.set_string(value_from(args, 2), expire);
-        at.changed(Class::STRING, "set");
-        if let SetExpire::At(_) = expire {
-            at.event(Class::GENERIC, "expire");
-        }
+        store(&mut at, value_from(args, 2), expire, now_ms);
     }
     match (options.get, may_write) {
         (true, _) => {}
@@ -297,8 +294,7 @@ fn getex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
     write_string(reply, string);
     match expire_at {
         Some((unit, time)) if unit.is_absolute() && time <= now_ms => {
-            at.remove();
-            at.changed(Class::GENERIC, "del");
+            at.expire_now();
         }
         Some((_, time)) => {
             at.set_expire_at(Some(time));
@@ -501,8 +497,12 @@ mod tests {
         bench.check_changes("PSETEX k 5 v", "+OK", 1, &["$ set k", "g expire k"]);
         bench.now_ms += 6;
         bench.check("GET k", "$-1");
-        bench.check("SET k v EXAT 1", "+OK");
+        bench.check_changes("SET k v EXAT 1", "+OK", 0, &[]);
+        bench.check("SET k v", "+OK");
+        bench.check_changes("SET k w EXAT 1 NX GET", "$1\nv", 0, &[]);
+        bench.check_changes("SET k w PXAT 1 XX GET", "$1\nv", 1, &["x expired k"]);
         bench.check("GET k", "$-1");
+        assert_eq!(bench.keyspace().stats.expired, 4);
         bench.check(&format!("SET k v PXAT {}", bench.now_ms + 1), "+OK");
         bench.check("GET k", "$1\nv");
     }
@@ -538,7 +538,7 @@ mod tests {
         bench.now_ms += 11;
         bench.check("GETEX k", "$-1");
         bench.check("SET k v", "+OK");
-        bench.check_changes("GETEX k EXAT 1", "$1\nv", 1, &["g del k"]);
+        bench.check_changes("GETEX k EXAT 1", "$1\nv", 1, &["x expired k"]);
         bench.check_changes("GETEX k PXAT 1", "$-1", 0, &[]);
     }
 

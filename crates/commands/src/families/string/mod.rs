@@ -10,7 +10,7 @@ mod options;
 mod ranges;
 
 use torc_datatypes::{Entry, StrRef};
-use torc_keyspace::{At, SetExpire, StrValue};
+use torc_keyspace::{At, Class, SetExpire, StrValue};
 use torc_resp::{Args, CommandError, Reply};
 
 use crate::Command;
@@ -62,6 +62,21 @@ fn value_from<'a>(args: Args<'a>, index: usize) -> StrValue<'a> {
     match args.blob(index) {
         Some(blob) => StrValue::Shared(blob.clone()),
         None => StrValue::Bytes(args.get(index)),
+    }
+}
+
+/// Stores a string as SET does, and names the events. With an expiry that is over the key goes away instead
+/// (Valkey 8.1).
+fn store(at: &mut At<'_>, value: StrValue<'_>, expire: SetExpire, now_ms: i64) {
+    if let SetExpire::At(time) = expire
+        && time <= now_ms
+    {
+        return at.expire_now();
+    }
+    at.set_string(value, expire);
+    at.changed(Class::STRING, "set");
+    if let SetExpire::At(_) = expire {
+        at.event(Class::GENERIC, "expire");
     }
 }
 

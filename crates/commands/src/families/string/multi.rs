@@ -4,7 +4,7 @@ use torc_keyspace::{Class, SetExpire};
 use torc_resp::{Args, CommandError, Reply, number};
 
 use super::options::{Condition, Known, Options};
-use super::{value_from, write_optional};
+use super::{store, value_from, write_optional};
 use crate::{Access, Arity, Begin, Command, Context, Docs, Find, Flags, Fold, Group, KeySpec, Run, Spec};
 
 pub(super) const MGET: Command = Command {
@@ -62,21 +62,18 @@ fn mset(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
     if args.len().is_multiple_of(2) {
         return Err(CommandError::WrongArity("mset"));
     }
-    store_pairs(cx, args, 1..args.len(), SetExpire::Clear);
+    store_pairs(cx, args);
     reply.ok();
     Ok(())
 }
 
-/// Stores the pairs of keys and values that the arguments of `pairs` are.
-fn store_pairs(cx: &mut Context<'_>, args: Args<'_>, pairs: std::ops::Range<usize>, expire: SetExpire) {
-    for index in pairs.step_by(2) {
+/// Stores the pairs of keys and values that all arguments but the first are.
+fn store_pairs(cx: &mut Context<'_>, args: Args<'_>) {
+    for index in (1..args.len()).step_by(2) {
         let key = cx.key(args.get(index));
         let value = value_from(args, index + 1);
-        cx.keyspace.set_string(cx.db, &key, value, expire, cx.now_ms, cx.changes);
+        cx.keyspace.set_string(cx.db, &key, value, SetExpire::Clear, cx.now_ms, cx.changes);
         cx.changed(key.bytes, Class::STRING, "set");
-        if let SetExpire::At(_) = expire {
-            cx.changes.event(Class::GENERIC, "expire", cx.db, key.bytes);
-        }
     }
 }
 
@@ -104,10 +101,9 @@ fn msetnx(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     if args.len().is_multiple_of(2) {
         return Err(CommandError::WrongArity("msetnx"));
     }
-    let pairs = 1..args.len();
-    let none_exists = pairs.clone().step_by(2).all(|index| !exists(cx, args.get(index)));
+    let none_exists = (1..args.len()).step_by(2).all(|index| !exists(cx, args.get(index)));
     if none_exists {
-        store_pairs(cx, args, pairs, SetExpire::Clear);
+        store_pairs(cx, args);
     }
     reply.int(i64::from(none_exists));
     Ok(())
@@ -156,7 +152,11 @@ fn msetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
         Condition::Always | Condition::Equals(_) => true,
     };
     if may_write {
-        store_pairs(cx, args, 2..pairs_end, expire);
+        for index in (2..pairs_end).step_by(2) {
+            let now_ms = cx.now_ms;
+            let mut at = cx.at(args.get(index), cx.writing());
+            store(&mut at, value_from(args, index + 1), expire, now_ms);
+        }
     }
     reply.int(i64::from(may_write));
     Ok(())
