@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn every_size_gets_the_smallest_class_that_holds_it() {
-        for bytes in 1..70_000 {
+        for bytes in (1..70_000).step_by(if cfg!(miri) { 997 } else { 1 }) {
             let class = class_for(bytes);
             assert!(class_bytes(class) >= bytes);
             assert!(class == 1 || class_bytes(class - 1) < bytes);

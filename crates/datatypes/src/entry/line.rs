@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn all_at_once_equals_one_by_one() {
-        for mut pattern in 0..6_561u32 {
+        for mut pattern in (0..6_561u32).step_by(if cfg!(miri) { 331 } else { 1 }) {
             // Every combination of: empty, one of two tags, in eight buckets.
             let line: [Option<Entry>; LINE_BUCKETS] = std::array::from_fn(|bucket| {
                 let choice = pattern % 3;
