@@ -86,7 +86,7 @@ impl BitAnd for Class {
     }
 }
 
-/// The letters as CONFIG GET prints them: `A` stands for all it covers.
+/// The letters as CONFIG GET prints them: `A` stands for all it covers, and hides `n` (Redis 7.0, Valkey 8.1).
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.contains(Class::ALL);
@@ -94,7 +94,7 @@ impl fmt::Display for Class {
             f.write_str("A")?;
         }
         for (letter, class) in Class::LETTERS {
-            let covered = all && Class::ALL.contains(class);
+            let covered = all && (Class::ALL | Class::NEW).contains(class);
             if self.contains(class) && !covered {
                 write!(f, "{letter}")?;
             }
@@ -209,6 +209,8 @@ mod tests {
             ("$lshzxeKE", "$lshzxeKE"),
             ("g$lshzxetdK", "AK"),
             ("KEm", "KEm"),
+            ("KEn", "nKE"),
+            ("KEAn", "AKE"),
         ] {
             assert_eq!(Class::parse(set).unwrap().to_string(), printed, "{set}");
         }
