@@ -117,6 +117,12 @@ impl<'a> Args<'a> {
         number::parse_f64(self.get(index)).ok_or(CommandError::NotFloat)
     }
 
+    /// Where the arguments stand in the buffer (and among the blobs).
+    #[inline]
+    pub fn spans(&self) -> &'a [Span] {
+        self.spans
+    }
+
     /// Bytes of all arguments together.
     pub fn total_bytes(&self) -> usize {
         self.iter().map(<[u8]>::len).sum()

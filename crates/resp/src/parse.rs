@@ -178,6 +178,12 @@ impl RequestParser {
         self.blob.as_ref().map_or(0, |blob| blob.len - blob.buf.len())
     }
 
+    /// Whether a request is received in part.
+    #[inline]
+    pub fn is_mid_request(&self) -> bool {
+        self.stage == Stage::Arguments || (self.stage == Stage::Start && self.pos > 0)
+    }
+
     /// Whether finished blobs of the last request are still shared with the parser.
     #[inline]
     pub fn holds_blobs(&self) -> bool {

@@ -193,8 +193,8 @@ impl ShardLoop {
     }
 
     fn wait(&self) -> Wait {
-        let busy = self.shard.has_runnable() || self.shard.has_background();
-        if busy || self.backlog.iter().any(|backlog| !backlog.is_empty()) {
+        // A backlog needs no polling: its receiver wakes this shard when there is room.
+        if self.shard.has_runnable() || self.shard.has_background() {
             return Wait::Poll;
         }
         let left = self.next_tick_us.saturating_sub(clock::monotonic_us());

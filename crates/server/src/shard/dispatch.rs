@@ -27,6 +27,17 @@ impl Shard {
             Ok(command) => command,
             Err(error) => return self.reject(connection, None, error),
         };
+        self.dispatch_command(connection, command, args);
+    }
+
+    /// The same when the command was looked up already.
+    #[inline]
+    pub(super) fn dispatch_command(
+        &mut self,
+        connection: &mut Connection,
+        command: &'static Registered,
+        args: Args<'_>,
+    ) {
         if !command.spec.arity.accepts(args.len()) {
             return self.reject(connection, Some(command), CommandError::WrongArity(command.name));
         }

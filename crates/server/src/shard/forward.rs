@@ -3,14 +3,18 @@
 //! Owns the open batches, their reuse, and the way of a reply back into its connection's order. Hot path. Never
 //! executes a command of its own connections.
 
+use smallvec::SmallVec;
 use torc_resp::{Args, Mark, OwnedArgs, ReplyBuf};
 
 use crate::clients::ClientKey;
 use crate::connection::{Connection, Suspension};
-use crate::packet::{Batch, Invocation, Packet, ReturnAddress, ShardId};
+use crate::packet::{Batch, BatchCommand, Invocation, Packet, ReturnAddress, ShardId};
 use crate::registry::Route;
 
 use super::Shard;
+
+/// Commands at the front of a batch whose memory is asked for before the first one runs.
+const PREFETCH_MAX: usize = 32;
 
 /// Emptied batches that a shard keeps for reuse.
 const SPARE_BATCHES_MAX: usize = 16;
@@ -50,6 +54,7 @@ impl Shard {
     pub(super) fn run_batch(&mut self, from: ShardId, mut batch: Box<Batch>) {
         let mut replies = std::mem::take(&mut batch.replies);
         let mut commands = std::mem::take(&mut batch.commands);
+        self.prefetch_batch(&batch, &commands);
         let mut start = 0;
         for command in &mut commands {
             let end = command.arguments_end as usize;
@@ -71,6 +76,25 @@ impl Shard {
         batch.commands = commands;
         self.send(from, Packet::BatchDone(batch));
         self.run_loopback();
+    }
+
+    /// Bring near what the single-key commands at the front of a batch will touch.
+    fn prefetch_batch(&self, batch: &Batch, commands: &[BatchCommand]) {
+        let mut start = 0;
+        let mut keys: SmallVec<[_; PREFETCH_MAX]> = SmallVec::new();
+        for command in commands.iter().take(PREFETCH_MAX) {
+            let end = command.arguments_end as usize;
+            if let Some(index) = command.invocation.command.single_key {
+                let key = self.keyspace.key(batch.arguments.range(start..end).get(index));
+                let db = command.invocation.db as usize;
+                self.keyspace.prefetch_line(db, &key);
+                keys.push((db, key));
+            }
+            start = end;
+        }
+        for (db, key) in &keys {
+            self.keyspace.prefetch_entry(*db, key);
+        }
     }
 
     /// A batch of this shard came back: hand the replies to their connections.

@@ -5,11 +5,12 @@
 
 use std::ops::Range;
 
-use torc_resp::{Parsed, ProtocolError, Reply};
+use torc_resp::{Parsed, ProtocolError, Reply, RequestParser};
 
 use crate::clients::ClientKey;
 use crate::connection::{Connection, REPLIES_IN_FLIGHT_MAX, Suspension};
 
+use super::lookahead::{Lookahead, Planned};
 use super::{COMMANDS_PER_TURN_MAX, LoopRequest, Shard};
 
 /// Unparsed input of one connection at which the loop stops reading from its socket; reading goes on below half of
@@ -109,6 +110,8 @@ impl Shard {
         let mut start = 0;
         let mut end = buffer.len();
         let mut commands_left = COMMANDS_PER_TURN_MAX;
+        let mut lookahead = std::mem::take(&mut self.lookahead);
+        lookahead.clear();
         while start < end {
             if commands_left == 0 || connection.output.outstanding() >= REPLIES_IN_FLIGHT_MAX {
                 // With replies outstanding, their arrival makes the connection runnable again.
@@ -118,6 +121,21 @@ impl Shard {
                     connection.suspension = Suspension::Replies;
                 }
                 break;
+            }
+            if let Some(planned) = self.plan(connection, &parser, &mut lookahead, &buffer[start..end]) {
+                commands_left -= 1;
+                let args = lookahead.args(planned, &buffer[start..end]);
+                match planned.command {
+                    Some(command) => self.dispatch_command(connection, command, args),
+                    None => self.dispatch(connection, args),
+                }
+                start += planned.len;
+                if connection.flags.close_after_reply || connection.flags.closing {
+                    start = end;
+                } else if connection.suspension != Suspension::None {
+                    break;
+                }
+                continue;
             }
             match parser.parse(&buffer[start..end]) {
                 Ok(Parsed::Request { consumed }) => {
@@ -149,7 +167,28 @@ impl Shard {
             }
         }
         connection.parser = parser;
+        self.lookahead = lookahead;
         start..end
+    }
+
+    /// The next request, from what was parsed ahead. While a request is half received, or the client has not
+    /// authenticated yet (its limits would change under way), the connection's own parser does it alone.
+    #[inline]
+    fn plan(
+        &self,
+        connection: &Connection,
+        parser: &RequestParser,
+        lookahead: &mut Lookahead,
+        input: &[u8],
+    ) -> Option<Planned> {
+        if let Some(planned) = lookahead.next() {
+            return Some(planned);
+        }
+        if parser.is_mid_request() || !connection.flags.authenticated {
+            return None;
+        }
+        self.look_ahead(lookahead, connection.db, parser.limits(), input);
+        lookahead.next()
     }
 
     fn protocol_error(&mut self, connection: &mut Connection, error: ProtocolError) {

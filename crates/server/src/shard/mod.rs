@@ -12,6 +12,7 @@ pub mod exec;
 mod execute;
 mod forward;
 mod input;
+mod lookahead;
 mod participant;
 pub mod slow_log;
 pub mod stats;
@@ -141,6 +142,7 @@ pub struct Shard {
     /// Replies that nobody wants.
     discard: ReplyBuf,
     expire_allowance: upkeep::ExpireAllowance,
+    lookahead: lookahead::Lookahead,
 }
 
 /// What waits in the lock table.
@@ -196,6 +198,7 @@ impl Shard {
             requests: Vec::new(),
             discard: ReplyBuf::new(),
             expire_allowance: upkeep::ExpireAllowance::default(),
+            lookahead: lookahead::Lookahead::default(),
             id: setup.id,
             slots: setup.slots,
             hub: setup.hub,

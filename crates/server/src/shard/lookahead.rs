@@ -1,0 +1,109 @@
+//! Looking ahead in a pipeline, so that memory arrives before it is needed. Hot path.
+//!
+//! A lookup in a large keyspace is two or three cache misses, one after the other; that is most of what a pipelined GET
+//! costs. For a pipeline they can overlap: parse a few requests ahead, ask for all their table lines, then for all their
+//! entries, then run the commands.
+//!
+//! Owns a parser of its own, whose state is thrown away: only whole, plain requests are taken from it. Never runs a command.
+
+use torc_keyspace::slot_of;
+use torc_resp::{Args, BIG_BYTES, Limits, Parsed, RequestParser, Span};
+
+use crate::registry::{Registered, registry};
+
+use super::Shard;
+
+/// Requests that are parsed ahead.
+const REQUESTS_MAX: usize = 16;
+
+/// Requests at the front of a connection's input.
+#[derive(Default)]
+pub(super) struct Lookahead {
+    parser: RequestParser,
+    spans: Vec<Span>,
+    planned: Vec<Planned>,
+    next: usize,
+}
+
+/// One whole request.
+#[derive(Clone, Copy)]
+pub(super) struct Planned {
+    /// Bytes of the request.
+    pub(super) len: usize,
+    spans_start: usize,
+    spans_end: usize,
+    /// `None` when no command has that name, or only subcommands have.
+    pub(super) command: Option<&'static Registered>,
+}
+
+impl Lookahead {
+    /// The next request that was parsed ahead.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Planned> {
+        let planned = self.planned.get(self.next).copied();
+        self.next += usize::from(planned.is_some());
+        planned
+    }
+
+    /// The arguments of a planned request, which starts at the beginning of `input`.
+    #[inline]
+    pub(super) fn args<'a>(&'a self, planned: Planned, input: &'a [u8]) -> Args<'a> {
+        Args::new(input, &self.spans[planned.spans_start..planned.spans_end], &[])
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.planned.clear();
+        self.spans.clear();
+        self.next = 0;
+    }
+
+    /// Parse up to `REQUESTS_MAX` whole requests. Whatever is not plain (inline, incomplete, faulty, with an argument that
+    /// is handed over) ends the look ahead and is left to the connection's own parser.
+    fn parse(&mut self, limits: Limits, input: &[u8]) {
+        self.clear();
+        self.parser.set_limits(Limits { max_bulk_bytes: limits.max_bulk_bytes.min(BIG_BYTES - 1), ..limits });
+        let mut start = 0;
+        while self.planned.len() < REQUESTS_MAX && input.get(start) == Some(&b'*') {
+            let Ok(Parsed::Request { consumed }) = self.parser.parse(&input[start..]) else { break };
+            let spans_start = self.spans.len();
+            let args = self.parser.args(&input[start..]);
+            let command = registry().find(args.get(0)).filter(|command| command.subcommands.is_empty());
+            self.spans.extend_from_slice(args.spans());
+            let spans_end = self.spans.len();
+            self.planned.push(Planned { len: consumed, spans_start, spans_end, command });
+            start += consumed;
+        }
+        self.parser.reset();
+    }
+}
+
+impl Shard {
+    /// Parse ahead in `input` and bring near what its single-key commands on this shard will touch.
+    pub(super) fn look_ahead(&self, lookahead: &mut Lookahead, db: usize, limits: Limits, input: &[u8]) {
+        lookahead.parse(limits, input);
+        if lookahead.planned.len() > 1 {
+            self.prefetch(lookahead, db, input);
+        }
+    }
+
+    fn prefetch(&self, lookahead: &Lookahead, db: usize, input: &[u8]) {
+        let mut keys = [None; REQUESTS_MAX];
+        let mut start = 0;
+        for (planned, place) in lookahead.planned.iter().zip(&mut keys) {
+            let args = lookahead.args(*planned, &input[start..]);
+            start += planned.len;
+            let Some(bytes) = planned.command.and_then(|command| args.opt(command.single_key?)) else {
+                continue;
+            };
+            let slot = slot_of(bytes);
+            if self.slots.owner(slot) == self.id {
+                let key = self.keyspace.key_in_slot(bytes, slot);
+                self.keyspace.prefetch_line(db, &key);
+                *place = Some(key);
+            }
+        }
+        for key in keys.iter().flatten() {
+            self.keyspace.prefetch_entry(db, key);
+        }
+    }
+}
