@@ -132,6 +132,7 @@ pub struct Shard {
     calls: calls::Calls,
     /// Open batches, one per peer.
     batches: Vec<Option<Box<Batch>>>,
+    #[allow(clippy::vec_box)] // they travel boxed
     spare_batches: Vec<Box<Batch>>,
     outbox: Vec<(ShardId, Packet)>,
     /// Packets of this shard to itself, handled at the end of the current step.
@@ -237,10 +238,7 @@ impl Shard {
 
     /// What the parser of a connection accepts.
     pub fn parser_limits(&self, authenticated: bool) -> Limits {
-        let mut limits = Limits::default();
-        limits.max_bulk_bytes = self.settings.max_string_bytes;
-        limits.authenticated = authenticated;
-        limits
+        Limits { max_bulk_bytes: self.settings.max_string_bytes, authenticated, ..Limits::default() }
     }
 
     /// The peer closed the connection, or it failed. A transaction it started goes on without it.

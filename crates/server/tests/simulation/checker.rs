@@ -12,22 +12,22 @@ use crate::model::{Model, Op};
 
 /// One finished (or unanswered) operation.
 #[derive(Clone, Debug)]
-pub struct Event {
-    pub client: usize,
-    pub op: Op,
+pub(crate) struct Event {
+    pub(crate) client: usize,
+    pub(crate) op: Op,
     /// Step at which it was sent.
-    pub called: u64,
+    pub(crate) called: u64,
     /// Step at which its reply arrived, and the reply; `None` when the client was cut off before.
-    pub returned: Option<(u64, Value)>,
+    pub(crate) returned: Option<(u64, Value)>,
     /// Index of an earlier event that must take effect before this one (pipelined on one shard).
-    pub after: Option<usize>,
+    pub(crate) after: Option<usize>,
 }
 
 /// Histories longer than this are not searched.
-pub const EVENTS_MAX: usize = 64;
+pub(crate) const EVENTS_MAX: usize = 64;
 
 /// `Ok` when some order explains all replies; otherwise the longest explained prefix, for the report.
-pub fn check(history: &[Event]) -> Result<(), String> {
+pub(crate) fn check(history: &[Event]) -> Result<(), String> {
     assert!(history.len() <= EVENTS_MAX, "the search is exponential: keep histories short");
     let mut search = Search { history, dead: HashSet::new(), best: Vec::new(), order: Vec::new() };
     if search.explore(0, &Model::default()) {

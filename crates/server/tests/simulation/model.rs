@@ -6,7 +6,7 @@ use torc_resp::Value;
 
 /// One request of one client, as the model knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Op {
+pub(crate) enum Op {
     Get(u8),
     Set(u8, u32),
     Incr(u8),
@@ -25,13 +25,13 @@ pub enum Op {
 }
 
 /// Keys are named so that neighbours live on different shards with high probability.
-pub fn key(name: u8) -> Vec<u8> {
+pub(crate) fn key(name: u8) -> Vec<u8> {
     format!("key:{name}").into_bytes()
 }
 
 impl Op {
     /// The requests that carry this operation out; EXEC is a whole MULTI … EXEC conversation.
-    pub fn requests(&self) -> Vec<Vec<Vec<u8>>> {
+    pub(crate) fn requests(&self) -> Vec<Vec<Vec<u8>>> {
         match self {
             Op::Exec(queue) => {
                 let mut requests = vec![words("MULTI")];
@@ -77,7 +77,7 @@ impl Op {
     }
 
     /// Replies that come before the one that counts (OK and QUEUED of a transaction).
-    pub fn preliminary_replies(&self) -> usize {
+    pub(crate) fn preliminary_replies(&self) -> usize {
         self.requests().len() - 1
     }
 }
@@ -88,7 +88,7 @@ fn words(text: &str) -> Vec<Vec<u8>> {
 
 /// The state of the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Model {
+pub(crate) struct Model {
     values: BTreeMap<u8, u32>,
     /// Counts the writes to each key since a client watches it.
     watched: BTreeMap<(usize, u8), bool>,
@@ -96,7 +96,7 @@ pub struct Model {
 
 impl Model {
     /// Apply an operation of `client` and say what the server must answer.
-    pub fn apply(&mut self, client: usize, op: &Op) -> Value {
+    pub(crate) fn apply(&mut self, client: usize, op: &Op) -> Value {
         match op {
             Op::Get(name) => self.bulk(*name),
             Op::Set(name, value) => {

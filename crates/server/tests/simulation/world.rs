@@ -19,15 +19,15 @@ use torc_server::shard::{Hub, Now, Shard, ShardSetup};
 
 /// Names one simulated client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ClientId(pub usize);
+pub(crate) struct ClientId(pub(crate) usize);
 
 /// The simulated server.
-pub struct World {
+pub(crate) struct World {
     shards: Vec<Shard>,
     /// `channels[from][to]`
     channels: Vec<Vec<VecDeque<Packet>>>,
     clients: Vec<Client>,
-    pub rng: Rng,
+    pub(crate) rng: Rng,
     now_us: u64,
 }
 
@@ -42,7 +42,7 @@ struct Client {
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
 impl World {
-    pub fn new(shards: usize, clients: usize, seed: u64) -> World {
+    pub(crate) fn new(shards: usize, clients: usize, seed: u64) -> World {
         let slots = Arc::new(SlotMap::even(shards as u16));
         let hub = Hub::new();
         let config = Arc::new(Config::default());
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// Make the coordinators of all shards wrong on purpose.
-    pub fn break_transactions(&mut self) {
+    pub(crate) fn break_transactions(&mut self) {
         for shard in &mut self.shards {
             shard.break_transactions_for_test();
         }
@@ -95,7 +95,7 @@ impl World {
     }
 
     /// A client sends requests. Whether they arrive in one piece is up to the scheduler's dice.
-    pub fn send(&mut self, client: ClientId, requests: &[Vec<Vec<u8>>]) {
+    pub(crate) fn send(&mut self, client: ClientId, requests: &[Vec<Vec<u8>>]) {
         let mut bytes = Vec::new();
         for request in requests {
             let args: Vec<&[u8]> = request.iter().map(Vec::as_slice).collect();
@@ -112,14 +112,14 @@ impl World {
     }
 
     /// The client's connection breaks.
-    pub fn disconnect(&mut self, client: ClientId) {
+    pub(crate) fn disconnect(&mut self, client: ClientId) {
         let Client { shard, key, .. } = self.clients[client.0];
         self.clients[client.0].connected = false;
         self.shards[shard].disconnected(key);
     }
 
     /// One scheduling decision: a shard ends its turn, or one packet is delivered.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         self.advance(1);
         let shards = self.shards.len() as u64;
         let from = self.rng.below(shards) as usize;
@@ -149,7 +149,7 @@ impl World {
     }
 
     /// Replies that have reached a client.
-    pub fn replies(&mut self, client: ClientId) -> Vec<Value> {
+    pub(crate) fn replies(&mut self, client: ClientId) -> Vec<Value> {
         let Client { shard, key, reader, connected } = &mut self.clients[client.0];
         if !*connected {
             return Vec::new();
@@ -172,7 +172,7 @@ impl World {
     }
 
     /// Run until nothing is left to do; panics when that does not happen.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..100_000 {
             let mut busy = false;
             for shard in 0..self.shards.len() {
@@ -196,7 +196,7 @@ impl World {
     }
 
     /// Locks that are still held or waited for, over all shards.
-    pub fn locks(&self) -> usize {
+    pub(crate) fn locks(&self) -> usize {
         self.shards.iter().map(Shard::locks_held).sum()
     }
 }
