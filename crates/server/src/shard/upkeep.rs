@@ -18,7 +18,7 @@ const EXPIRE_NS_PER_LEVEL: u64 = 2_000_000;
 /// Entries that one slice of active expiry looks at: some 50 µs.
 const EXPIRE_VISITS_PER_SLICE: usize = 512;
 /// Flushed entries that one slice releases: some 100 µs.
-const RELEASE_PER_SLICE: usize = 1024;
+const RELEASE_PER_SLICE: usize = 512;
 
 /// What is left of this tick's allowance for active expiry. Used up, or nothing left to do: no visits.
 #[derive(Default)]
