@@ -1,6 +1,10 @@
 //! Glob patterns of KEYS, SCAN MATCH, PSUBSCRIBE and CONFIG GET. Pure and without recursion: the work is at most
 //! pattern length × text length, whatever the pattern.
 
+/// Stars in a row count once; a pattern that gets past more of them than this, other than at its end, matches nothing.
+/// Nothing here depends on it, but it is what Redis 7.2 and Valkey 8.1 reply.
+const STARS_MAX: usize = 1000;
+
 /// Whether `pattern` matches all of `text`; with `nocase`, ASCII letters match in either case.
 ///
 /// Contract (Redis 7.2 `stringmatchlen`): `*` any run of bytes, `?` any byte, `[a-z]` and `[^a-z]` classes, `\x`
@@ -10,12 +14,14 @@ pub fn glob_match(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
     // Where to go on after a mismatch: behind the last star, with that star matching one byte more. Earlier
     // stars never need to be tried again, which is what bounds the work.
     let mut retry: Option<(usize, usize)> = None;
+    let mut stars = 0;
     while position < text.len() {
         if let Some(&token) = pattern.get(at) {
             if token == b'*' {
-                at += 1;
-                if at == pattern.len() {
-                    return true;
+                at += pattern[at..].iter().take_while(|&&token| token == b'*').count();
+                stars += 1;
+                if at == pattern.len() || stars > STARS_MAX {
+                    return at == pattern.len();
                 }
                 retry = Some((at, position));
                 continue;
@@ -95,6 +101,22 @@ fn same(a: u8, b: u8, nocase: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_many_stars_match_nothing() {
+        let text = vec![b'a'; 3000];
+        for (pattern, count, end, expected) in [
+            ("*?", STARS_MAX, "", true),
+            ("*?", STARS_MAX, "*", true),
+            ("*?", STARS_MAX, "**", true),
+            ("**?", STARS_MAX, "", true),
+            ("*?", STARS_MAX + 1, "", false),
+            ("**?", STARS_MAX + 1, "", false),
+        ] {
+            let pattern = pattern.repeat(count) + end;
+            assert_eq!(glob_match(pattern.as_bytes(), &text, false), expected);
+        }
+    }
 
     #[test]
     fn patterns_match_as_in_redis() {
