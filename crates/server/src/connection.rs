@@ -12,6 +12,7 @@ use crate::clients::ClientKey;
 use crate::packet::ShardId;
 use crate::pubsub::Subscriptions;
 use crate::registry::Registered;
+use crate::shard::pending::Pending;
 
 /// Commands of one connection that may be under way on other shards; then parsing stops until replies arrive.
 pub const REPLIES_IN_FLIGHT_MAX: usize = 1024;
@@ -42,6 +43,8 @@ pub struct Connection {
     /// A request that could not start yet, and runs first when the connection goes on.
     pub held: Option<Held>,
     pub multi: Option<Box<MultiState>>,
+    /// The command that waits for other shards, until it is accounted for.
+    pub pending: Option<Box<Pending>>,
     /// EXEC while it runs: replies of its commands collect here.
     pub exec: Option<Box<crate::shard::exec::Execution>>,
     /// Shard and fingerprint of every key that WATCH named.
@@ -69,6 +72,8 @@ pub struct ConnectionFlags {
     pub authenticated: bool,
     pub no_evict: bool,
     pub no_touch: bool,
+    /// A session command of this connection runs at this moment.
+    pub executing: bool,
     /// Close once everything that is queued has been sent.
     pub close_after_reply: bool,
     /// Closing: no further input is processed.
@@ -91,6 +96,17 @@ pub enum ReplyMode {
     SkipNext,
     /// This command's reply is dropped.
     Skip,
+}
+
+impl ReplyMode {
+    /// What holds for the command that comes now.
+    pub fn of_next_command(self) -> ReplyMode {
+        match self {
+            ReplyMode::SkipNext => ReplyMode::Skip,
+            ReplyMode::Skip => ReplyMode::On,
+            ReplyMode::On | ReplyMode::Off => self,
+        }
+    }
 }
 
 /// Why a connection does not go on with its next request.
@@ -159,6 +175,7 @@ impl Connection {
             suspension: Suspension::None,
             held: None,
             multi: None,
+            pending: None,
             exec: None,
             watched: Vec::new(),
             subscriptions: None,
@@ -286,6 +303,11 @@ impl Output {
         if self.slots.is_empty() {
             self.aside.clear();
         }
+    }
+
+    /// Memory that is allocated for output.
+    pub fn heap_bytes(&self) -> usize {
+        self.ready.heap_bytes() + self.aside.heap_bytes() + self.slots.capacity() * size_of::<Slot>()
     }
 
     /// What can be sent now.

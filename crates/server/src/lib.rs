@@ -10,6 +10,7 @@ pub mod config;
 pub mod connection;
 pub mod locks;
 pub mod log;
+pub mod memory;
 pub mod packet;
 pub mod process;
 pub mod pubsub;
@@ -18,3 +19,5 @@ pub mod run;
 pub mod session;
 pub mod shard;
 pub mod shard_loop;
+#[cfg(test)]
+pub(crate) mod testing;

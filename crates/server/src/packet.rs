@@ -16,6 +16,7 @@ use crate::clients::ClientKey;
 use crate::locks::Scope;
 use crate::registry::Registered;
 use crate::shard::Shard;
+use crate::shard::slow_log::SlowReport;
 
 /// Index of a shard, 0 … shards − 1.
 pub type ShardId = u16;
@@ -43,6 +44,8 @@ pub enum Packet {
     Unwatch {
         watcher: u64,
     },
+    /// A command that ran for a client of the receiving shard was slow.
+    Slow(Box<SlowReport>),
     /// Pub/sub between shards.
     PubSub(Box<crate::pubsub::Message>),
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use torc_runtime::{clock, seed};
 
+use crate::memory::MemoryWatch;
+
 /// Version that clients see in HELLO and INFO: the Redis release whose behaviour torc offers.
 pub const REDIS_VERSION: &str = "7.2.4";
 
@@ -11,7 +13,7 @@ pub const REDIS_VERSION: &str = "7.2.4";
 pub const TORC_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Facts about this process.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ProcessInfo {
     /// 40 random hex digits, new at every start.
     pub run_id: String,
@@ -21,6 +23,7 @@ pub struct ProcessInfo {
     /// Unix ms.
     pub started_ms: i64,
     pub executable: PathBuf,
+    pub memory: MemoryWatch,
 }
 
 impl ProcessInfo {
@@ -33,6 +36,7 @@ impl ProcessInfo {
             shards,
             started_ms: clock::unix_ms(),
             executable: std::env::current_exe().unwrap_or_default(),
+            memory: MemoryWatch::new(),
         }
     }
 }

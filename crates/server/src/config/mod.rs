@@ -73,6 +73,11 @@ impl Default for Config {
     }
 }
 
+/// Must the value of the setting with this name be kept out of logs?
+pub fn is_secret(name: &str) -> bool {
+    table::find(name).is_some_and(|(_, id)| id.setting().secret)
+}
+
 impl fmt::Debug for Config {
     /// Shows what differs from the defaults, without secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,11 +4,16 @@
 //! command runs on its connection's shard, when all earlier replies of that connection are in; what it needs from other
 //! shards it asks for with [`Shard::call_all`]. Never touches keys directly, except through data handlers.
 
+pub mod client;
+pub mod config;
 pub mod connection;
+pub mod help;
+pub mod info;
+pub mod server;
 pub mod state;
 pub mod transactions;
 
-use torc_commands::{Run, Spec};
+use torc_commands::{Flags, Run, Spec};
 use torc_resp::{Args, CommandError};
 
 use crate::connection::Connection;
@@ -34,14 +39,36 @@ pub struct SessionCommand {
     pub subcommands: &'static [SessionCommand],
 }
 
+impl SessionCommand {
+    /// A command that one function runs.
+    pub const fn new(spec: Spec, function: SessionFn) -> SessionCommand {
+        SessionCommand { spec, run: SessionRun::Function(function), subcommands: &[] }
+    }
+
+    /// A command of which only subcommands can be called.
+    pub const fn container(spec: Spec, subcommands: &'static [SessionCommand]) -> SessionCommand {
+        SessionCommand { spec, run: SessionRun::Container, subcommands }
+    }
+}
+
 #[derive(Clone, Copy)]
 pub enum SessionRun {
     Function(SessionFn),
-    /// A subcommand of a server container that works on a key (MEMORY USAGE, DEBUG OBJECT).
+    /// A subcommand of a server container that works on a key (MEMORY USAGE).
     Data(Run),
     /// Only subcommands can be called.
     Container,
 }
 
+/// Flags of most commands about connections and the server.
+const ALWAYS: Flags = Flags::LOADING.and(Flags::STALE);
+
 /// Every session command, family by family.
-pub static COMMANDS: &[&[SessionCommand]] = &[connection::COMMANDS, transactions::COMMANDS];
+pub static COMMANDS: &[&[SessionCommand]] = &[
+    connection::COMMANDS,
+    client::COMMANDS,
+    config::COMMANDS,
+    info::COMMANDS,
+    server::COMMANDS,
+    transactions::COMMANDS,
+];

@@ -14,6 +14,10 @@ use crate::registry::Registered;
 /// One shard's copy of server-wide state.
 pub struct ServerState {
     pub config: Arc<Config>,
+    /// How often the configuration was changed since the start. Shard 0 counts; a shard takes over what is newer.
+    pub config_version: u64,
+    /// Names the history of the data (`master_replid`).
+    pub replication_id: Box<str>,
     /// CLIENT PAUSE in force.
     pub pause: Option<Pause>,
     /// Active expiry is on (DEBUG SET-ACTIVE-EXPIRE).
@@ -25,6 +29,9 @@ pub struct ServerState {
 struct Derived {
     password: Vec<u8>,
     slow_log_threshold_ns: u64,
+    latency_threshold_ms: u64,
+    /// The lower one of both thresholds.
+    notice_threshold_ns: u64,
     output_limit_normal: OutputLimit,
     output_limit_pubsub: OutputLimit,
     idle_timeout_ms: Option<i64>,
@@ -49,7 +56,14 @@ protected mode off with CONFIG SET protected-mode no.\r\n";
 
 impl ServerState {
     pub fn new(config: Arc<Config>) -> ServerState {
-        ServerState { derived: Derived::of(&config), config, pause: None, active_expire: true }
+        ServerState {
+            derived: Derived::of(&config),
+            config,
+            config_version: 0,
+            replication_id: Box::default(),
+            pause: None,
+            active_expire: true,
+        }
     }
 
     /// Replace the configuration.
@@ -67,6 +81,15 @@ impl ServerState {
         &self.derived.password
     }
 
+    /// CLIENT PAUSE. A pause in force is never made milder, nor shorter.
+    pub fn hold_back(&mut self, pause: Pause) {
+        let held = self.pause.unwrap_or(pause);
+        self.pause = Some(Pause {
+            until_ms: held.until_ms.max(pause.until_ms),
+            writes_only: held.writes_only && pause.writes_only,
+        });
+    }
+
     /// True when every request needs the full gate.
     #[inline]
     pub fn gate_closed(&self) -> bool {
@@ -76,9 +99,6 @@ impl ServerState {
     /// Does CLIENT PAUSE hold this command back?
     pub fn pauses(&self, connection: &Connection, command: &Registered) -> bool {
         let Some(pause) = self.pause else { return false };
-        if command.container == Some("client") {
-            return false;
-        }
         if !pause.writes_only {
             return true;
         }
@@ -88,7 +108,7 @@ impl ServerState {
                 .multi
                 .as_ref()
                 .is_some_and(|multi| multi.queue.iter().any(|held| writes(held.command)));
-        exec_writes || (writes(command) && connection.multi.is_none())
+        exec_writes || writes(command)
     }
 
     /// Protected mode: only clients of this machine.
@@ -115,7 +135,16 @@ impl ServerState {
         self.derived.query_buffer_bytes_max
     }
 
+    /// Is this long enough for the slow log or the latency monitor?
     #[inline]
+    pub fn notices(&self, ns: u64) -> bool {
+        ns >= self.derived.notice_threshold_ns
+    }
+
+    pub fn latency_wants(&self, ms: u64) -> bool {
+        ms >= self.derived.latency_threshold_ms
+    }
+
     pub fn slow_log_wants(&self, ns: u64) -> bool {
         ns >= self.derived.slow_log_threshold_ns
     }
@@ -125,9 +154,14 @@ impl Derived {
     fn of(config: &Config) -> Derived {
         let limits = config.client_output_buffer_limit();
         let slower_than = config.commandlog_execution_slower_than();
+        let slow_log_threshold_ns = slower_than.map_or(u64::MAX, |limit| limit.as_nanos() as u64);
+        let latency_threshold_ms =
+            config.latency_monitor_threshold().map_or(u64::MAX, |limit| limit.as_millis() as u64);
         Derived {
             password: config.requirepass().unwrap_or("").into(),
-            slow_log_threshold_ns: slower_than.map_or(u64::MAX, |limit| limit.as_nanos() as u64),
+            slow_log_threshold_ns,
+            latency_threshold_ms,
+            notice_threshold_ns: slow_log_threshold_ns.min(latency_threshold_ms.saturating_mul(1_000_000)),
             output_limit_normal: limits.normal,
             output_limit_pubsub: limits.pubsub,
             idle_timeout_ms: config.timeout().map(|timeout| timeout.as_millis() as i64),

@@ -18,7 +18,7 @@ use super::Shard;
 
 /// Called on the connection's shard with the results of all called shards, in shard order.
 type Finish =
-    Box<dyn FnOnce(&mut Shard, &mut Connection, Vec<Box<dyn Any + Send>>) -> Result<(), CommandError>>;
+    Box<dyn FnOnce(&mut Shard, &mut Connection, Vec<Box<dyn Any + Send>>) -> Result<Flow, CommandError>>;
 
 #[derive(Default)]
 pub(super) struct Calls {
@@ -53,6 +53,19 @@ impl Shard {
         shards: &[ShardId],
         function: impl Fn(&mut Shard) -> T + Send + Sync + 'static,
         finish: impl FnOnce(&mut Shard, &mut Connection, Vec<T>) -> Result<(), CommandError> + 'static,
+    ) -> Flow {
+        self.call_then(connection, shards, function, move |shard, connection, results| {
+            finish(shard, connection, results).map(|()| Flow::Done)
+        })
+    }
+
+    /// The same for a command that needs further calls: `finish` may start one and return its `Flow::Later`.
+    pub fn call_then<T: Send + 'static>(
+        &mut self,
+        connection: &mut Connection,
+        shards: &[ShardId],
+        function: impl Fn(&mut Shard) -> T + Send + Sync + 'static,
+        finish: impl FnOnce(&mut Shard, &mut Connection, Vec<T>) -> Result<Flow, CommandError> + 'static,
     ) -> Flow {
         let boxed: CallFunction = Arc::new(move |shard| Box::new(function(shard)));
         let unpack = move |shard: &mut Shard,
@@ -93,17 +106,32 @@ impl Shard {
         let mut outstanding = self.calls.outstanding.remove(&done.call).expect("found above");
         outstanding.results.sort_by_key(|(shard, _)| *shard);
         let results = outstanding.results.into_iter().map(|(_, result)| result).collect();
-        let mut connection =
-            self.clients.take(outstanding.client).expect("a connection outlives what it waits for");
+        let finish = outstanding.finish;
+        self.finish_step(outstanding.client, |shard, connection| finish(shard, connection, results));
+    }
+
+    /// The last step (or the next to last) of a command that its connection waits for.
+    pub(super) fn finish_step(
+        &mut self,
+        client: ClientKey,
+        step: impl FnOnce(&mut Shard, &mut Connection) -> Result<Flow, CommandError>,
+    ) {
+        let mut connection = self.clients.take(client).expect("a connection outlives what it waits for");
         let mark = connection.reply_target().mark();
-        if let Err(error) = (outstanding.finish)(self, &mut connection, results) {
+        let muted_before = connection.is_muted();
+        let outcome = step(self, &mut connection);
+        if outcome == Ok(Flow::Later) {
+            return self.put_back_or_end(connection);
+        }
+        if let Err(error) = &outcome {
             self.stats.count_error(error.code());
             connection.reply_target().truncate(mark);
-            connection.reply().error(&error);
+            connection.reply().error(error);
         }
-        if connection.is_muted() && connection.exec.is_none() {
+        if muted_before && connection.exec.is_none() {
             connection.reply_target().truncate(mark);
         }
+        self.account_pending(&mut connection, outcome.is_err());
         self.go_on(&mut connection);
         self.put_back_or_end(connection);
     }

@@ -23,9 +23,10 @@ impl Shard {
     /// One request from a client: gate it, then start it, hold it or queue it.
     #[inline]
     pub(super) fn dispatch(&mut self, connection: &mut Connection, args: Args<'_>) {
+        self.acting = self.origin_of(connection);
         let command = match registry().resolve(args) {
             Ok(command) => command,
-            Err(error) => return self.reject(connection, None, error),
+            Err(error) => return self.reject_unseen(connection, None, error),
         };
         self.dispatch_command(connection, command, args);
     }
@@ -39,10 +40,9 @@ impl Shard {
         args: Args<'_>,
     ) {
         if !command.spec.arity.accepts(args.len()) {
-            return self.reject(connection, Some(command), CommandError::WrongArity(command.name));
+            return self.reject_unseen(connection, Some(command), CommandError::WrongArity(command.name));
         }
         connection.last_command = Some(command);
-        connection.traffic.commands += 1;
         if connection.is_plain() && !self.state.gate_closed() {
             self.start(connection, command, args);
         } else {
@@ -52,11 +52,7 @@ impl Shard {
 
     /// The checks that plain connections on an undisturbed server do not need.
     fn gate(&mut self, connection: &mut Connection, command: &'static Registered, args: Args<'_>) {
-        match connection.reply_mode {
-            ReplyMode::SkipNext => connection.reply_mode = ReplyMode::Skip,
-            ReplyMode::Skip => connection.reply_mode = ReplyMode::On,
-            ReplyMode::On | ReplyMode::Off => {}
-        }
+        connection.reply_mode = connection.reply_mode.of_next_command();
         if !connection.flags.authenticated && !command.spec.flags.has(Flags::NO_AUTH) {
             return self.reject(connection, Some(command), CommandError::NoAuth);
         }
@@ -81,6 +77,18 @@ impl Shard {
         self.start(connection, command, args);
     }
 
+    /// Refuse a request that did not come to the gate.
+    #[cold]
+    fn reject_unseen(
+        &mut self,
+        connection: &mut Connection,
+        command: Option<&'static Registered>,
+        error: CommandError,
+    ) {
+        connection.reply_mode = connection.reply_mode.of_next_command();
+        self.reject(connection, command, error);
+    }
+
     /// Refuse a request before it ran. Inside MULTI this also spoils the transaction.
     pub(super) fn reject(
         &mut self,
@@ -101,7 +109,7 @@ impl Shard {
     pub(super) fn reply_error(&mut self, connection: &mut Connection, error: &CommandError) {
         self.stats.count_error(error.code());
         let proto = connection.proto;
-        if connection.reply_mode == ReplyMode::On || connection.reply_mode == ReplyMode::SkipNext {
+        if !connection.is_muted() {
             connection.output.write(|out| Reply::new(out, proto).error(error));
             self.queue_flush(connection);
         }
@@ -120,6 +128,7 @@ impl Shard {
     /// Start a request that passed the gate.
     #[inline]
     fn start(&mut self, connection: &mut Connection, command: &'static Registered, args: Args<'_>) {
+        connection.traffic.commands += 1;
         if let Route::Data(run) = command.route
             && let Some(index) = command.single_key
         {
@@ -239,6 +248,8 @@ impl Shard {
         }
         connection.held = Some(Held { command, args: OwnedArgs::copy_of(&args) });
         connection.suspension = Suspension::Replies;
+        // It will be counted when it starts anew.
+        connection.traffic.commands -= 1;
         true
     }
 
@@ -251,13 +262,22 @@ impl Shard {
         args: Args<'_>,
     ) {
         let started = (self.cycles)();
+        self.acting = self.origin_of(connection);
         let mark = connection.reply_target().mark();
         let muted_before = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
+        connection.flags.executing = true;
         let outcome = function(self, connection, args);
+        connection.flags.executing = false;
         let failed = outcome.is_err();
         match outcome {
             Ok(Flow::Done) => {}
-            Ok(Flow::Later) => connection.suspension = Suspension::Work,
+            Ok(Flow::Later) => {
+                connection.suspension = Suspension::Work;
+                // What EXEC waits for is accounted for command by command.
+                if command.name != "exec" {
+                    return self.note_pending(connection, command, started, args);
+                }
+            }
             Err(error) => {
                 self.stats.count_error(error.code());
                 let proto = connection.proto;

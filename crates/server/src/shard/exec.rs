@@ -31,6 +31,15 @@ pub struct Execution {
     pub replies: ReplyBuf,
     /// CLIENT REPLY was off when EXEC came.
     muted: bool,
+    /// Number of commands, those that have run included.
+    commands: usize,
+}
+
+impl Execution {
+    /// Commands between MULTI and EXEC.
+    pub fn commands(&self) -> usize {
+        self.commands
+    }
 }
 
 /// Commands that act at once although the connection is inside MULTI.
@@ -94,9 +103,10 @@ impl Shard {
         let muted = connection.is_muted();
         let watcher = (!connection.watched.is_empty()).then(|| self.watcher(connection.key));
         let plan = self.plan_exec(connection, &multi);
+        let commands = multi.queue.len();
         let queue = multi.queue.into_iter();
         connection.exec =
-            Some(Box::new(Execution { queue, gathered: None, replies: ReplyBuf::new(), muted }));
+            Some(Box::new(Execution { queue, gathered: None, replies: ReplyBuf::new(), muted, commands }));
         let local_and_free = match &plan {
             None => self.shards() == 1 && self.locks.is_empty(),
             Some(plan) => {
@@ -201,6 +211,7 @@ impl Shard {
             let execution = connection.exec.as_mut().expect("EXEC is under way");
             let Some(held) = execution.queue.next() else { return false };
             let args = held.args.as_args();
+            connection.traffic.commands += 1;
             match held.command.route {
                 Route::Session(function) => {
                     self.run_session(connection, held.command, function, args);
@@ -360,7 +371,7 @@ impl Shard {
     }
 
     /// Forget all watches of a connection, wherever its keys live.
-    pub(super) fn unwatch(&mut self, connection: &mut Connection) {
+    pub(crate) fn unwatch(&mut self, connection: &mut Connection) {
         if connection.watched.is_empty() {
             return;
         }

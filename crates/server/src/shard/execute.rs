@@ -12,6 +12,7 @@ use crate::packet::{Invocation, LateReply, Packet, ReturnAddress};
 use crate::registry::{Registered, Route};
 
 use super::dispatch::key_list;
+use super::slow_log::Origin;
 use super::{Shard, Waiter};
 
 /// A single-shard command that waits for locks on this shard.
@@ -78,9 +79,18 @@ impl Shard {
         let ns = (self.cycles_to_ns)((self.cycles)().wrapping_sub(started));
         self.stats.commands_processed += 1;
         self.stats.commands[command.id as usize].record(ns, failed);
+        if self.state.notices(ns) {
+            self.note_long(command, ns, args);
+        }
+    }
+
+    /// A command took long enough for the slow log or the latency monitor.
+    #[cold]
+    fn note_long(&mut self, command: &'static Registered, ns: u64, args: Args<'_>) {
         if self.state.slow_log_wants(ns) {
             self.note_slow(command, ns, args);
         }
+        self.note_latency(Shard::latency_event_of(command), ns);
     }
 
     /// Does a lock stand against running this command on this shard now?
@@ -148,8 +158,10 @@ impl Shard {
                     unreachable!("only data commands meet locks");
                 };
                 let mut reply = ReplyBuf::new();
-                self.execute(deferred.invocation, run, deferred.args.as_args(), &mut reply);
                 let ReturnAddress { shard, client, slot } = deferred.address;
+                self.acting = Origin { shard, client: Some(client) };
+                self.execute(deferred.invocation, run, deferred.args.as_args(), &mut reply);
+                self.settle_slow_log();
                 self.send(shard, Packet::LateReply(Box::new(LateReply { client, slot, reply })));
                 self.release_locks(id);
             }

@@ -12,6 +12,7 @@ use crate::packet::{Batch, BatchCommand, Invocation, Packet, ReturnAddress, Shar
 use crate::registry::Route;
 
 use super::Shard;
+use super::slow_log::Origin;
 
 /// Commands at the front of a batch whose memory is asked for before the first one runs.
 const PREFETCH_MAX: usize = 32;
@@ -63,6 +64,7 @@ impl Shard {
             let Route::Data(run) = command.invocation.command.route else {
                 unreachable!("only data commands are forwarded");
             };
+            self.acting = Origin { shard: from, client: Some(command.client) };
             if self.must_queue(command.invocation.command, run, args) {
                 let address = ReturnAddress { shard: from, client: command.client, slot: command.slot };
                 self.defer(command.invocation, OwnedArgs::copy_of(&args), address);
@@ -74,6 +76,8 @@ impl Shard {
         }
         batch.replies = replies;
         batch.commands = commands;
+        // Before the replies, so that a client that has its reply finds its entry.
+        self.settle_slow_log();
         self.send(from, Packet::BatchDone(batch));
         self.run_loopback();
     }

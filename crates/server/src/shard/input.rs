@@ -27,6 +27,7 @@ impl Shard {
         connection.last_interaction_ms = self.now.unix_ms;
         connection.traffic.input_bytes += chunk.len() as u64;
         self.stats.net_input_bytes += chunk.len() as u64;
+        self.stats.reads += 1;
         self.process_received(&mut connection, chunk);
         self.run_loopback_and_put_back(connection);
     }
@@ -74,6 +75,11 @@ impl Shard {
 
     /// Process what the connection has buffered, starting with a held request.
     fn process_input(&mut self, connection: &mut Connection) {
+        if connection.flags.close_after_reply || connection.flags.closing {
+            connection.input = Vec::new();
+            connection.input_start = 0;
+            return;
+        }
         if let Some(held) = connection.held.take() {
             self.run_held(connection, held);
             if connection.suspension != Suspension::None || connection.flags.close_after_reply {

@@ -6,14 +6,17 @@
 //!
 //! Never touches a socket, a file or a clock, and never waits: commands run to completion.
 
+mod aside;
 pub mod calls;
 mod dispatch;
 pub mod exec;
 mod execute;
 mod forward;
 mod input;
+pub mod latency;
 mod lookahead;
 mod participant;
+pub mod pending;
 pub mod slow_log;
 pub mod stats;
 mod transaction;
@@ -105,6 +108,8 @@ pub struct ShardSetup {
 /// The logic of one core.
 pub struct Shard {
     pub id: ShardId,
+    /// The same, also while another shard's keyspace is worked on in this one's place.
+    home: ShardId,
     pub slots: Arc<SlotMap>,
     hub: Arc<Hub>,
     pub now: Now,
@@ -114,6 +119,10 @@ pub struct Shard {
     pub settings: DataSettings,
     pub keyspace: Keyspace,
     pub changes: Changes,
+    /// DEBUG PAUSE-CRON: no periodic work.
+    pub cron_paused: bool,
+    /// Work of this shard's connections in threads of its own.
+    aside: aside::Aside,
     /// The keyspace is with a coordinator, which holds this whole shard locked.
     keyspace_away: bool,
     locks: LockTable<Waiter>,
@@ -127,6 +136,10 @@ pub struct Shard {
     pub server: Option<Arc<LoopShared>>,
     pub stats: ShardStats,
     pub slow_log: slow_log::SlowLog,
+    pub latency: latency::LatencyEvents,
+    pub rates: stats::Rates,
+    /// Whose command runs now.
+    acting: slow_log::Origin,
     coordinator: Coordinator,
     participant: Participant,
     calls: calls::Calls,
@@ -187,6 +200,11 @@ impl Shard {
             server: setup.server,
             stats: ShardStats::new(),
             slow_log: slow_log::SlowLog::default(),
+            latency: latency::LatencyEvents::default(),
+            rates: stats::Rates::default(),
+            acting: slow_log::Origin { shard: setup.id, client: None },
+            cron_paused: false,
+            aside: aside::Aside::default(),
             coordinator: Coordinator::default(),
             participant: Participant::default(),
             calls: calls::Calls::default(),
@@ -201,6 +219,7 @@ impl Shard {
             expire_allowance: upkeep::ExpireAllowance::default(),
             lookahead: lookahead::Lookahead::default(),
             id: setup.id,
+            home: setup.id,
             slots: setup.slots,
             hub: setup.hub,
             now: Now::default(),
@@ -284,6 +303,7 @@ impl Shard {
     /// Bytes left for the client's socket: settle accounts, enforce the output limits, close after the last reply.
     pub fn sent(&mut self, key: ClientKey, count: usize) {
         self.stats.net_output_bytes += count as u64;
+        self.stats.writes += 1;
         let now_ms = self.now.unix_ms;
         let Some(connection) = self.clients.get_mut(key) else { return };
         connection.traffic.output_bytes += count as u64;
@@ -318,6 +338,7 @@ impl Shard {
             Packet::Call(call) => self.run_call(from, *call),
             Packet::CallDone(done) => self.call_done(*done),
             Packet::Unwatch { watcher } => self.keyspace.unwatch(watcher),
+            Packet::Slow(report) => self.slow_report(*report),
             Packet::PubSub(message) => self.pubsub_message(from, *message),
         }
     }
@@ -339,7 +360,9 @@ impl Shard {
             self.resume(key);
         }
         self.run_loopback();
+        self.settle_slow_log();
         self.send_batches();
+        self.stats.turns += 1;
     }
 
     fn run_loopback(&mut self) {

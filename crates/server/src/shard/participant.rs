@@ -16,6 +16,7 @@ use crate::packet::{
 };
 use crate::registry::Route;
 
+use super::slow_log::Origin;
 use super::{Shard, Waiter};
 
 /// Locks that this shard holds for transactions of others (and of its own connections).
@@ -51,6 +52,7 @@ impl Shard {
     /// The locks are granted: do the work and tell the coordinator.
     pub(super) fn prepared(&mut self, id: RequestId, prepare: Prepare) {
         let Prepare { coordinator, txn, work, .. } = prepare;
+        self.acting = Origin { shard: coordinator, client: None };
         let result = match work {
             Work::Part { invocation, args, each } => self.run_part(invocation, &args, each),
             Work::Every { invocation, args } => self.run_every_part(invocation, &args),

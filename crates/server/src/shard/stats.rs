@@ -29,10 +29,17 @@ pub struct ShardStats {
     pub query_buffer_limit_disconnections: u64,
     pub output_buffer_limit_disconnections: u64,
     pub error_replies: u64,
+    /// AUTH and HELLO with a wrong user or password.
+    pub access_denied_auth: u64,
     /// Time that active expiry has taken, in nanoseconds.
     pub expire_ns: u64,
     /// Ticks whose allowance for active expiry was used up before the walk was through.
     pub expire_allowance_used_up: u64,
+    /// Turns of the event loop.
+    pub turns: u64,
+    /// Receptions from sockets, and sends.
+    pub reads: u64,
+    pub writes: u64,
     /// Indexed by command id.
     pub commands: Vec<CommandStats>,
     errors: HashMap<Box<str>, u64>,
@@ -70,6 +77,105 @@ impl CommandStats {
     }
 }
 
+impl CommandStats {
+    fn add(&mut self, other: &CommandStats) {
+        self.calls += other.calls;
+        self.ns += other.ns;
+        self.rejected += other.rejected;
+        self.failed += other.failed;
+        for (own, other) in self.latency.iter_mut().zip(&other.latency) {
+            *own = own.saturating_add(*other);
+        }
+    }
+
+    /// The longest time that bucket `index` counts, in nanoseconds. Written as Redis's histograms do, whose buckets
+    /// end a little above the power of two.
+    pub fn bucket_end_ns(index: usize) -> u64 {
+        let end = 1024u64 << index;
+        end + end / 128 - 1
+    }
+
+    /// Time that `percentile` (0 to 100) of the calls did not exceed, in nanoseconds.
+    pub fn percentile_ns(&self, percentile: f64) -> u64 {
+        let all: u64 = self.latency.iter().map(|&count| u64::from(count)).sum();
+        let wanted = ((percentile / 100.0) * all as f64 + 0.5).max(1.0) as u64;
+        let mut seen = 0;
+        for (index, &count) in self.latency.iter().enumerate() {
+            seen += u64::from(count);
+            if seen >= wanted {
+                return CommandStats::bucket_end_ns(index);
+            }
+        }
+        0
+    }
+}
+
+/// Samples of which a rate is the mean (Redis's STATS_METRIC_SAMPLES).
+const RATE_SAMPLES: usize = 16;
+
+/// How fast some counters grow, per second, over the last ticks.
+#[derive(Clone, Debug, Default)]
+pub struct Rates {
+    last: Counts,
+    last_us: u64,
+    samples: [Counts; RATE_SAMPLES],
+    next: usize,
+}
+
+/// Counters whose rates are shown, or those rates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub commands: u64,
+    pub input_bytes: u64,
+    pub output_bytes: u64,
+    pub turns: u64,
+}
+
+impl Counts {
+    fn map(self, other: Counts, act: impl Fn(u64, u64) -> u64) -> Counts {
+        Counts {
+            commands: act(self.commands, other.commands),
+            input_bytes: act(self.input_bytes, other.input_bytes),
+            output_bytes: act(self.output_bytes, other.output_bytes),
+            turns: act(self.turns, other.turns),
+        }
+    }
+
+    pub fn plus(self, other: Counts) -> Counts {
+        self.map(other, |own, other| own + other)
+    }
+}
+
+impl Rates {
+    /// Take a sample; called on every tick.
+    pub fn sample(&mut self, now_us: u64, stats: &ShardStats) {
+        let counts = Counts {
+            commands: stats.commands_processed,
+            input_bytes: stats.net_input_bytes,
+            output_bytes: stats.net_output_bytes,
+            turns: stats.turns,
+        };
+        let elapsed_us = now_us.saturating_sub(self.last_us).max(1);
+        if self.last_us > 0 {
+            self.samples[self.next] =
+                counts.map(self.last, |now, then| now.saturating_sub(then) * 1_000_000 / elapsed_us);
+            self.next = (self.next + 1) % RATE_SAMPLES;
+        }
+        (self.last, self.last_us) = (counts, now_us);
+    }
+
+    /// Means over the last samples, per second.
+    pub fn per_second(&self) -> Counts {
+        let sum = self.samples.iter().fold(Counts::default(), |sum, sample| sum.plus(*sample));
+        sum.map(sum, |sum, _| sum / RATE_SAMPLES as u64)
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset(&mut self) {
+        *self = Rates::default();
+    }
+}
+
 impl ShardStats {
     pub fn new() -> ShardStats {
         ShardStats {
@@ -85,8 +191,12 @@ impl ShardStats {
             query_buffer_limit_disconnections: 0,
             output_buffer_limit_disconnections: 0,
             error_replies: 0,
+            access_denied_auth: 0,
             expire_ns: 0,
             expire_allowance_used_up: 0,
+            turns: 0,
+            reads: 0,
+            writes: 0,
             commands: vec![CommandStats::ZERO; registry().all().len()],
             errors: HashMap::new(),
         }
@@ -105,6 +215,39 @@ impl ShardStats {
     /// (code, count), unordered.
     pub fn errors(&self) -> impl Iterator<Item = (&str, u64)> {
         self.errors.iter().map(|(code, &count)| (&**code, count))
+    }
+
+    /// Add another shard's counts.
+    pub fn add(&mut self, other: &ShardStats) {
+        self.connections_received += other.connections_received;
+        self.connections_rejected += other.connections_rejected;
+        self.commands_processed += other.commands_processed;
+        self.net_input_bytes += other.net_input_bytes;
+        self.net_output_bytes += other.net_output_bytes;
+        self.forwarded += other.forwarded;
+        self.batches += other.batches;
+        self.transactions += other.transactions;
+        self.sequenced += other.sequenced;
+        self.query_buffer_limit_disconnections += other.query_buffer_limit_disconnections;
+        self.output_buffer_limit_disconnections += other.output_buffer_limit_disconnections;
+        self.error_replies += other.error_replies;
+        self.access_denied_auth += other.access_denied_auth;
+        self.turns += other.turns;
+        self.reads += other.reads;
+        self.writes += other.writes;
+        self.expire_ns += other.expire_ns;
+        self.expire_allowance_used_up += other.expire_allowance_used_up;
+        for (own, other) in self.commands.iter_mut().zip(&other.commands) {
+            own.add(other);
+        }
+        for (code, count) in other.errors() {
+            match self.errors.get_mut(code) {
+                Some(own) => *own += count,
+                None => {
+                    self.errors.insert(code.into(), count);
+                }
+            }
+        }
     }
 
     /// CONFIG RESETSTAT.

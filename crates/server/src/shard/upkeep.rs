@@ -31,9 +31,17 @@ impl Shard {
     /// Periodic work, about ten times a second.
     pub fn tick(&mut self) {
         self.end_pause();
+        self.finish_aside();
+        if self.cron_paused {
+            return;
+        }
         self.allow_expiry();
         self.background();
         self.close_idle_clients();
+        self.rates.sample(self.now.monotonic_us, &self.stats);
+        if self.id == 0 {
+            self.process.memory.note_peak();
+        }
     }
 
     /// True while slices of background work are due: the loop calls [`Shard::background`] between its turns and does not
@@ -58,6 +66,11 @@ impl Shard {
         if self.state.pause.is_some_and(|pause| pause.until_ms > self.now.unix_ms) {
             return;
         }
+        self.unpause();
+    }
+
+    /// End CLIENT PAUSE now.
+    pub fn unpause(&mut self) {
         self.state.pause = None;
         let mut waiting = Vec::new();
         for connection in self.clients.iter_mut() {
@@ -114,16 +127,16 @@ impl Shard {
         let report = self.keyspace.expire_slice(self.now.unix_ms, visits, &mut self.changes);
         let ns = (self.cycles_to_ns)((self.cycles)().wrapping_sub(started));
         self.stats.expire_ns += ns;
-        if !report.exhausted {
-            return *allowance = ExpireAllowance::default();
-        }
         allowance.visits = allowance.visits.saturating_sub(report.visited);
-        if allowance.ns <= ns || allowance.visits == 0 {
+        if !report.exhausted {
+            *allowance = ExpireAllowance::default();
+        } else if allowance.ns <= ns || allowance.visits == 0 {
             self.stats.expire_allowance_used_up += 1;
             *allowance = ExpireAllowance::default();
         } else {
             allowance.ns -= ns;
         }
+        self.note_latency("expire-cycle", ns);
     }
 }
 

@@ -1,0 +1,133 @@
+//! The memory of this process, as the allocator and the kernel count it.
+//!
+//! Owns the reading of jemalloc's statistics and of the resident set, and the highest figure seen. Where jemalloc is not
+//! the allocator (tests of the library) its figures are near zero. Never allocates on behalf of anybody.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tikv_jemalloc_ctl::{Access, AsName, arenas, epoch, stats, stats_print};
+
+/// Figures of one moment, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryFigures {
+    /// Handed out to the program.
+    pub allocated: usize,
+    /// Pages with allocations in them.
+    pub active: usize,
+    /// Pages of the allocator that are in memory.
+    pub resident: usize,
+    /// Resident set of the process, as the kernel counts it.
+    pub rss: usize,
+}
+
+/// The highest figure seen, and the one at the start.
+#[derive(Debug)]
+pub struct MemoryWatch {
+    startup: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+impl MemoryWatch {
+    pub fn new() -> MemoryWatch {
+        let now = allocated();
+        MemoryWatch { startup: AtomicUsize::new(now), peak: AtomicUsize::new(now) }
+    }
+
+    /// Memory in use when the server was ready.
+    pub fn startup(&self) -> usize {
+        self.startup.load(Ordering::Relaxed)
+    }
+
+    /// The server is ready: what is in use now does not belong to data.
+    pub fn note_startup(&self) {
+        self.startup.store(allocated(), Ordering::Relaxed);
+        self.note_peak();
+    }
+
+    /// The highest figure seen so far, at samples taken on every tick.
+    pub fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    pub fn note_peak(&self) {
+        self.peak.fetch_max(allocated(), Ordering::Relaxed);
+    }
+}
+
+impl Default for MemoryWatch {
+    fn default() -> Self {
+        MemoryWatch::new()
+    }
+}
+
+/// Bytes handed out to the program.
+pub fn allocated() -> usize {
+    let _ = epoch::advance();
+    stats::allocated::read().unwrap_or(0)
+}
+
+pub fn figures() -> MemoryFigures {
+    MemoryFigures {
+        allocated: allocated(),
+        active: stats::active::read().unwrap_or(0),
+        resident: stats::resident::read().unwrap_or(0),
+        rss: rss(),
+    }
+}
+
+/// Resident set of the process.
+fn rss() -> usize {
+    const PAGE_BYTES: usize = 4096;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * PAGE_BYTES
+}
+
+/// Memory of the machine.
+pub fn system_bytes() -> usize {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<usize>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// `jemalloc-5.3.0`
+pub fn allocator_name() -> String {
+    let version = tikv_jemalloc_ctl::version::read().unwrap_or("");
+    format!("jemalloc-{}", version.split('-').next().unwrap_or(""))
+}
+
+/// The allocator's own report.
+pub fn report() -> Vec<u8> {
+    let mut text = Vec::new();
+    // Writing into a Vec cannot fail.
+    let _ = stats_print::stats_print(&mut text, stats_print::Options::default());
+    text
+}
+
+/// Give unused pages of all arenas back to the kernel. Takes a while when there are many.
+pub fn purge() {
+    let arenas = arenas::narenas::read().unwrap_or(0) as usize;
+    for name in ["arena.0.dirty_decay_ms\0", "arena.0.muzzy_decay_ms\0"] {
+        let Ok(mut key) = name.name().mib::<[usize; 3]>() else { continue };
+        for arena in 0..arenas {
+            key[1] = arena;
+            // A decay time of zero purges at once. Arenas that were never used refuse, and have nothing to give.
+            if let Ok(before) = Access::<isize>::update(&key, 0) {
+                let _ = Access::<isize>::write(&key, before);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_knows_this_process() {
+        assert!(figures().rss > 0);
+        assert!(system_bytes() > figures().rss);
+        assert!(allocator_name().starts_with("jemalloc-5."));
+        purge();
+    }
+}

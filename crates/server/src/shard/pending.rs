@@ -1,0 +1,40 @@
+//! The account of commands that take more than one step.
+//!
+//! Owns what is remembered of a session command between its start and its reply, so that its duration, its failure and
+//! its entry in the slow log are known when it has ended. Commands that answer at once never come here.
+
+use torc_resp::{Args, OwnedArgs};
+
+use crate::connection::Connection;
+use crate::registry::Registered;
+
+use super::Shard;
+
+/// A command that has begun and will answer later.
+pub struct Pending {
+    command: &'static Registered,
+    /// Reading of the shard's cycle counter.
+    started: u64,
+    args: OwnedArgs,
+}
+
+impl Shard {
+    /// Remember a command until [`Shard::account_pending`].
+    pub(super) fn note_pending(
+        &mut self,
+        connection: &mut Connection,
+        command: &'static Registered,
+        started: u64,
+        args: Args<'_>,
+    ) {
+        connection.pending = Some(Box::new(Pending { command, started, args: OwnedArgs::copy_of(&args) }));
+    }
+
+    /// The command that a connection waited for has answered.
+    pub(super) fn account_pending(&mut self, connection: &mut Connection, failed: bool) {
+        if let Some(pending) = connection.pending.take() {
+            self.acting = self.origin_of(connection);
+            self.account(pending.command, pending.started, failed, pending.args.as_args());
+        }
+    }
+}
