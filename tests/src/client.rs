@@ -41,6 +41,15 @@ impl Client {
         Ok(Client { stream: Stream::Unix(stream), reader: ValueReader::new() })
     }
 
+    /// Another handle on the same connection, with a reply reader of its own: one writes, one reads.
+    pub fn try_clone(&self) -> io::Result<Client> {
+        let stream = match &self.stream {
+            Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
+            Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
+        };
+        Ok(Client { stream, reader: ValueReader::new() })
+    }
+
     /// Sends a request and waits for its reply; panics if none comes.
     pub fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Value {
         match self.try_call(args) {

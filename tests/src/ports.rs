@@ -12,7 +12,14 @@ const PORT_COUNT: u16 = 10_000;
 #[derive(Debug)]
 pub struct Port {
     pub number: u16,
-    _lock: File,
+    lock: File,
+}
+
+impl Port {
+    /// The same port for the next server, while this value still lives.
+    pub(crate) fn take_over(&self) -> Port {
+        Port { number: self.number, lock: self.lock.try_clone().expect("a file can be shared") }
+    }
 }
 
 /// A port that is free on IPv4 and, where there is IPv6, there as well.
@@ -29,7 +36,7 @@ pub fn free_port() -> Port {
         let number = FIRST_PORT + (start + step % PORT_COUNT) % PORT_COUNT;
         let Ok(lock) = File::create(locks.join(number.to_string())) else { continue };
         if lock.try_lock().is_ok() && is_free(number) {
-            return Port { number, _lock: lock };
+            return Port { number, lock };
         }
     }
     panic!("no free port between {FIRST_PORT} and {}", FIRST_PORT + PORT_COUNT);

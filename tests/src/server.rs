@@ -34,6 +34,8 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Launch {
     kind: Kind,
+    /// Stands before everything else on the command line.
+    config_file: Option<PathBuf>,
     args: Vec<String>,
     listen: bool,
 }
@@ -52,7 +54,7 @@ impl Launch {
     }
 
     pub fn of(kind: Kind) -> Launch {
-        Launch { kind, args: Vec::new(), listen: true }
+        Launch { kind, config_file: None, args: Vec::new(), listen: true }
     }
 
     /// A setting as on the command line: `.setting("maxclients", "10")`.
@@ -62,6 +64,11 @@ impl Launch {
 
     pub fn arg(mut self, arg: &str) -> Launch {
         self.args.push(arg.to_string());
+        self
+    }
+
+    pub fn config_file(mut self, path: &Path) -> Launch {
+        self.config_file = Some(path.to_path_buf());
         self
     }
 
@@ -84,6 +91,18 @@ impl Launch {
         panic!("{:?} found no free port in {START_ATTEMPTS} attempts", self.kind);
     }
 
+    /// Starts a server on the port of one that has ended.
+    pub fn restart(&self, mut ended: Server) -> Server {
+        ended.kill9();
+        let port = ended.port.take_over();
+        drop(ended);
+        let mut server = self.spawn(port);
+        if let Err(log) = server.wait_ready() {
+            panic!("{:?} did not start again:\n{log}", self.kind);
+        }
+        server
+    }
+
     /// Starts a server that should end by itself: its exit status and all it printed.
     pub fn run_to_end(&self) -> (ExitStatus, String) {
         let mut server = self.spawn(free_port());
@@ -102,6 +121,7 @@ impl Launch {
             Kind::Torc { .. } => Command::new(torc_binary()),
             Kind::Reference { binary, .. } => Command::new(binary),
         };
+        command.args(&self.config_file);
         if self.listen {
             command.args(["--port", &port.number.to_string(), "--save", ""]);
             command.args(["--enable-debug-command", "yes"]);
@@ -257,14 +277,16 @@ pub fn reference() -> Option<Kind> {
 pub fn reference_or_skip(what: &str) -> Option<Kind> {
     let found = reference();
     if found.is_none() {
-        assert!(!in_ci(), "{what}: redis-server is not installed, and CI must not skip it");
-        eprintln!("skipped: {what}: redis-server is not installed");
+        skip_or_fail(&format!("{what}: redis-server is not installed"));
     }
     found
 }
 
-pub(crate) fn in_ci() -> bool {
-    std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
+/// Says what is skipped and why; in CI nothing may be.
+pub fn skip_or_fail(reason: &str) {
+    let in_ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
+    assert!(!in_ci, "not to be skipped in CI: {reason}");
+    eprintln!("skipped: {reason}");
 }
 
 /// `Redis server v=7.0.15 sha=…` or `Valkey server v=8.1.0 …`; 255.255.255 stands for a development tree.

@@ -9,9 +9,12 @@ use torc_resp::Value;
 
 use super::expect::{Bindings, Expected, Protocol};
 use super::{Action, Step, Transcript, Word};
-use crate::client::{Client, PATIENCE};
+use crate::client::Client;
 use crate::raw;
 use crate::server::{Kind, Server};
+
+/// How long a reply may take. Shorter than a client's patience: a server that answers nothing fails in every file.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// How long silence must last to count as "no reply".
 const SILENCE: Duration = Duration::from_millis(40);

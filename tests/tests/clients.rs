@@ -1,0 +1,123 @@
+//! Real clients: redis-cli, redis-benchmark, redis-py, ioredis.
+//!
+//! What is not installed is skipped with a line that says so; in CI that is a failure.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use torc_tests::{Server, skip_or_fail, workspace_root};
+
+/// The folder into which `.ci/run` puts the client libraries.
+fn client_libraries() -> PathBuf {
+    std::env::var_os("TORC_CLIENTS").map_or_else(|| workspace_root().join("target/ci-clients"), PathBuf::from)
+}
+
+fn script(name: &str) -> PathBuf {
+    workspace_root().join("tests/clients").join(name)
+}
+
+/// Runs a program with the server's port as its last argument; panics with its output if it fails.
+#[track_caller]
+fn check_succeeds(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = text_of(&output);
+    assert!(output.status.success(), "{command:?}: {}\n{text}", output.status);
+    text
+}
+
+fn text_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn is_installed(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+#[test]
+fn redis_cli() {
+    if !is_installed("redis-cli") {
+        return skip_or_fail("redis-cli is not installed");
+    }
+    let server = Server::torc(4);
+    let port = server.port().to_string();
+    let cli = |args: &[&str]| check_succeeds(Command::new("redis-cli").args(["-p", &port]).args(args));
+    assert_eq!(cli(&["PING"]).trim(), "PONG");
+    assert_eq!(cli(&["SET", "k", "v"]).trim(), "OK");
+    assert_eq!(cli(&["--no-raw", "MGET", "k", "missing"]).trim(), "1) \"v\"\n2) (nil)");
+    assert_eq!(cli(&["-3", "--no-raw", "MGET", "k", "missing"]).trim(), "1) \"v\"\n2) (nil)");
+    assert!(cli(&["-3", "HELLO"]).contains("redis"));
+    assert_eq!(cli(&["-n", "3", "DBSIZE"]).trim(), "0");
+    assert!(cli(&["--scan"]).contains('k'));
+    assert!(cli(&["INFO", "server"]).contains("torc_version:"));
+    assert!(cli(&["--bigkeys"]).contains("Biggest string found"));
+    assert!(cli(&["COMMAND", "DOCS", "GET"]).contains("summary"));
+    // Mass insertion, as its users know it.
+    let mut pipe = Command::new("redis-cli")
+        .args(["-p", &port, "--pipe"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("redis-cli starts");
+    let mut requests = Vec::new();
+    for number in 0..10_000 {
+        requests.extend(torc_tests::raw::words(&format!("SET pipe:{number} {number}")));
+    }
+    pipe.stdin.take().expect("a pipe").write_all(&requests).expect("redis-cli reads");
+    let output = pipe.wait_with_output().expect("redis-cli ends");
+    assert!(text_of(&output).contains("errors: 0, replies: 10000"), "{}", text_of(&output));
+    assert_eq!(server.client().int("DBSIZE"), 10_001);
+}
+
+#[test]
+fn redis_benchmark() {
+    if !is_installed("redis-benchmark") {
+        return skip_or_fail("redis-benchmark is not installed");
+    }
+    let server = Server::torc(4);
+    let port = server.port().to_string();
+    for pipeline in ["1", "16"] {
+        let text = check_succeeds(
+            Command::new("redis-benchmark")
+                .args(["-p", &port, "-n", "5000", "-c", "20", "-r", "1000", "-P", pipeline, "--csv"])
+                .args(["-t", "ping_inline,ping_mbulk,set,get,incr,mset"]),
+        );
+        for test in ["PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "MSET (10 keys)"] {
+            assert!(text.contains(&format!("\"{test}\"")), "{test} did not run:\n{text}");
+        }
+        assert!(!text.contains("Error"), "{text}");
+    }
+}
+
+#[test]
+fn redis_py() {
+    let python = client_libraries().join("python/bin/python");
+    check_script("redis-py", &python, "redis_py.py");
+}
+
+#[test]
+fn ioredis() {
+    let modules = client_libraries().join("node/node_modules");
+    if !modules.join("ioredis").exists() || !is_installed("node") {
+        return skip_or_fail("ioredis is not installed");
+    }
+    let server = Server::torc(4);
+    let text = check_succeeds(
+        Command::new("node")
+            .arg(script("ioredis.js"))
+            .arg(server.port().to_string())
+            .env("NODE_PATH", &modules),
+    );
+    assert!(text.contains("all passed"), "{text}");
+}
+
+/// Runs a script with an interpreter that `.ci/run` has set up.
+fn check_script(client: &str, interpreter: &Path, name: &str) {
+    if !interpreter.exists() {
+        return skip_or_fail(&format!("{client} is not installed in {}", interpreter.display()));
+    }
+    let server = Server::torc(4);
+    let text = check_succeeds(Command::new(interpreter).arg(script(name)).arg(server.port().to_string()));
+    assert!(text.contains("all passed"), "{text}");
+}
