@@ -40,7 +40,8 @@ fn four_shards_resp3() {
 #[test]
 fn every_command_is_in_a_transcript() {
     let called = called_commands();
-    let mut client = Server::torc(1).client();
+    let server = Server::torc(1);
+    let mut client = server.client();
     let mut missing = Vec::new();
     for name in names(&client.cmd("COMMAND LIST")) {
         let info = client.call(&["COMMAND", "INFO", &name]);

@@ -62,6 +62,8 @@ pub struct Step {
     pub mark: Option<Mark>,
     /// The command is repeated until its reply is right or so many milliseconds have passed.
     pub retry_ms: u64,
+    /// The command is a SCAN: it is repeated with the cursor it answers, and its reply is all elements together.
+    pub whole_scan: bool,
     pub action: Action,
     pub replies: Vec<ReplyLine>,
     /// The lines that hold the replies, counted from 0.

@@ -34,6 +34,7 @@ struct Modifiers {
     only: Option<Protocol>,
     mark: Option<Mark>,
     retry_ms: u64,
+    whole_scan: bool,
 }
 
 impl Parser {
@@ -73,17 +74,11 @@ impl Parser {
     }
 
     fn step(&mut self, action: Action, index: usize) {
-        let Modifiers { only, mark, retry_ms } = std::mem::take(&mut self.next);
-        let reply_lines = index + 1..index + 1;
-        self.steps.push(Step {
-            line: index + 1,
-            only,
-            mark,
-            retry_ms,
-            action,
-            replies: Vec::new(),
-            reply_lines,
-        });
+        let Modifiers { only, mark, retry_ms, whole_scan } = std::mem::take(&mut self.next);
+        let line = index + 1;
+        let replies = Vec::new();
+        let reply_lines = line..line;
+        self.steps.push(Step { line, only, mark, retry_ms, whole_scan, action, replies, reply_lines });
     }
 
     fn directive(&mut self, directive: &str, index: usize) -> Result<(), String> {
@@ -92,6 +87,7 @@ impl Parser {
             ["resp2"] => self.next.only = Some(Protocol::Resp2),
             ["resp3"] => self.next.only = Some(Protocol::Resp3),
             ["retry", ms] => self.next.retry_ms = number(ms)?,
+            ["whole-scan"] => self.next.whole_scan = true,
             ["sleep", ms] => self.step(Action::Sleep { ms: number(ms)? }, index),
             ["close", connection] => self.step(Action::Close { connection: connection.to_string() }, index),
             ["file", "only", "resp2"] => self.head.only = Some(Protocol::Resp2),

@@ -178,9 +178,13 @@ impl<'a> Player<'a> {
             return Err(io::Error::other("the transcript gives no reply; 'none' stands for none"));
         }
         let protocol = self.protocol;
+        let mut whole = if step.whole_scan { Some(self.scan_on(step, name)?) } else { None };
         for reply in step.replies.iter().filter(|reply| reply.only.is_none_or(|only| only == protocol)) {
             let limit = if reply.expected == Expected::None { SILENCE } else { PATIENCE };
-            let arrival = self.receive(name, limit)?;
+            let arrival = match whole.take() {
+                Some(arrival) => arrival,
+                None => self.receive(name, limit)?,
+            };
             if !self.accepts(&reply.expected, &arrival) {
                 self.fail(step, reply.line, &reply.expected.to_string(), arrival.to_string());
                 if !matches!(arrival, Arrival::Reply(..)) && reply.expected != Expected::None {
@@ -189,6 +193,32 @@ impl<'a> Player<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The reply to the SCAN that was sent, with the elements of all further calls up to the cursor 0.
+    pub(super) fn scan_on(&mut self, step: &Step, name: &str) -> io::Result<Arrival> {
+        let Action::Send { words, .. } = &step.action else {
+            return Err(io::Error::other("only a command can be repeated"));
+        };
+        let mut words: Vec<Vec<u8>> = words.iter().map(|word| self.bytes(word)).collect();
+        let mut elements = Vec::new();
+        loop {
+            let arrival = self.receive(name, PATIENCE)?;
+            let (cursor, found, protocol) = match &arrival {
+                Arrival::Reply(Value::Array(parts), protocol) => match parts.as_slice() {
+                    [cursor, Value::Array(found)] => (cursor.clone(), found.clone(), *protocol),
+                    _ => return Ok(arrival),
+                },
+                _ => return Ok(arrival),
+            };
+            elements.extend(found);
+            let next = cursor.as_bytes().unwrap_or_default().to_vec();
+            if next == b"0" {
+                return Ok(Arrival::Reply(Value::Array(vec![cursor, Value::Array(elements)]), protocol));
+            }
+            words[1] = next;
+            self.connection(name)?.client.send_raw(&raw::request(&words))?;
+        }
     }
 
     fn skip_replies(&mut self, step: &Step, name: &str) -> io::Result<()> {

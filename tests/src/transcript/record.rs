@@ -97,8 +97,14 @@ fn arrivals(
             None if expected.is_empty() => NEXT_REPLY,
             None => return Ok(arrivals),
         };
-        match player.receive(name, limit)? {
+        let arrival =
+            if step.whole_scan { player.scan_on(step, name)? } else { player.receive(name, limit)? };
+        match arrival {
             Arrival::Nothing if !arrivals.is_empty() => return Ok(arrivals),
+            reply @ Arrival::Reply(..) if step.whole_scan => {
+                arrivals.push(reply);
+                return Ok(arrivals);
+            }
             reply @ Arrival::Reply(..) => arrivals.push(reply),
             end => {
                 arrivals.push(end);
