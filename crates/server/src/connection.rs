@@ -50,6 +50,7 @@ pub struct Connection {
     /// Shard and fingerprint of every key that WATCH named.
     pub watched: Vec<(ShardId, u64)>,
     pub subscriptions: Option<Box<Subscriptions>>,
+    pub publishes: Publishes,
     pub traffic: Traffic,
     /// Since when the output has been above the soft limit, in unix ms.
     pub soft_limit_since_ms: Option<i64>,
@@ -137,6 +138,13 @@ pub struct MultiState {
     pub queued_bytes: usize,
 }
 
+/// PUBLISH commands whose replies are outstanding; all of them go to one home.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Publishes {
+    pub home: ShardId,
+    pub outstanding: usize,
+}
+
 /// Counters that CLIENT LIST and INFO show.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traffic {
@@ -179,6 +187,7 @@ impl Connection {
             exec: None,
             watched: Vec::new(),
             subscriptions: None,
+            publishes: Publishes::default(),
             traffic: Traffic::default(),
             soft_limit_since_ms: None,
         }
@@ -229,6 +238,8 @@ pub struct Output {
     /// Number of the slot at the front.
     first_slot: u32,
     waiting: usize,
+    /// Messages that go out behind the reply that is being made (EXEC's, SUBSCRIBE's).
+    later: Option<Box<ReplyBuf>>,
 }
 
 enum Slot {
@@ -317,12 +328,24 @@ impl Output {
 
     /// Bytes that wait in this output, sendable or not.
     pub fn buffered_bytes(&self) -> usize {
-        self.ready.len() + self.aside.len()
+        self.ready.len() + self.aside.len() + self.later.as_ref().map_or(0, |later| later.len())
     }
 
     /// Append a message that belongs to no request (pub/sub, invalidation): right behind the last complete reply.
     pub fn push(&mut self) -> &mut ReplyBuf {
         &mut self.ready
+    }
+
+    /// The same for a message that must not overtake the reply that is being made.
+    pub fn push_later(&mut self) -> &mut ReplyBuf {
+        self.later.get_or_insert_default()
+    }
+
+    /// That reply is complete: the messages behind it may go.
+    pub fn release_later_pushes(&mut self) {
+        if let Some(later) = self.later.take() {
+            self.ready.append(&later);
+        }
     }
 }
 

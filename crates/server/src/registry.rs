@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use torc_commands::{Command, Flags, Run, Spec};
 use torc_resp::{Args, CommandError};
 
+use crate::pubsub::Kind;
 use crate::session::{SessionCommand, SessionFn, SessionRun};
 
 /// A command as the server runs it.
@@ -31,6 +32,8 @@ pub enum Route {
     Data(Run),
     /// A session command, on the connection's shard.
     Session(SessionFn),
+    /// PUBLISH and SPUBLISH, at the home of their channel.
+    Publish(Kind),
     /// Only its subcommands can be called.
     Container,
 }
@@ -95,6 +98,7 @@ impl Registry {
         let route = match command.run {
             SessionRun::Function(function) => Route::Session(function),
             SessionRun::Data(run) => Route::Data(run),
+            SessionRun::Publish(kind) => Route::Publish(kind),
             SessionRun::Container => Route::Container,
         };
         self.add(&command.spec, route, container, subcommands)

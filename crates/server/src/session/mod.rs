@@ -9,6 +9,7 @@ pub mod config;
 pub mod connection;
 pub mod help;
 pub mod info;
+pub mod pubsub;
 pub mod server;
 pub mod state;
 pub mod transactions;
@@ -17,6 +18,7 @@ use torc_commands::{Flags, Run, Spec};
 use torc_resp::{Args, CommandError};
 
 use crate::connection::Connection;
+use crate::pubsub::Kind;
 use crate::shard::Shard;
 
 pub use state::ServerState;
@@ -28,6 +30,8 @@ pub type SessionFn = fn(&mut Shard, &mut Connection, Args<'_>) -> Result<Flow, C
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     Done,
+    /// What was written is a push: it is sent although the client wants no replies.
+    Pushed,
     /// The reply comes later; the connection is suspended until then.
     Later,
 }
@@ -56,6 +60,8 @@ pub enum SessionRun {
     Function(SessionFn),
     /// A subcommand of a server container that works on a key (MEMORY USAGE).
     Data(Run),
+    /// PUBLISH and SPUBLISH.
+    Publish(Kind),
     /// Only subcommands can be called.
     Container,
 }
@@ -69,6 +75,7 @@ pub static COMMANDS: &[&[SessionCommand]] = &[
     client::COMMANDS,
     config::COMMANDS,
     info::COMMANDS,
+    pubsub::COMMANDS,
     server::COMMANDS,
     transactions::COMMANDS,
 ];

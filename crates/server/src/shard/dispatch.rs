@@ -147,6 +147,7 @@ impl Shard {
                 }
                 self.run_session(connection, command, function, args);
             }
+            Route::Publish(kind) => self.start_publish(connection, command, kind, args),
             Route::Data(run) => self.start_data(connection, command, run, args),
             Route::Container => unreachable!("containers are resolved to a subcommand"),
         }
@@ -237,7 +238,7 @@ impl Shard {
 
     /// Barrier: anything but a plain single-shard command starts when all earlier replies of its connection are in.
     /// Returns true when the request was put on hold for that.
-    pub(super) fn must_wait_for_replies(
+    pub(crate) fn must_wait_for_replies(
         &mut self,
         connection: &mut Connection,
         command: &'static Registered,
@@ -269,8 +270,9 @@ impl Shard {
         let outcome = function(self, connection, args);
         connection.flags.executing = false;
         let failed = outcome.is_err();
+        let pushed = outcome == Ok(Flow::Pushed);
         match outcome {
-            Ok(Flow::Done) => {}
+            Ok(Flow::Done | Flow::Pushed) => {}
             Ok(Flow::Later) => {
                 connection.suspension = Suspension::Work;
                 // What EXEC waits for is accounted for command by command.
@@ -287,7 +289,7 @@ impl Shard {
             }
         }
         // CLIENT REPLY ON answers although replies were off before it.
-        if muted_before && connection.reply_mode != ReplyMode::On && connection.exec.is_none() {
+        if muted_before && !pushed && connection.reply_mode != ReplyMode::On && connection.exec.is_none() {
             connection.reply_target().truncate(mark);
         }
         self.account(command, started, failed, args);

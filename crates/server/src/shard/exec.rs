@@ -200,6 +200,7 @@ impl Shard {
             let end = execution.replies.mark();
             connection.output.direct().copy_range(&execution.replies, Mark::default(), end);
         }
+        connection.output.release_later_pushes();
         if let Some(gathered) = gathered {
             self.send_home(gathered);
         }
@@ -215,6 +216,12 @@ impl Shard {
             match held.command.route {
                 Route::Session(function) => {
                     self.run_session(connection, held.command, function, args);
+                    if connection.suspension == Suspension::Work {
+                        return true;
+                    }
+                }
+                Route::Publish(kind) => {
+                    self.publish_in_exec(connection, held.command, kind, args);
                     if connection.suspension == Suspension::Work {
                         return true;
                     }

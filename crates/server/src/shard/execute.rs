@@ -67,9 +67,14 @@ impl Shard {
         self.account(invocation.command, started, failed, args);
     }
 
+    /// The counter that times single commands.
+    pub(crate) fn cycles_now(&self) -> u64 {
+        (self.cycles)()
+    }
+
     /// Statistics of one command that ran.
     #[inline]
-    pub(super) fn account(
+    pub(crate) fn account(
         &mut self,
         command: &'static Registered,
         started: u64,

@@ -117,7 +117,7 @@ impl Shard {
     }
 
     /// The reply of a forwarded or queued command: `from[start..end]`.
-    pub(super) fn fill_reply(&mut self, key: ClientKey, slot: u32, from: &ReplyBuf, start: Mark, end: Mark) {
+    pub(crate) fn fill_reply(&mut self, key: ClientKey, slot: u32, from: &ReplyBuf, start: Mark, end: Mark) {
         let Some(connection) = self.clients.get_mut(key) else { return };
         connection.output.fill(slot, from, start, end);
         let resume = connection.suspension == Suspension::Replies && connection.output.outstanding() == 0;

@@ -150,7 +150,7 @@ pub struct Shard {
     outbox: Vec<(ShardId, Packet)>,
     /// Packets of this shard to itself, handled at the end of the current step.
     loopback: VecDeque<Packet>,
-    flush: Vec<ClientKey>,
+    pub(crate) flush: Vec<ClientKey>,
     runnable: VecDeque<ClientKey>,
     requests: Vec<LoopRequest>,
     /// Replies that nobody wants.
@@ -194,7 +194,7 @@ impl Shard {
             seed: setup.seed,
             locks: LockTable::new(key_fingerprints),
             clients: Clients::default(),
-            pubsub: PubSub::new(setup.id, rng.next_u64()),
+            pubsub: PubSub::new(rng.next_u64()),
             state: setup.state,
             process: setup.process,
             server: setup.server,
@@ -286,7 +286,7 @@ impl Shard {
 
     /// Put a connection back after processing, or end it when it is closing. While work of it is under way on other
     /// shards the connection stays, so that the work finds its place.
-    fn put_back_or_end(&mut self, mut connection: Box<Connection>) {
+    pub(crate) fn put_back_or_end(&mut self, mut connection: Box<Connection>) {
         if !connection.flags.closing || connection.suspension == Suspension::Work {
             return self.clients.put_back(connection);
         }

@@ -435,7 +435,7 @@ impl Shard {
     }
 
     /// What a connection waited for is over, and its reply is written.
-    pub(super) fn go_on(&mut self, connection: &mut Connection) {
+    pub(crate) fn go_on(&mut self, connection: &mut Connection) {
         self.account_pending(connection, false);
         connection.suspension = Suspension::None;
         if connection.exec.is_some() {

@@ -7,6 +7,7 @@
 
 mod checker;
 mod model;
+mod pubsub;
 mod world;
 
 use checker::Event;
@@ -52,7 +53,7 @@ fn a_broken_protocol_is_noticed() {
     assert!(noticed >= 10, "only {noticed} of 300 histories of a broken protocol were noticed");
 }
 
-fn seeds() -> std::ops::Range<u64> {
+pub(crate) fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match (number("TORC_SIM_SEED"), number("TORC_SIM_SEEDS")) {
         (Some(seed), _) => seed..seed + 1,

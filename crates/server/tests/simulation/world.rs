@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use torc_keyspace::{Rng, SlotMap};
-use torc_resp::{Value, ValueReader, encode_command};
+use torc_resp::{Proto, Value, ValueReader, encode_command};
 use torc_server::clients::ClientKey;
 use torc_server::config::Config;
 use torc_server::connection::PeerInfo;
@@ -109,6 +109,17 @@ impl World {
         } else {
             self.shards[shard].received(key, &bytes);
         }
+    }
+
+    /// The client has said HELLO 3.
+    pub fn speak_resp3(&mut self, client: ClientId) {
+        let Client { shard, key, .. } = self.clients[client.0];
+        self.shards[shard].clients.get_mut(key).expect("connected").proto = Proto::Resp3;
+    }
+
+    /// No shard knows of any subscription or message under way.
+    pub fn pubsub_is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| shard.pubsub.is_empty())
     }
 
     /// The client's connection breaks.

@@ -6,6 +6,7 @@ use torc_commands::{Arity, Category, Docs, Group, Spec};
 use torc_resp::{Args, CommandError, Proto};
 
 use crate::connection::{Connection, Suspension};
+use crate::pubsub::Kind;
 use crate::session::{Flow, SessionCommand};
 use crate::shard::Shard;
 
@@ -186,8 +187,9 @@ fn watched(connection: &Connection) -> usize {
     keys.len()
 }
 
-fn subscription_counts(_connection: &Connection) -> [usize; 3] {
-    [0; 3]
+fn subscription_counts(connection: &Connection) -> [usize; 3] {
+    let count = |kind| connection.subscriptions.as_ref().map_or(0, |held| held.count(kind));
+    Kind::ALL.map(count)
 }
 
 /// Memory figures of one connection, in bytes.

@@ -6,6 +6,7 @@ use torc_runtime::{CpuTimes, CpuTimesOf, cpu_times};
 
 use crate::connection::Suspension;
 use crate::packet::ShardId;
+use crate::pubsub::Kind;
 use crate::session::client::ClientFigures;
 use crate::shard::Shard;
 use crate::shard::stats::{Counts, ShardStats};
@@ -22,6 +23,7 @@ pub struct Figures {
     /// Keys that clients of this shard watch: shard and fingerprint.
     watched: Vec<(ShardId, u64)>,
     pub changes: u64,
+    subscribed: Subscribed,
     /// Share of volatile keys that have expired and are still there (0 to 1).
     stale_share: f64,
     /// Flushed entries that are still to be released, and those that were.
@@ -29,6 +31,14 @@ pub struct Figures {
     released: u64,
     /// CPU time of the shard's thread.
     pub cpu: CpuTimes,
+}
+
+/// Names that clients are subscribed to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Subscribed {
+    pub channels: usize,
+    pub patterns: usize,
+    pub shard_channels: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,6 +133,11 @@ impl Figures {
             clients: ClientTotals::of(shard),
             watched: shard.clients.iter().flat_map(|client| client.watched.iter().copied()).collect(),
             changes: shard.changes.dirty,
+            subscribed: Subscribed {
+                channels: shard.pubsub.names_count(Kind::Channel),
+                patterns: shard.pubsub.names_count(Kind::Pattern),
+                shard_channels: shard.pubsub.names_count(Kind::ShardChannel),
+            },
             stale_share: shard.keyspace.stale_share(),
             release_pending: shard.keyspace.graveyard.pending(),
             released: shard.keyspace.graveyard.freed(),
@@ -140,6 +155,7 @@ pub struct Totals {
     pub clients: ClientTotals,
     pub watched_keys: usize,
     pub changes: u64,
+    pub subscribed: Subscribed,
     /// Share of volatile keys that have expired and are still there (0 to 1).
     pub stale_share: f64,
     pub release_pending: usize,
@@ -183,6 +199,12 @@ impl Totals {
             clients: figures.iter().fold(ClientTotals::default(), |sum, shard| sum.plus(shard.clients)),
             watched_keys: watched.len(),
             changes: figures.iter().map(|shard| shard.changes).sum(),
+            subscribed: Subscribed {
+                channels: figures.iter().map(|shard| shard.subscribed.channels).sum(),
+                // Every shard knows all patterns.
+                patterns: figures[0].subscribed.patterns,
+                shard_channels: figures.iter().map(|shard| shard.subscribed.shard_channels).sum(),
+            },
             stale_share: stale / volatile_all.max(1.0),
             release_pending: figures.iter().map(|shard| shard.release_pending).sum(),
             released: figures.iter().map(|shard| shard.released).sum(),

@@ -244,7 +244,9 @@ fn stats(_shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields
     ]);
     out.put("keyspace_hits", totals.keyspace.hits);
     out.put("keyspace_misses", totals.keyspace.misses);
-    out.zeros(&["pubsub_channels", "pubsub_patterns", "pubsubshard_channels"]);
+    out.put("pubsub_channels", totals.subscribed.channels);
+    out.put("pubsub_patterns", totals.subscribed.patterns);
+    out.put("pubsubshard_channels", totals.subscribed.shard_channels);
     out.zeros(&["latest_fork_usec", "total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"]);
     out.zeros(&[
         "active_defrag_hits",
