@@ -22,13 +22,41 @@ pub struct Context<'a> {
     pub shard: u16,
     /// CLIENT NO-TOUCH: reads leave the access clock alone.
     pub no_touch: bool,
+    /// Slot and hash of one key argument, when the router has computed them already.
+    pub key_hint: Option<KeyHint>,
+}
+
+/// Slot and hash of the argument that starts at `address`. The hint is only valid while that argument stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyHint {
+    address: usize,
+    len: usize,
+    pub slot: u16,
+    hash: u64,
+}
+
+impl KeyHint {
+    #[inline]
+    pub fn of(key: &Key<'_>) -> KeyHint {
+        KeyHint { address: key.bytes.as_ptr().addr(), len: key.bytes.len(), slot: key.slot, hash: key.hash }
+    }
+
+    /// The key, if these bytes are the ones the hint is about.
+    #[inline]
+    pub fn key<'k>(&self, bytes: &'k [u8]) -> Option<Key<'k>> {
+        let same = self.address == bytes.as_ptr().addr() && self.len == bytes.len();
+        same.then_some(Key { bytes, slot: self.slot, hash: self.hash })
+    }
 }
 
 impl<'a> Context<'a> {
     /// The key with its slot and hash.
     #[inline]
     pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
-        self.keyspace.key(bytes)
+        match self.key_hint.and_then(|hint| hint.key(bytes)) {
+            Some(key) => key,
+            None => self.keyspace.key(bytes),
+        }
     }
 
     /// How a command looks up a key that it reads.

@@ -15,7 +15,7 @@ mod spec;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use context::{Context, DataSettings};
+pub use context::{Context, DataSettings, KeyHint};
 pub use spec::{
     Access, Arity, Begin, Category, Command, Docs, Find, Flags, Fold, FoldFn, Group, Handler, KeySpec, Run,
     Spec, Status,

@@ -142,6 +142,7 @@ impl Bench {
             slots: &slots,
             shard: 0,
             no_touch: self.no_touch,
+            key_hint: None,
         };
         let mut outcome = Err(CommandError::WrongArity(command.spec.name));
         if command.spec.arity.accepts(args.len()) {

@@ -133,7 +133,9 @@ impl Shard {
             && let Some(index) = command.single_key
         {
             // The fast path: one key at a fixed place, wherever it lives.
-            let owner = self.slots.owner(slot_of(args.get(index)));
+            let key = args.get(index);
+            let hint = self.key_hint.and_then(|hint| hint.key(key));
+            let owner = self.slots.owner(hint.map_or_else(|| slot_of(key), |key| key.slot));
             return self.start_on(owner, connection, command, run, args);
         }
         self.start_general(connection, command, args);

@@ -57,6 +57,7 @@ impl Shard {
             slots: &self.slots,
             shard: self.id,
             no_touch: invocation.no_touch,
+            key_hint: self.key_hint,
         };
         let outcome = handler(&mut context, args, &mut Reply::new(out, invocation.proto));
         let failed = outcome.is_err();

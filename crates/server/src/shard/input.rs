@@ -131,10 +131,12 @@ impl Shard {
             if let Some(planned) = self.plan(connection, &parser, &mut lookahead, &buffer[start..end]) {
                 commands_left -= 1;
                 let args = lookahead.args(planned, &buffer[start..end]);
+                self.key_hint = planned.key;
                 match planned.command {
                     Some(command) => self.dispatch_command(connection, command, args),
                     None => self.dispatch(connection, args),
                 }
+                self.key_hint = None;
                 start += planned.len;
                 if connection.flags.close_after_reply || connection.flags.closing {
                     start = end;

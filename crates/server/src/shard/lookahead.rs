@@ -6,6 +6,7 @@
 //!
 //! Owns a parser of its own, whose state is thrown away: only whole, plain requests are taken from it. Never runs a command.
 
+use torc_commands::KeyHint;
 use torc_keyspace::slot_of;
 use torc_resp::{Args, BIG_BYTES, Limits, Parsed, RequestParser, Span};
 
@@ -34,6 +35,8 @@ pub(super) struct Planned {
     spans_end: usize,
     /// `None` when no command has that name, or only subcommands have.
     pub(super) command: Option<&'static Registered>,
+    /// For single-key commands of this shard in a pipeline.
+    pub(super) key: Option<KeyHint>,
 }
 
 impl Lookahead {
@@ -70,7 +73,7 @@ impl Lookahead {
             let command = registry().find(args.get(0)).filter(|command| command.subcommands.is_empty());
             self.spans.extend_from_slice(args.spans());
             let spans_end = self.spans.len();
-            self.planned.push(Planned { len: consumed, spans_start, spans_end, command });
+            self.planned.push(Planned { len: consumed, spans_start, spans_end, command, key: None });
             start += consumed;
         }
         self.parser.reset();
@@ -86,11 +89,12 @@ impl Shard {
         }
     }
 
-    fn prefetch(&self, lookahead: &Lookahead, db: usize, input: &[u8]) {
+    fn prefetch(&self, lookahead: &mut Lookahead, db: usize, input: &[u8]) {
         let mut keys = [None; REQUESTS_MAX];
         let mut start = 0;
-        for (planned, place) in lookahead.planned.iter().zip(&mut keys) {
-            let args = lookahead.args(*planned, &input[start..]);
+        let Lookahead { planned, spans, .. } = lookahead;
+        for (planned, place) in planned.iter_mut().zip(&mut keys) {
+            let args = Args::new(&input[start..], &spans[planned.spans_start..planned.spans_end], &[]);
             start += planned.len;
             let Some(bytes) = planned.command.and_then(|command| args.opt(command.single_key?)) else {
                 continue;
@@ -99,6 +103,7 @@ impl Shard {
             if self.slots.owner(slot) == self.id {
                 let key = self.keyspace.key_in_slot(bytes, slot);
                 self.keyspace.prefetch_line(db, &key);
+                planned.key = Some(KeyHint::of(&key));
                 *place = Some(key);
             }
         }

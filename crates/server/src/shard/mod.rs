@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::RandomState;
-use torc_commands::{DataSettings, Rng, SlotMap};
+use torc_commands::{DataSettings, KeyHint, Rng, SlotMap};
 use torc_keyspace::{Changes, Keyspace};
 use torc_resp::{Limits, Mark, ReplyBuf};
 
@@ -157,6 +157,8 @@ pub struct Shard {
     discard: ReplyBuf,
     expire_allowance: upkeep::ExpireAllowance,
     lookahead: lookahead::Lookahead,
+    /// Slot and hash of the key of the command that is being dispatched, when they are known.
+    key_hint: Option<KeyHint>,
 }
 
 /// What waits in the lock table.
@@ -218,6 +220,7 @@ impl Shard {
             discard: ReplyBuf::new(),
             expire_allowance: upkeep::ExpireAllowance::default(),
             lookahead: lookahead::Lookahead::default(),
+            key_hint: None,
             id: setup.id,
             home: setup.id,
             slots: setup.slots,

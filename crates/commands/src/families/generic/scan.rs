@@ -240,6 +240,7 @@ mod tests {
                 slots: &self.slots,
                 shard,
                 no_touch: false,
+                key_hint: None,
             };
             scan(&mut cx, request.as_args(), &mut Reply::new(&mut out, Proto::Resp2)).unwrap();
             let bytes = out.to_vec();
@@ -346,6 +347,7 @@ mod tests {
             slots: &all.slots,
             shard: 0,
             no_touch: false,
+            key_hint: None,
         };
         assert_eq!(scan_shard(&mut cx, foreign, 10, |_| panic!("nothing to see here")), foreign);
     }
