@@ -9,8 +9,12 @@ pub mod config;
 pub mod connection;
 pub mod help;
 pub mod info;
+pub mod latency;
+mod latency_report;
+pub mod memory;
 pub mod pubsub;
 pub mod server;
+pub mod slow_log;
 pub mod state;
 pub mod transactions;
 
@@ -75,7 +79,10 @@ pub static COMMANDS: &[&[SessionCommand]] = &[
     client::COMMANDS,
     config::COMMANDS,
     info::COMMANDS,
+    latency::COMMANDS,
+    memory::COMMANDS,
     pubsub::COMMANDS,
     server::COMMANDS,
+    slow_log::COMMANDS,
     transactions::COMMANDS,
 ];
