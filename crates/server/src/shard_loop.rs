@@ -73,6 +73,11 @@ impl LoopShared {
         })
     }
 
+    /// DEBUG SLEEP: stop the calling shard for a while.
+    pub fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
     /// Ask all shards to drain and end.
     pub fn shut_down(&self) {
         self.shutdown.store(true, Ordering::Release);
@@ -410,6 +415,7 @@ impl ShardLoop {
                         self.net.resume_recv(conn)?;
                     }
                 }
+                LoopRequest::Sleep(time) => self.shared.sleep(time),
                 LoopRequest::Shutdown => self.shared.shut_down(),
             }
         }

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod config;
 pub mod connection;
+pub mod debug;
 pub mod help;
 pub mod info;
 pub mod latency;
@@ -78,6 +79,7 @@ pub static COMMANDS: &[&[SessionCommand]] = &[
     connection::COMMANDS,
     client::COMMANDS,
     config::COMMANDS,
+    debug::COMMANDS,
     info::COMMANDS,
     latency::COMMANDS,
     memory::COMMANDS,

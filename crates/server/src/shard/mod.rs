@@ -26,6 +26,7 @@ mod walk;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ahash::RandomState;
 use torc_commands::{DataSettings, KeyHint, Rng, SlotMap};
@@ -179,6 +180,8 @@ pub enum LoopRequest {
     Close(ClientKey),
     PauseReading(ClientKey),
     ResumeReading(ClientKey),
+    /// DEBUG SLEEP: do nothing for this long, after what is due has been sent.
+    Sleep(Duration),
     /// SHUTDOWN was accepted: stop every shard.
     Shutdown,
 }
