@@ -15,9 +15,9 @@ mod spec;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use context::{Context, DataSettings, KEYS_AHEAD, KeyHint};
+pub use context::{Context, DataSettings, KeyHint};
 pub use spec::{
-    Access, Arity, Begin, Category, Command, Docs, Find, Flags, Fold, FoldFn, Group, Handler, KeySpec,
-    MergeFn, Run, Spec, Status,
+    Access, Arity, Begin, Category, Command, Docs, Find, Flags, Fold, FoldFn, Group, Handler, KeySpec, Run,
+    Spec, Status,
 };
 pub use torc_keyspace::{Rng, SlotMap};

@@ -16,7 +16,7 @@ use crate::clients::ClientKey;
 use crate::locks::Scope;
 use crate::registry::Registered;
 use crate::shard::Shard;
-use crate::shard::slow_log::SlowReport;
+use crate::shard::command_log::LogReport;
 
 /// Index of a shard, 0 … shards − 1.
 pub type ShardId = u16;
@@ -29,8 +29,6 @@ pub enum Packet {
     BatchDone(Box<Batch>),
     /// The reply of a command that had to wait at the executing shard and missed its batch.
     LateReply(Box<LateReply>),
-    /// A SCAN on its way over the shards.
-    Walk(Box<Walk>),
     /// Coordinator → sequencer: put this transaction in the global order.
     Sequence(Box<Sequence>),
     /// Sequencer (or the coordinator of a one-shard transaction) → participant.
@@ -46,8 +44,8 @@ pub enum Packet {
     Unwatch {
         watcher: u64,
     },
-    /// A command that ran for a client of the receiving shard was slow.
-    Slow(Box<SlowReport>),
+    /// A command that ran for a client of the receiving shard belongs into a log.
+    Log(Box<LogReport>),
     /// Pub/sub between shards.
     PubSub(Box<crate::pubsub::Message>),
 }
@@ -124,16 +122,6 @@ impl Default for Batch {
 pub struct LateReply {
     pub client: ClientKey,
     pub slot: u32,
-    pub reply: ReplyBuf,
-}
-
-/// A SCAN that has come as far as this shard.
-pub struct Walk {
-    pub invocation: Invocation,
-    /// The request to go on with.
-    pub args: OwnedArgs,
-    pub address: ReturnAddress,
-    /// What earlier shards gave: a reply, or empty at the start.
     pub reply: ReplyBuf,
 }
 

@@ -26,16 +26,11 @@ pub struct ProcessInfo {
     pub memory: MemoryWatch,
 }
 
-/// 40 random hex digits.
-pub fn random_id() -> String {
-    let random: [u8; 20] = seed::random_bytes();
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl ProcessInfo {
     pub fn new(tcp_port: u16, shards: usize) -> ProcessInfo {
+        let random: [u8; 20] = seed::random_bytes();
         ProcessInfo {
-            run_id: random_id(),
+            run_id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
             pid: std::process::id(),
             tcp_port,
             shards,

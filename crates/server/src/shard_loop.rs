@@ -73,11 +73,6 @@ impl LoopShared {
         })
     }
 
-    /// DEBUG SLEEP: stop the calling shard for a while.
-    pub fn sleep(&self, time: Duration) {
-        std::thread::sleep(time);
-    }
-
     /// Ask all shards to drain and end.
     pub fn shut_down(&self) {
         self.shutdown.store(true, Ordering::Release);
@@ -225,14 +220,7 @@ impl ShardLoop {
                 Event::AcceptFailed { error, .. } => {
                     tracing::warn!(%error, "accepting a connection failed");
                 }
-                Event::Eof { conn } => {
-                    if let Some(Some((known, client))) = clients.get(conn.index())
-                        && *known == conn
-                    {
-                        shard.input_ended(*client);
-                    }
-                }
-                Event::Failed { conn, .. } => deferred.ended.push(conn),
+                Event::Eof { conn } | Event::Failed { conn, .. } => deferred.ended.push(conn),
                 Event::Writable { conn } => deferred.writable.push(conn),
                 Event::Woken => {}
             }
@@ -276,6 +264,8 @@ impl ShardLoop {
 
     /// A connection of this shard begins.
     fn adopt(&mut self, fd: OwnedFd) -> std::io::Result<()> {
+        // A connection that was closed in this turn may have the place that the new one gets.
+        self.handle_requests()?;
         let keepalive_s = self.shared.keepalive_s.load(Ordering::Relaxed) as u32;
         let names = listen::tune_accepted(fd.as_fd(), keepalive_s)
             .and_then(|()| listen::connection_names(fd.as_fd()));
@@ -415,7 +405,6 @@ impl ShardLoop {
                         self.net.resume_recv(conn)?;
                     }
                 }
-                LoopRequest::Sleep(time) => self.shared.sleep(time),
                 LoopRequest::Shutdown => self.shared.shut_down(),
             }
         }

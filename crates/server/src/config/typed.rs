@@ -210,6 +210,24 @@ impl Config {
         self.int("commandlog-slow-execution-max-len")
     }
 
+    pub fn commandlog_large_request_max_len(&self) -> usize {
+        self.int("commandlog-large-request-max-len")
+    }
+
+    pub fn commandlog_large_reply_max_len(&self) -> usize {
+        self.int("commandlog-large-reply-max-len")
+    }
+
+    /// Bytes of a request from which on it is logged; `None` means none is.
+    pub fn commandlog_request_larger_than(&self) -> Option<usize> {
+        self.limit("commandlog-request-larger-than")
+    }
+
+    /// Bytes of a reply from which on its command is logged; `None` means none is.
+    pub fn commandlog_reply_larger_than(&self) -> Option<usize> {
+        self.limit("commandlog-reply-larger-than")
+    }
+
     /// Events that take at least this long are recorded; `None` means none is.
     pub fn latency_monitor_threshold(&self) -> Option<Duration> {
         let threshold = Duration::from_millis(self.int("latency-monitor-threshold"));
@@ -242,6 +260,14 @@ impl Config {
                 T::try_from(*number).unwrap_or_else(|_| panic!("range of {name} exceeds its type"))
             }
             other => wrong_kind(other),
+        }
+    }
+
+    /// `None` for -1.
+    fn limit(&self, name: &str) -> Option<usize> {
+        match self.value(name) {
+            Value::Int(-1) => None,
+            _ => Some(self.int(name)),
         }
     }
 

@@ -1,9 +1,6 @@
-//! LATENCY: the latency monitor's histories, and histograms of commands.
-//!
-//! Owns the replies. The histories are kept by each shard (`shard::latency`) and merged here, as are the counts behind
-//! the histograms (`shard::stats`).
+//! LATENCY: events that took long, and how long commands take.
 
-use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use torc_commands::{Arity, Docs, Flags, Group, Spec};
 use torc_resp::{Args, CommandError};
@@ -11,303 +8,409 @@ use torc_resp::{Args, CommandError};
 use crate::connection::Connection;
 use crate::registry::{Registered, registry};
 use crate::shard::Shard;
-use crate::shard::latency::{LatencyEvents, Series};
+use crate::shard::latency::{LatencyEvents, Sample, Series};
 use crate::shard::stats::{CommandStats, ShardStats};
 
-use super::{ALWAYS, Flow, SessionCommand, help, latency_report};
+use super::{ALWAYS, Flow, SessionCommand, help};
 
 pub static COMMANDS: &[SessionCommand] = &[LATENCY];
 
 const ADMIN: Flags = ALWAYS.and(Flags::ADMIN).and(Flags::NOSCRIPT);
 const TIPS: &[&str] = &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"];
-const DOCS: Docs = Docs { since: "2.8.13", group: Group::Server, ..Docs::DEFAULT };
+
+const fn spec(name: &'static str, arity: Arity, docs: &'static Docs) -> Spec {
+    Spec { name, arity, flags: ADMIN, tips: TIPS, docs, ..Spec::DEFAULT }
+}
 
 const LATENCY: SessionCommand = SessionCommand::container(
     Spec {
         name: "latency",
         arity: Arity::at_least(2),
         docs: &Docs {
+            syntax: "LATENCY",
             summary: "A container for commands about latency.",
+            since: "2.8.13",
             complexity: "Depends on subcommand.",
-            ..DOCS
+            group: Group::Server,
+            ..Docs::DEFAULT
         },
         ..Spec::DEFAULT
     },
     &[
-        SessionCommand::new(
-            Spec {
-                name: "doctor",
-                arity: Arity::exactly(2),
-                flags: ADMIN,
-                tips: TIPS,
-                docs: &Docs {
-                    syntax: "LATENCY DOCTOR",
-                    summary: "Replies a report on latency, in words.",
-                    ..DOCS
-                },
-                ..Spec::DEFAULT
-            },
-            doctor,
-        ),
-        SessionCommand::new(
-            Spec {
-                name: "graph",
-                arity: Arity::exactly(3),
-                flags: ADMIN,
-                tips: TIPS,
-                docs: &Docs {
-                    syntax: "LATENCY GRAPH event",
-                    summary: "Replies a graph of the samples of an event, in letters.",
-                    ..DOCS
-                },
-                ..Spec::DEFAULT
-            },
-            graph,
-        ),
+        DOCTOR,
+        GRAPH,
         help::help(&help::docs("LATENCY HELP", "2.8.13", Group::Server)),
-        SessionCommand::new(
-            Spec {
-                name: "histogram",
-                arity: Arity::at_least(2),
-                flags: ADMIN,
-                tips: TIPS,
-                docs: &Docs {
-                    syntax: "LATENCY HISTOGRAM [command ...]",
-                    summary: "Replies how many calls of commands took no longer than 1, 2, 4, 8, … microseconds.",
-                    since: "7.0.0",
-                    complexity: "O(N), where N is the number of commands with calls",
-                    ..DOCS
-                },
-                ..Spec::DEFAULT
-            },
-            histogram,
-        ),
-        SessionCommand::new(
-            Spec {
-                name: "history",
-                arity: Arity::exactly(3),
-                flags: ADMIN,
-                tips: TIPS,
-                docs: &Docs {
-                    syntax: "LATENCY HISTORY event",
-                    summary: "Replies the samples of an event: unix time and milliseconds.",
-                    ..DOCS
-                },
-                ..Spec::DEFAULT
-            },
-            history,
-        ),
-        SessionCommand::new(
-            Spec {
-                name: "latest",
-                arity: Arity::exactly(2),
-                flags: ADMIN,
-                tips: TIPS,
-                docs: &Docs {
-                    syntax: "LATENCY LATEST",
-                    summary: "Replies for each event: name, unix time and milliseconds of the latest sample, the \
-                              worst ever.",
-                    ..DOCS
-                },
-                ..Spec::DEFAULT
-            },
-            latest,
-        ),
-        SessionCommand::new(
-            Spec {
-                name: "reset",
-                arity: Arity::at_least(2),
-                flags: ADMIN,
-                tips: &["request_policy:all_nodes", "response_policy:agg_sum"],
-                docs: &Docs {
-                    syntax: "LATENCY RESET [event ...]",
-                    summary: "Forgets the samples of events, or of all events.",
-                    ..DOCS
-                },
-                ..Spec::DEFAULT
-            },
-            reset,
-        ),
+        HISTOGRAM,
+        HISTORY,
+        LATEST,
+        RESET,
     ],
 );
 
-/// Ask all shards for their histories and go on with the merged ones.
+/// Ask all shards for their events and answer from all of them together.
 fn with_events(
     shard: &mut Shard,
     connection: &mut Connection,
     finish: impl FnOnce(&mut Shard, &mut Connection, LatencyEvents) -> Result<(), CommandError> + 'static,
 ) -> Flow {
-    shard.call_all(
-        connection,
-        |shard| shard.latency.clone(),
-        |shard, connection, all| {
-            let mut merged = LatencyEvents::new();
-            for (event, series) in all.into_iter().flatten() {
-                merged.entry(event).or_default().merge(&series);
-            }
-            finish(shard, connection, merged)
+    let events_here = |shard: &mut Shard| shard.latency.clone();
+    shard.call_all(connection, events_here, |shard, connection, all| {
+        let mut merged = LatencyEvents::default();
+        for (event, series) in all.iter().flatten() {
+            merged.entry(event).or_default().merge(series);
+        }
+        finish(shard, connection, merged)
+    })
+}
+
+const LATEST: SessionCommand = SessionCommand::new(
+    spec(
+        "latest",
+        Arity::exactly(2),
+        &Docs {
+            syntax: "LATENCY LATEST",
+            summary: "Returns the last sample of every class of event, and the worst one.",
+            since: "2.8.13",
+            group: Group::Server,
+            ..Docs::DEFAULT
         },
-    )
-}
+    ),
+    |shard, connection, _args| {
+        Ok(with_events(shard, connection, |_shard, connection, events| {
+            let mut reply = connection.reply();
+            reply.array(events.len());
+            for (event, series) in &events {
+                let last = series.samples.back().expect("a series begins with a sample");
+                reply.array(4);
+                reply.bulk(event.as_bytes());
+                reply.int(last.time_s);
+                reply.int(last.ms as i64);
+                reply.int(series.max_ms as i64);
+            }
+            Ok(())
+        }))
+    },
+);
 
-/// The history of the event that argument 2 names, in any case.
+const HISTORY: SessionCommand = SessionCommand::new(
+    spec(
+        "history",
+        Arity::exactly(3),
+        &Docs {
+            syntax: "LATENCY HISTORY event",
+            summary: "Returns the samples of one class of event: time and milliseconds.",
+            since: "2.8.13",
+            group: Group::Server,
+            ..Docs::DEFAULT
+        },
+    ),
+    |shard, connection, args| {
+        let event = args.get(2).to_vec();
+        Ok(with_events(shard, connection, move |_shard, connection, events| {
+            let samples =
+                find(&events, &event).map_or_else(Default::default, |(_, series)| series.samples.clone());
+            let mut reply = connection.reply();
+            reply.array(samples.len());
+            for sample in samples {
+                reply.array(2);
+                reply.int(sample.time_s);
+                reply.int(sample.ms as i64);
+            }
+            Ok(())
+        }))
+    },
+);
+
 fn find<'a>(events: &'a LatencyEvents, name: &[u8]) -> Option<(&'static str, &'a Series)> {
-    let found = events.iter().find(|(event, _)| event.as_bytes().eq_ignore_ascii_case(name));
-    found.map(|(event, series)| (*event, series))
+    events.iter().find(|(event, _)| event.as_bytes() == name).map(|(event, series)| (*event, series))
 }
 
-fn latest(shard: &mut Shard, connection: &mut Connection, _args: Args<'_>) -> Result<Flow, CommandError> {
-    Ok(with_events(shard, connection, |_, connection, events| {
-        let mut reply = connection.reply();
-        reply.array(events.len());
-        for (event, series) in &events {
-            let last = series.samples.back().copied().unwrap_or_default();
-            reply.array(4);
-            reply.bulk(event.as_bytes());
-            reply.int(last.time_s);
-            reply.int(last.ms as i64);
-            reply.int(series.max_ms as i64);
-        }
-        Ok(())
-    }))
-}
+const RESET: SessionCommand = SessionCommand::new(
+    Spec {
+        tips: &["request_policy:all_nodes", "response_policy:agg_sum"],
+        ..spec(
+            "reset",
+            Arity::at_least(2),
+            &Docs {
+                syntax: "LATENCY RESET [event ...]",
+                summary: "Forgets the samples of these classes of events, or of all.",
+                since: "2.8.13",
+                group: Group::Server,
+                ..Docs::DEFAULT
+            },
+        )
+    },
+    reset,
+);
 
-fn history(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
-    let name = args.get(2).to_vec();
-    Ok(with_events(shard, connection, move |_, connection, events| {
-        let mut reply = connection.reply();
-        let Some((_, series)) = find(&events, &name) else {
-            reply.array(0);
-            return Ok(());
-        };
-        reply.array(series.samples.len());
-        for sample in &series.samples {
-            reply.array(2);
-            reply.int(sample.time_s);
-            reply.int(sample.ms as i64);
-        }
-        Ok(())
-    }))
-}
-
-fn graph(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
-    let name = args.get(2).to_vec();
-    Ok(with_events(shard, connection, move |shard, connection, events| {
-        let Some((event, series)) = find(&events, &name) else {
-            let text = format!("ERR No samples available for event '{}'", String::from_utf8_lossy(&name));
-            return Err(CommandError::Owned(text.into()));
-        };
-        let text = latency_report::graph(event, series, shard.now.unix_ms / 1000);
-        connection.reply().verbatim("txt", text.as_bytes());
-        Ok(())
-    }))
-}
-
-fn doctor(shard: &mut Shard, connection: &mut Connection, _args: Args<'_>) -> Result<Flow, CommandError> {
-    Ok(with_events(shard, connection, |shard, connection, events| {
-        let text = latency_report::diagnosis(&events, &shard.state.config);
-        connection.reply().verbatim("txt", text.as_bytes());
-        Ok(())
-    }))
-}
-
-/// Answers how many histories were forgotten; an event that several shards know counts once.
 fn reset(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
-    let names: Vec<Vec<u8>> = args.iter().skip(2).map(<[u8]>::to_vec).collect();
-    let forget = move |shard: &mut Shard| -> Vec<&'static str> {
-        let named = |event: &str| names.iter().any(|name| event.as_bytes().eq_ignore_ascii_case(name));
-        let all = std::mem::take(&mut shard.latency);
-        let (forgotten, kept): (LatencyEvents, LatencyEvents) =
-            all.into_iter().partition(|(event, _)| names.is_empty() || named(event));
-        shard.latency = kept;
-        forgotten.into_keys().collect()
+    let wanted: Vec<Vec<u8>> = args.iter().skip(2).map(<[u8]>::to_vec).collect();
+    let reset_here = move |shard: &mut Shard| -> Vec<&'static str> {
+        let is_wanted = |event: &str| wanted.is_empty() || wanted.iter().any(|name| name == event.as_bytes());
+        let gone: Vec<&'static str> =
+            shard.latency.keys().copied().filter(|event| is_wanted(event)).collect();
+        gone.iter().for_each(|event| drop(shard.latency.remove(event)));
+        gone
     };
-    Ok(shard.call_all(connection, forget, |_, connection, forgotten| {
-        let mut events: Vec<&str> = forgotten.into_iter().flatten().collect();
+    let flow = shard.call_all(connection, reset_here, |_shard, connection, gone| {
+        let mut events: Vec<&str> = gone.into_iter().flatten().collect();
         events.sort_unstable();
         events.dedup();
         connection.reply().int(events.len() as i64);
         Ok(())
-    }))
+    });
+    Ok(flow)
 }
+
+const GRAPH: SessionCommand = SessionCommand::new(
+    spec(
+        "graph",
+        Arity::exactly(3),
+        &Docs {
+            syntax: "LATENCY GRAPH event",
+            summary: "Draws the samples of one class of event.",
+            since: "2.8.13",
+            group: Group::Server,
+            ..Docs::DEFAULT
+        },
+    ),
+    |shard, connection, args| {
+        let event = args.get(2).to_vec();
+        Ok(with_events(shard, connection, move |shard, connection, events| {
+            let Some((event, series)) = find(&events, &event) else {
+                let event = String::from_utf8_lossy(&event);
+                let text = format!("ERR No samples available for event '{event}'");
+                return Err(CommandError::Owned(text.into()));
+            };
+            let picture = graph(event, series, shard.now.unix_ms / 1000);
+            connection.reply().verbatim("txt", picture.as_bytes());
+            Ok(())
+        }))
+    },
+);
+
+/// A column per sample, four rows high, and under each column how long ago it was.
+fn graph(event: &str, series: &Series, now_s: i64) -> String {
+    const COLUMNS_MAX: usize = 80;
+    const ROWS: u64 = 4;
+    /// From the least to the most that fits into one row.
+    const LEVELS: &[char] = &['_', 'o', '#'];
+    let skipped = series.samples.len().saturating_sub(COLUMNS_MAX);
+    let samples: Vec<Sample> = series.samples.iter().skip(skipped).copied().collect();
+    let low = samples.iter().map(|sample| sample.ms).min().unwrap_or(0);
+    let high = samples.iter().map(|sample| sample.ms).max().unwrap_or(0);
+    let mut picture =
+        format!("{event} - high {high} ms, low {low} ms (all time high {} ms)\n", series.max_ms);
+    picture.push_str(&"-".repeat(COLUMNS_MAX));
+    picture.push('\n');
+    let levels = ROWS * LEVELS.len() as u64 - 1;
+    let level_of = |sample: &Sample| (sample.ms - low) * levels / (high - low).max(1);
+    for row in (0..ROWS).rev() {
+        let base = row * LEVELS.len() as u64;
+        let line = samples.iter().map(|sample| match level_of(sample).checked_sub(base) {
+            None => ' ',
+            Some(level) => LEVELS.get(level as usize).copied().unwrap_or('|'),
+        });
+        picture.extend(line);
+        picture.push('\n');
+    }
+    picture.push('\n');
+    let ages: Vec<Vec<char>> =
+        samples.iter().map(|sample| shown_age(now_s - sample.time_s).chars().collect()).collect();
+    for row in 0..ages.iter().map(Vec::len).max().unwrap_or(0) {
+        picture.extend(ages.iter().map(|age| age.get(row).copied().unwrap_or(' ')));
+        picture.push('\n');
+    }
+    picture
+}
+
+/// `5s`, `3m`, `2h`, `9d`
+fn shown_age(seconds: i64) -> String {
+    let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
+    let fits = units.iter().find(|(length, _)| seconds >= *length);
+    fits.map_or_else(|| "0s".into(), |(length, unit)| format!("{}{unit}", seconds / length))
+}
+
+const DOCTOR: SessionCommand = SessionCommand::new(
+    spec(
+        "doctor",
+        Arity::exactly(2),
+        &Docs {
+            syntax: "LATENCY DOCTOR",
+            summary: "Says what was slow, and what can be done about it.",
+            since: "2.8.13",
+            group: Group::Server,
+            ..Docs::DEFAULT
+        },
+    ),
+    |shard, connection, _args| {
+        Ok(with_events(shard, connection, |shard, connection, events| {
+            let report = report(shard, &events);
+            connection.reply().verbatim("txt", report.as_bytes());
+            Ok(())
+        }))
+    },
+);
+
+fn report(shard: &Shard, events: &LatencyEvents) -> String {
+    let config = &shard.state.config;
+    let Some(threshold) = config.latency_monitor_threshold() else {
+        return "Latency monitoring is off. Turn it on with \"CONFIG SET latency-monitor-threshold <milliseconds>\".\n"
+            .into();
+    };
+    if events.is_empty() {
+        return format!("Nothing took {} ms or longer so far.\n", threshold.as_millis());
+    }
+    let now_s = shard.now.unix_ms / 1000;
+    let mut text = String::from("Events that took long:\n\n");
+    for (number, (event, series)) in events.iter().enumerate() {
+        let count = series.samples.len() as f64;
+        let mean = series.samples.iter().map(|sample| sample.ms as f64).sum::<f64>() / count;
+        let deviation =
+            series.samples.iter().map(|sample| (sample.ms as f64 - mean).abs()).sum::<f64>() / count;
+        let first_s = series.samples.front().map_or(now_s, |sample| sample.time_s);
+        writeln!(
+            text,
+            "{}. {event}: {count} latency spikes (average {mean:.0}ms, mean deviation {deviation:.0}ms, period {:.2} \
+             sec). Worst all time event {}ms.",
+            number + 1,
+            (now_s - first_s).max(1) as f64 / count,
+            series.max_ms,
+        )
+        .expect("writing into a String cannot fail");
+    }
+    text.push_str("\nWhat can be done:\n\n");
+    let slower_than = config.commandlog_execution_slower_than();
+    if slower_than.is_none_or(|slower_than| slower_than > threshold) {
+        text.push_str(&format!(
+            "- The slow log misses some of these commands: CONFIG SET slowlog-log-slower-than {}.\n",
+            threshold.as_micros()
+        ));
+    }
+    if events.keys().any(|event| event.ends_with("command")) {
+        text.push_str(
+            "- SLOWLOG GET shows which commands were slow. Commands over many keys or large values hold up \
+                       all clients of their shard: split them.\n",
+        );
+    }
+    if events.contains_key("expire-cycle") {
+        text.push_str(
+            "- Many keys expire at once: spread their expiry times, or lower active-expire-effort.\n",
+        );
+    }
+    text
+}
+
+const HISTOGRAM: SessionCommand = SessionCommand::new(
+    spec(
+        "histogram",
+        Arity::at_least(2),
+        &Docs {
+            syntax: "LATENCY HISTOGRAM [command ...]",
+            summary: "Returns for these commands, or for all, how many calls took at most 1, 2, 4, … microseconds.",
+            since: "7.0.0",
+            complexity: "O(N), where N is the number of commands",
+            group: Group::Server,
+            ..Docs::DEFAULT
+        },
+    ),
+    histogram,
+);
 
 fn histogram(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
-    let commands = chosen(args);
-    let stats = |shard: &mut Shard| shard.stats.clone();
-    Ok(shard.call_all(connection, stats, move |shard, connection, all| {
-        let mut stats = ShardStats::new();
-        all.iter().for_each(|other| stats.add(other));
-        let tracked = shard.state.config.latency_tracking();
-        let called: Vec<(&str, &CommandStats)> = commands
-            .iter()
-            .map(|command| (command.name, &stats.commands[command.id as usize]))
-            .filter(|(_, counts)| tracked && counts.calls > 0)
-            .collect();
+    let mut commands: Vec<&'static Registered> = Vec::new();
+    for name in args.iter().skip(2) {
+        let Some(command) = registry().find_full(name) else { continue };
+        commands.push(command);
+        commands.extend(&command.subcommands);
+    }
+    if args.len() == 2 {
+        commands.extend(registry().all());
+    }
+    if !shard.state.config.latency_tracking() {
+        commands.clear();
+    }
+    let stats_here = |shard: &mut Shard| shard.stats.clone();
+    let flow = shard.call_all(connection, stats_here, move |_shard, connection, all| {
+        let mut sum = ShardStats::new();
+        all.iter().for_each(|stats| sum.add(stats));
         let mut reply = connection.reply();
-        reply.map(called.len());
-        for (name, counts) in called {
-            reply.bulk(name.as_bytes());
+        let map = reply.deferred_map();
+        let mut count = 0;
+        for command in commands {
+            let stats = &sum.commands[command.id as usize];
+            if stats.calls == 0 {
+                continue;
+            }
+            count += 1;
+            reply.bulk(command.name.as_bytes());
             reply.map(2);
             reply.bulk(b"calls");
-            reply.int(counts.calls as i64);
+            reply.int(stats.calls as i64);
             reply.bulk(b"histogram_usec");
-            let steps = cumulative(counts);
-            reply.map(steps.len());
-            for (us, calls) in steps {
-                reply.int(us as i64);
-                reply.int(calls as i64);
+            let buckets = reply.deferred_map();
+            let mut seen = 0;
+            let used = stats.latency.iter().enumerate().filter(|(_, calls)| **calls > 0);
+            for (index, &calls) in used.clone() {
+                seen += i64::from(calls);
+                reply.int((CommandStats::bucket_end_ns(index) / 1000) as i64);
+                reply.int(seen);
             }
+            reply.finish(buckets, used.count());
         }
+        reply.finish(map, count);
         Ok(())
-    }))
-}
-
-/// The commands that LATENCY HISTOGRAM was asked for: unknown names are passed over, a container stands for its
-/// subcommands.
-fn chosen(args: Args<'_>) -> Vec<&'static Registered> {
-    if args.len() == 2 {
-        return registry().all().to_vec();
-    }
-    let named = args.iter().skip(2).filter_map(|name| registry().find_full(name));
-    named.flat_map(|command| std::iter::once(command).chain(command.subcommands.iter().copied())).collect()
-}
-
-/// Upper ends of the buckets in microseconds, with the number of calls up to there; only where that grows.
-fn cumulative(counts: &CommandStats) -> BTreeMap<u64, u64> {
-    let mut seen = 0;
-    let mut steps = BTreeMap::new();
-    for (index, &count) in counts.latency.iter().enumerate().filter(|(_, count)| **count > 0) {
-        seen += u64::from(count);
-        steps.insert(CommandStats::bucket_end_ns(index) / 1000, seen);
-    }
-    steps
+    });
+    Ok(flow)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::testing::Bench;
 
-    #[test]
-    fn without_samples() {
-        let mut bench = Bench::with_shards(2, "");
-        bench.check("LATENCY LATEST", "*0");
-        bench.check("LATENCY HISTORY command", "*0");
-        bench.check("LATENCY GRAPH nope", "-ERR No samples available for event 'nope'");
-        bench.check("LATENCY RESET", ":0");
-        bench.check("LATENCY NOPE", "-ERR unknown subcommand 'NOPE'. Try LATENCY HELP.");
+    fn series(samples: &[(i64, u64)]) -> Series {
+        let mut series = Series::default();
+        samples.iter().for_each(|&(time_s, ms)| series.add(Sample { time_s, ms }));
+        series
     }
 
     #[test]
-    fn histograms_count_over_all_shards() {
+    fn arguments_are_checked() {
         let mut bench = Bench::with_shards(2, "");
-        bench.run("SET a 1\nSET b 1\nSET c 1\nPING");
-        bench.check("LATENCY HISTOGRAM set nope", "*2 $3 set *4 $5 calls :3 $14 histogram_usec *2 :1 :3");
-        bench.run("SLOWLOG LEN\nSLOWLOG RESET");
-        bench.check(
-            "LATENCY HISTOGRAM slowlog|len",
-            "*2 $11 slowlog|len *4 $5 calls :1 $14 histogram_usec *2 :1 :1",
+        let cases = [
+            ("LATENCY LATEST", "*0"),
+            ("LATENCY LATEST x", "-ERR wrong number of arguments for 'latency|latest' command"),
+            ("LATENCY HISTORY foo", "*0"),
+            ("LATENCY RESET", ":0"),
+            ("LATENCY RESET foo bar", ":0"),
+            ("LATENCY GRAPH foo", "-ERR No samples available for event 'foo'"),
+            ("LATENCY HISTOGRAM foo get", "*0"),
+            ("GET k", "$-1"),
+            ("GET k2", "$-1"),
+            ("GET k3", "$-1"),
+            ("LATENCY HISTOGRAM foo get", "*2 $3 get *4 $5 calls :3 $14 histogram_usec *2 :1 :3"),
+            ("CONFIG RESETSTAT", "+OK"),
+            ("CLIENT ID", ":1"),
+            ("LATENCY HISTOGRAM client", "*2 $9 client|id *4 $5 calls :1 $14 histogram_usec *2 :1 :1"),
+            (
+                "LATENCY HISTOGRAM config|resetstat",
+                "*2 $16 config|resetstat *4 $5 calls :1 $14 histogram_usec *2 :1 :1",
+            ),
+        ];
+        for (line, reply) in cases {
+            bench.check(line, reply);
+        }
+        assert!(bench.run("LATENCY DOCTOR").contains("latency-monitor-threshold"));
+    }
+
+    #[test]
+    fn a_graph_has_a_column_per_sample() {
+        let picture = graph("command", &series(&[(10, 50), (20, 100), (3_500, 75)]), 3_670);
+        let rule = "-".repeat(80);
+        let expected = format!(
+            "command - high 100 ms, low 50 ms (all time high 100 ms)\n{rule}\n # \n | \n |#\n_||\n\n112\nhhm\n"
         );
-        assert!(bench.run("LATENCY HISTOGRAM slowlog").starts_with("*4 "));
-        bench.check("LATENCY HISTOGRAM nope", "*0");
+        assert_eq!(picture.replace('\n', "\n"), expected);
     }
 }

@@ -5,17 +5,16 @@
 //! shards it asks for with [`Shard::call_all`]. Never touches keys directly, except through data handlers.
 
 pub mod client;
+pub mod command_log;
 pub mod config;
 pub mod connection;
 pub mod debug;
 pub mod help;
 pub mod info;
 pub mod latency;
-mod latency_report;
 pub mod memory;
 pub mod pubsub;
 pub mod server;
-pub mod slow_log;
 pub mod state;
 pub mod transactions;
 
@@ -78,6 +77,7 @@ const ALWAYS: Flags = Flags::LOADING.and(Flags::STALE);
 pub static COMMANDS: &[&[SessionCommand]] = &[
     connection::COMMANDS,
     client::COMMANDS,
+    command_log::COMMANDS,
     config::COMMANDS,
     debug::COMMANDS,
     info::COMMANDS,
@@ -85,6 +85,13 @@ pub static COMMANDS: &[&[SessionCommand]] = &[
     memory::COMMANDS,
     pubsub::COMMANDS,
     server::COMMANDS,
-    slow_log::COMMANDS,
     transactions::COMMANDS,
 ];
+
+/// What commands with subcommands say when one gets arguments it cannot have.
+fn wrong_subcommand(container: &str, name: &[u8]) -> CommandError {
+    let name = String::from_utf8_lossy(name);
+    let text =
+        format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP.");
+    CommandError::Owned(text.into())
+}

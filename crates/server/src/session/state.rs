@@ -10,6 +10,7 @@ use torc_commands::{DataSettings, Flags};
 use crate::config::{Config, OutputLimit};
 use crate::connection::{Connection, PeerInfo};
 use crate::registry::Registered;
+use crate::shard::command_log::LogKind;
 
 /// One shard's copy of server-wide state.
 pub struct ServerState {
@@ -30,6 +31,9 @@ struct Derived {
     password: Vec<u8>,
     slow_log_threshold_ns: u64,
     latency_threshold_ms: u64,
+    large_request_bytes: usize,
+    large_reply_bytes: usize,
+    log_lens_max: [usize; LogKind::COUNT],
     /// The lower one of both thresholds.
     notice_threshold_ns: u64,
     output_limit_normal: OutputLimit,
@@ -141,6 +145,21 @@ impl ServerState {
         ns >= self.derived.notice_threshold_ns
     }
 
+    #[inline]
+    pub fn is_large_request(&self, bytes: usize) -> bool {
+        bytes >= self.derived.large_request_bytes
+    }
+
+    #[inline]
+    pub fn is_large_reply(&self, bytes: usize) -> bool {
+        bytes >= self.derived.large_reply_bytes
+    }
+
+    /// Entries that a log keeps.
+    pub fn log_len_max(&self, kind: LogKind) -> usize {
+        self.derived.log_lens_max[kind as usize]
+    }
+
     pub fn latency_wants(&self, ms: u64) -> bool {
         ms >= self.derived.latency_threshold_ms
     }
@@ -161,6 +180,13 @@ impl Derived {
             password: config.requirepass().unwrap_or("").into(),
             slow_log_threshold_ns,
             latency_threshold_ms,
+            large_request_bytes: config.commandlog_request_larger_than().unwrap_or(usize::MAX),
+            large_reply_bytes: config.commandlog_reply_larger_than().unwrap_or(usize::MAX),
+            log_lens_max: [
+                config.commandlog_slow_execution_max_len(),
+                config.commandlog_large_request_max_len(),
+                config.commandlog_large_reply_max_len(),
+            ],
             notice_threshold_ns: slow_log_threshold_ns.min(latency_threshold_ms.saturating_mul(1_000_000)),
             output_limit_normal: limits.normal,
             output_limit_pubsub: limits.pubsub,

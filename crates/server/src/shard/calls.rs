@@ -131,7 +131,9 @@ impl Shard {
         if muted_before && connection.exec.is_none() {
             connection.reply_target().truncate(mark);
         }
-        self.account_pending(&mut connection, outcome.is_err());
+        let replies = connection.reply_target();
+        let reply_bytes = replies.len_between(mark, replies.mark());
+        self.account_pending(&mut connection, outcome.is_err(), reply_bytes);
         self.go_on(&mut connection);
         self.put_back_or_end(connection);
     }

@@ -15,6 +15,7 @@ use crate::registry::{Registered, Route, registry};
 use crate::session::Flow;
 
 use super::Shard;
+use super::command_log::LogKind;
 
 /// Key arguments of a request: (argument index, mode).
 pub(super) type KeyList = SmallVec<[(usize, Mode); 8]>;
@@ -23,7 +24,6 @@ impl Shard {
     /// One request from a client: gate it, then start it, hold it or queue it.
     #[inline]
     pub(super) fn dispatch(&mut self, connection: &mut Connection, args: Args<'_>) {
-        self.acting = self.origin_of(connection);
         let command = match registry().resolve(args) {
             Ok(command) => command,
             Err(error) => return self.reject_unseen(connection, None, error),
@@ -129,6 +129,7 @@ impl Shard {
     #[inline]
     fn start(&mut self, connection: &mut Connection, command: &'static Registered, args: Args<'_>) {
         connection.traffic.commands += 1;
+        self.acting = self.origin_of(connection);
         if let Route::Data(run) = command.route
             && let Some(index) = command.single_key
         {
@@ -168,13 +169,9 @@ impl Shard {
             }
             return;
         }
-        if let Run::ByCursor { .. } = run
-            && self.shards() > 1
-        {
-            if !self.must_wait_for_replies(connection, command, args) {
-                self.start_walk(connection, command, args);
-            }
-            return;
+        if let Run::ByCursor(_) = run {
+            let owner = self.owner_of_cursor(args);
+            return self.start_on(owner, connection, command, run, args);
         }
         let Some(key_list) = key_list(command, args) else {
             // The command itself says what is wrong with its arguments.
@@ -298,8 +295,18 @@ impl Shard {
         if muted_before && !pushed && connection.reply_mode != ReplyMode::On && connection.exec.is_none() {
             connection.reply_target().truncate(mark);
         }
+        let replies = connection.reply_target();
+        let reply_bytes = replies.len_between(mark, replies.mark());
+        self.note_large_reply(reply_bytes, command, args);
         self.account(command, started, failed, args);
         self.queue_flush(connection);
+    }
+
+    /// A session command has written its reply.
+    pub(super) fn note_large_reply(&mut self, bytes: usize, command: &'static Registered, args: Args<'_>) {
+        if self.state.is_large_reply(bytes) {
+            self.note_in_log(LogKind::LargeReply, bytes as u64, command, args);
+        }
     }
 }
 

@@ -4,15 +4,15 @@
 //! lock. Hot path. Never routes, and never lets a command wait once it has begun.
 
 use torc_commands::{Context, Handler, Run};
-use torc_resp::{Args, OwnedArgs, Reply, ReplyBuf};
+use torc_resp::{Args, CommandError, OwnedArgs, Proto, Reply, ReplyBuf};
 
 use crate::connection::Connection;
 use crate::locks::{Mode, RequestId, Scope};
 use crate::packet::{Invocation, LateReply, Packet, ReturnAddress};
 use crate::registry::{Registered, Route};
 
+use super::command_log::{LogKind, Origin};
 use super::dispatch::key_list;
-use super::slow_log::Origin;
 use super::{Shard, Waiter};
 
 /// A single-shard command that waits for locks on this shard.
@@ -26,7 +26,7 @@ impl Shard {
     /// Run a command here and now; its reply goes to `out`. The caller has made sure that no lock stands against it.
     pub(super) fn execute(&mut self, invocation: Invocation, run: Run, args: Args<'_>, out: &mut ReplyBuf) {
         match run {
-            Run::OnShard(handler) | Run::Split { handler, .. } | Run::ByCursor { handler, .. } => {
+            Run::OnShard(handler) | Run::Split { handler, .. } | Run::ByCursor(handler) => {
                 self.call_handler(invocation, handler, args, out);
             }
             Run::EveryShard { handler, fold, .. } => {
@@ -47,6 +47,7 @@ impl Shard {
         out: &mut ReplyBuf,
     ) {
         let started = (self.cycles)();
+        let len_before = out.len();
         let mut context = Context {
             keyspace: &mut self.keyspace,
             db: invocation.db as usize,
@@ -65,12 +66,41 @@ impl Shard {
             self.stats.count_error(error.code());
             Reply::new(out, invocation.proto).error(&error);
         }
+        let reply_bytes = out.len() - len_before;
+        if self.state.is_large_reply(reply_bytes) {
+            self.note_in_log(LogKind::LargeReply, reply_bytes as u64, invocation.command, args);
+        }
         self.account(invocation.command, started, failed, args);
     }
 
     /// The counter that times single commands.
     pub(crate) fn cycles_now(&self) -> u64 {
         (self.cycles)()
+    }
+
+    /// Run a handler that only looks at keys of this shard: without statistics, and past all locks.
+    pub fn look(
+        &mut self,
+        db: usize,
+        proto: Proto,
+        handler: Handler,
+        args: Args<'_>,
+    ) -> Result<ReplyBuf, CommandError> {
+        let mut reply = ReplyBuf::new();
+        let mut context = Context {
+            keyspace: &mut self.keyspace,
+            db,
+            now_ms: self.now.unix_ms,
+            rng: &mut self.rng,
+            settings: &self.settings,
+            changes: &mut self.changes,
+            slots: &self.slots,
+            shard: self.id,
+            no_touch: true,
+            key_hint: None,
+        };
+        handler(&mut context, args, &mut Reply::new(&mut reply, proto))?;
+        Ok(reply)
     }
 
     /// Statistics of one command that ran.
@@ -94,7 +124,7 @@ impl Shard {
     #[cold]
     fn note_long(&mut self, command: &'static Registered, ns: u64, args: Args<'_>) {
         if self.state.slow_log_wants(ns) {
-            self.note_slow(command, ns, args);
+            self.note_in_log(LogKind::Slow, ns / 1000, command, args);
         }
         self.note_latency(Shard::latency_event_of(command), ns);
     }
@@ -118,7 +148,8 @@ impl Shard {
     /// What a single-shard command has to hold while it runs.
     fn scope_of(&self, command: &Registered, run: Run, args: Args<'_>) -> Scope {
         match run {
-            Run::ByCursor { .. } => Scope::Whole(Mode::Shared),
+            // Entries that are away with a coordinator must not be missed: wait until nobody holds anything.
+            Run::ByCursor(_) => Scope::Whole(Mode::Shared),
             Run::EveryShard { writes, .. } => {
                 Scope::Whole(if writes { Mode::Exclusive } else { Mode::Shared })
             }
@@ -166,11 +197,10 @@ impl Shard {
                 let ReturnAddress { shard, client, slot } = deferred.address;
                 self.acting = Origin { shard, client: Some(client) };
                 self.execute(deferred.invocation, run, deferred.args.as_args(), &mut reply);
-                self.settle_slow_log();
+                self.settle_logs();
                 self.send(shard, Packet::LateReply(Box::new(LateReply { client, slot, reply })));
                 self.release_locks(id);
             }
-            Waiter::Walk(walk) => self.run_waiting_walk(id, *walk),
             Waiter::Prepared(prepare) => self.prepared(id, *prepare),
         }
     }

@@ -12,7 +12,7 @@ use crate::packet::{Batch, BatchCommand, Invocation, Packet, ReturnAddress, Shar
 use crate::registry::Route;
 
 use super::Shard;
-use super::slow_log::Origin;
+use super::command_log::Origin;
 
 /// Commands at the front of a batch whose memory is asked for before the first one runs.
 const PREFETCH_MAX: usize = 32;
@@ -77,7 +77,7 @@ impl Shard {
         batch.replies = replies;
         batch.commands = commands;
         // Before the replies, so that a client that has its reply finds its entry.
-        self.settle_slow_log();
+        self.settle_logs();
         self.send(from, Packet::BatchDone(batch));
         self.run_loopback();
     }

@@ -44,9 +44,6 @@ impl Shard {
 
     fn run_loopback_and_put_back(&mut self, mut connection: Box<Connection>) {
         self.bound_reading(&mut connection);
-        if connection.is_finished() {
-            self.close(&mut connection);
-        }
         self.put_back_or_end(connection);
         if !self.loopback.is_empty() {
             self.run_loopback();
@@ -140,6 +137,9 @@ impl Shard {
                     None => self.dispatch(connection, args),
                 }
                 self.key_hint = None;
+                if self.state.is_large_request(planned.len) {
+                    self.note_large_request(connection, planned.len, args);
+                }
                 start += planned.len;
                 if connection.flags.close_after_reply || connection.flags.closing {
                     start = end;
@@ -151,7 +151,13 @@ impl Shard {
             match parser.parse(&buffer[start..end]) {
                 Ok(Parsed::Request { consumed }) => {
                     commands_left -= 1;
-                    self.dispatch(connection, parser.args(&buffer[start..end]));
+                    let args = parser.args(&buffer[start..end]);
+                    self.dispatch(connection, args);
+                    let bytes =
+                        if parser.holds_blobs() { consumed.max(args.total_bytes()) } else { consumed };
+                    if self.state.is_large_request(bytes) {
+                        self.note_large_request(connection, bytes, args);
+                    }
                     start += consumed;
                     if parser.holds_blobs() {
                         // Handed-over arguments live where they were handed; do not keep them alive here.
@@ -203,6 +209,9 @@ impl Shard {
     }
 
     fn protocol_error(&mut self, connection: &mut Connection, error: ProtocolError) {
+        if error == ProtocolError::BigRequest {
+            return self.close_for_input(connection);
+        }
         self.stats.count_error("ERR");
         let proto = connection.proto;
         connection.output.write(|out| Reply::new(out, proto).error_text(&format!("ERR {error}")));
@@ -210,8 +219,25 @@ impl Shard {
         self.queue_flush(connection);
     }
 
-    /// Back-pressure: stop reading from a client whose requests cannot be run as fast as they come.
+    /// `client-query-buffer-limit` is passed: close without a reply, as Redis does.
+    #[cold]
+    fn close_for_input(&mut self, connection: &mut Connection) {
+        if !connection.flags.closing {
+            self.stats.query_buffer_limit_disconnections += 1;
+            tracing::warn!(client = connection.info.address, "closed: its query buffer reached the limit");
+            self.close(connection);
+        }
+    }
+
+    /// The query buffer limit, and back-pressure: stop reading from a client whose requests cannot be run as fast as
+    /// they come.
     fn bound_reading(&mut self, connection: &mut Connection) {
+        let in_parser =
+            if connection.parser.is_mid_request() { connection.parser.buffered_bytes() } else { 0 };
+        let queued = connection.multi.as_ref().map_or(0, |multi| multi.queued_bytes);
+        if connection.unparsed() + in_parser + queued > self.state.query_buffer_bytes_max() {
+            return self.close_for_input(connection);
+        }
         let suspended = connection.suspension != Suspension::None || connection.flags.run_queued;
         let unparsed = connection.unparsed();
         if !connection.flags.reading_paused && suspended && unparsed > READ_AHEAD_BYTES_MAX {

@@ -14,7 +14,7 @@ use super::Shard;
 const SAMPLES_MAX: usize = 160;
 
 /// One sample: the worst event of one second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Unix time in seconds.
     pub time_s: i64,

@@ -8,6 +8,7 @@
 
 mod aside;
 pub mod calls;
+pub mod command_log;
 mod dispatch;
 pub mod exec;
 mod execute;
@@ -17,16 +18,13 @@ pub mod latency;
 mod lookahead;
 mod participant;
 pub mod pending;
-pub mod slow_log;
 pub mod stats;
 mod transaction;
 mod upkeep;
-mod walk;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use ahash::RandomState;
 use torc_commands::{DataSettings, KeyHint, Rng, SlotMap};
@@ -64,7 +62,7 @@ pub struct Now {
 pub struct Hub {
     next_client_id: AtomicU64,
     commit_ticket: AtomicU64,
-    next_slow_log_id: AtomicU64,
+    next_log_ids: [AtomicU64; command_log::LogKind::COUNT],
 }
 
 impl Hub {
@@ -72,7 +70,7 @@ impl Hub {
         Arc::new(Hub {
             next_client_id: AtomicU64::new(1),
             commit_ticket: AtomicU64::new(1),
-            next_slow_log_id: AtomicU64::new(0),
+            next_log_ids: Default::default(),
         })
     }
 
@@ -80,8 +78,8 @@ impl Hub {
         self.next_client_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn slow_log_id(&self) -> u64 {
-        self.next_slow_log_id.fetch_add(1, Ordering::Relaxed)
+    fn log_id(&self, kind: command_log::LogKind) -> u64 {
+        self.next_log_ids[kind as usize].fetch_add(1, Ordering::Relaxed)
     }
 
     /// Orders multi-shard transactions: taken when all locks are held, so tickets follow the order of conflicts.
@@ -137,11 +135,11 @@ pub struct Shard {
     pub process: Arc<ProcessInfo>,
     pub server: Option<Arc<LoopShared>>,
     pub stats: ShardStats,
-    pub slow_log: slow_log::SlowLog,
+    pub logs: command_log::CommandLogs,
     pub latency: latency::LatencyEvents,
     pub rates: stats::Rates,
     /// Whose command runs now.
-    acting: slow_log::Origin,
+    acting: command_log::Origin,
     coordinator: Coordinator,
     participant: Participant,
     calls: calls::Calls,
@@ -167,8 +165,6 @@ pub struct Shard {
 pub(crate) enum Waiter {
     /// A single-shard command that met a lock.
     Command(Box<execute::Deferred>),
-    /// A SCAN that met a lock.
-    Walk(Box<crate::packet::Walk>),
     /// A participant's part of a transaction.
     Prepared(Box<crate::packet::Prepare>),
 }
@@ -180,8 +176,6 @@ pub enum LoopRequest {
     Close(ClientKey),
     PauseReading(ClientKey),
     ResumeReading(ClientKey),
-    /// DEBUG SLEEP: do nothing for this long, after what is due has been sent.
-    Sleep(Duration),
     /// SHUTDOWN was accepted: stop every shard.
     Shutdown,
 }
@@ -207,10 +201,10 @@ impl Shard {
             process: setup.process,
             server: setup.server,
             stats: ShardStats::new(),
-            slow_log: slow_log::SlowLog::default(),
+            logs: command_log::CommandLogs::default(),
             latency: latency::LatencyEvents::default(),
             rates: stats::Rates::default(),
-            acting: slow_log::Origin { shard: setup.id, client: None },
+            acting: command_log::Origin { shard: setup.id, client: None },
             cron_paused: false,
             aside: aside::Aside::default(),
             coordinator: Coordinator::default(),
@@ -277,15 +271,6 @@ impl Shard {
         }
     }
 
-    /// The client sends nothing more, but may still read: what it has asked for is answered first.
-    pub fn input_ended(&mut self, key: ClientKey) {
-        let Some(connection) = self.clients.get_mut(key) else { return };
-        connection.flags.input_ended = true;
-        if connection.is_finished() {
-            self.kill(key);
-        }
-    }
-
     /// Close a connection from this side, dropping what was not sent.
     pub fn kill(&mut self, key: ClientKey) {
         if let Some(mut connection) = self.clients.take(key) {
@@ -326,7 +311,11 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(key) else { return };
         connection.traffic.output_bytes += count as u64;
         let waiting = connection.output.buffered_bytes();
-        if connection.is_finished() {
+        let finished = connection.flags.close_after_reply
+            && waiting == 0
+            && connection.output.outstanding() == 0
+            && connection.suspension == Suspension::None;
+        if finished {
             return self.kill(key);
         }
         let limit = self.state.output_limit(connection);
@@ -345,7 +334,6 @@ impl Shard {
                 let end = late.reply.mark();
                 self.fill_reply(late.client, late.slot, &late.reply, Mark::default(), end);
             }
-            Packet::Walk(walk) => self.walk(*walk),
             Packet::Sequence(sequence) => self.sequence(*sequence),
             Packet::Prepare(prepare) => self.prepare(*prepare),
             Packet::Granted(granted) => self.granted(*granted),
@@ -353,7 +341,7 @@ impl Shard {
             Packet::Call(call) => self.run_call(from, *call),
             Packet::CallDone(done) => self.call_done(*done),
             Packet::Unwatch { watcher } => self.keyspace.unwatch(watcher),
-            Packet::Slow(report) => self.slow_report(*report),
+            Packet::Log(report) => self.log_report(*report),
             Packet::PubSub(message) => self.pubsub_message(from, *message),
         }
     }
@@ -375,7 +363,7 @@ impl Shard {
             self.resume(key);
         }
         self.run_loopback();
-        self.settle_slow_log();
+        self.settle_logs();
         self.send_batches();
         self.stats.turns += 1;
     }

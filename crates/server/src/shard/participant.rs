@@ -16,7 +16,7 @@ use crate::packet::{
 };
 use crate::registry::Route;
 
-use super::slow_log::Origin;
+use super::command_log::Origin;
 use super::{Shard, Waiter};
 
 /// Locks that this shard holds for transactions of others (and of its own connections).

@@ -31,9 +31,10 @@ impl Shard {
     }
 
     /// The command that a connection waited for has answered.
-    pub(super) fn account_pending(&mut self, connection: &mut Connection, failed: bool) {
+    pub(super) fn account_pending(&mut self, connection: &mut Connection, failed: bool, reply_bytes: usize) {
         if let Some(pending) = connection.pending.take() {
             self.acting = self.origin_of(connection);
+            self.note_large_reply(reply_bytes, pending.command, pending.args.as_args());
             self.account(pending.command, pending.started, failed, pending.args.as_args());
         }
     }

@@ -128,7 +128,7 @@ impl Shard {
                 let goal = Goal::Gathered { invocation, args: OwnedArgs::copy_of(&args) };
                 self.begin_gather(connection, plan, goal, None);
             }
-            Run::EveryShard { .. } | Run::ByCursor { .. } | Run::Container => {
+            Run::EveryShard { .. } | Run::ByCursor(_) | Run::Container => {
                 unreachable!("these are routed without looking at keys")
             }
         }
@@ -436,7 +436,7 @@ impl Shard {
 
     /// What a connection waited for is over, and its reply is written.
     pub(crate) fn go_on(&mut self, connection: &mut Connection) {
-        self.account_pending(connection, false);
+        self.account_pending(connection, false, 0);
         connection.suspension = Suspension::None;
         if connection.exec.is_some() {
             return self.exec_continue(connection);

@@ -71,8 +71,7 @@ fn store(at: &mut At<'_>, value: StrValue<'_>, expire: SetExpire, now_ms: i64) {
     if let SetExpire::At(time) = expire
         && time <= now_ms
     {
-        at.expire_now();
-        return;
+        return at.expire_now();
     }
     at.set_string(value, expire);
     at.changed(Class::STRING, "set");

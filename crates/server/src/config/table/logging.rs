@@ -4,7 +4,6 @@ use super::super::setting::{Chapter, Kind, Setting};
 use super::{LONG_COUNT, TEXT, THRESHOLD};
 
 const NO_SYSLOG: &str = "torc logs to a file or to standard output; let the supervisor forward it";
-const NO_COMMAND_LOG: &str = "COMMANDLOG is not available in this version; SLOWLOG is";
 
 pub(super) static LOGGING: Chapter = Chapter {
     section: "logging",
@@ -100,33 +99,29 @@ pub(super) static LATENCY: Chapter = Chapter {
             "50 99 99.9",
             "Percentiles that INFO latencystats shows.",
         ),
-        Setting::inert(
+        Setting::active(
             "commandlog-request-larger-than",
             THRESHOLD,
             "1048576",
-            "Bytes above which a request is logged.",
-            NO_COMMAND_LOG,
+            "Bytes of a request from which on COMMANDLOG keeps it; -1 keeps none.",
         ),
-        Setting::inert(
+        Setting::active(
             "commandlog-reply-larger-than",
             THRESHOLD,
             "1048576",
-            "Bytes above which a reply is logged.",
-            NO_COMMAND_LOG,
+            "Bytes of a reply from which on COMMANDLOG keeps its command; -1 keeps none.",
         ),
-        Setting::inert(
+        Setting::active(
             "commandlog-large-request-max-len",
             LONG_COUNT,
             "128",
-            "Entries of the log of large requests.",
-            NO_COMMAND_LOG,
+            "Entries of COMMANDLOG's large-request.",
         ),
-        Setting::inert(
+        Setting::active(
             "commandlog-large-reply-max-len",
             LONG_COUNT,
             "128",
-            "Entries of the log of large replies.",
-            NO_COMMAND_LOG,
+            "Entries of COMMANDLOG's large-reply.",
         ),
     ],
 };

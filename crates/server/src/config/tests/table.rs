@@ -124,6 +124,18 @@ fn getters_take_the_largest_values() {
             "commandlog-slow-execution-max-len" => {
                 assert_eq!(config.commandlog_slow_execution_max_len(), i64::MAX as usize);
             }
+            "commandlog-large-request-max-len" => {
+                assert_eq!(config.commandlog_large_request_max_len(), i64::MAX as usize);
+            }
+            "commandlog-large-reply-max-len" => {
+                assert_eq!(config.commandlog_large_reply_max_len(), i64::MAX as usize);
+            }
+            "commandlog-request-larger-than" => {
+                assert_eq!(config.commandlog_request_larger_than(), Some(i64::MAX as usize));
+            }
+            "commandlog-reply-larger-than" => {
+                assert_eq!(config.commandlog_reply_larger_than(), Some(i64::MAX as usize));
+            }
             "latency-monitor-threshold" => assert!(config.latency_monitor_threshold().is_some()),
             other => panic!("add {other} to this test"),
         }

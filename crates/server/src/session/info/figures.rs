@@ -211,15 +211,6 @@ impl Totals {
         }
     }
 
-    pub fn keys(&self) -> usize {
-        self.databases.iter().map(|db| db.keys).sum()
-    }
-
-    /// Bytes of keys and values.
-    pub fn entry_bytes(&self) -> usize {
-        self.databases.iter().map(|db| db.entry_bytes).sum()
-    }
-
     /// Bytes of the tables that find them.
     pub fn table_bytes(&self) -> usize {
         self.databases.iter().map(|db| db.table_bytes).sum()

@@ -14,7 +14,7 @@ use crate::shard::Shard;
 
 use super::{ALWAYS, Flow, SessionCommand};
 
-pub use figures::{DatabaseFigures, Figures, Totals};
+pub use figures::{Figures, Totals};
 
 use sections::SECTIONS;
 

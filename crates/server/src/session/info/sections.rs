@@ -8,6 +8,7 @@ use torc_runtime::{CpuTimes, CpuTimesOf, cpu_times};
 use crate::memory;
 use crate::process::{REDIS_VERSION, TORC_VERSION};
 use crate::registry::registry;
+use crate::session::memory::Summary;
 use crate::shard::Shard;
 
 use super::{Figures, Totals};
@@ -133,12 +134,9 @@ fn clients(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Field
 }
 
 fn memory_section(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields<'_>) {
-    let watch = &shard.process.memory;
-    watch.note_peak();
-    let memory = memory::figures();
-    let (used, peak) = (memory.allocated, watch.peak().max(memory.allocated));
-    let overhead = (watch.startup() + totals.clients.bytes + totals.table_bytes()).min(used);
-    let dataset = used - overhead;
+    shard.process.memory.note_peak();
+    let Summary { memory, peak, startup, overhead, dataset, .. } = Summary::of(shard, totals);
+    let used = memory.allocated;
     let setting = |name: &[u8]| {
         let found = shard.state.config.get(&[name]).pop();
         found.map_or_else(String::new, |(_, value)| value)
@@ -148,9 +146,9 @@ fn memory_section(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mu
     out.bytes("used_memory_peak", peak);
     out.put("used_memory_peak_perc", percent(used, peak));
     out.put("used_memory_overhead", overhead);
-    out.put("used_memory_startup", watch.startup());
+    out.put("used_memory_startup", startup);
     out.put("used_memory_dataset", dataset);
-    out.put("used_memory_dataset_perc", percent(dataset, used.saturating_sub(watch.startup())));
+    out.put("used_memory_dataset_perc", percent(dataset, used.saturating_sub(startup)));
     out.put("allocator_allocated", memory.allocated);
     out.put("allocator_active", memory.active);
     out.put("allocator_resident", memory.resident);

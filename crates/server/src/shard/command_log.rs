@@ -1,8 +1,8 @@
-//! The slow log of one shard: commands that took longer than the threshold.
+//! The logs of one shard: commands that took long, had a large request or a large reply.
 //!
-//! Owns a bounded list of copies, newest first, and the way of an entry to the shard of its client, which knows the
-//! client's address and name. SLOWLOG GET asks all shards and merges by id. Never on the path of a command that was
-//! fast.
+//! Owns bounded lists of copies, newest first, and the way of an entry to the shard of its client, which knows the
+//! client's address and name. SLOWLOG and COMMANDLOG ask all shards and merge by id. Never on the path of a command
+//! that passed no threshold.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use crate::clients::ClientKey;
 use crate::config;
 use crate::connection::Connection;
 use crate::packet::{Packet, ShardId};
-use crate::registry::Registered;
+use crate::registry::{Registered, registry};
 
 use super::Shard;
 
@@ -33,86 +33,125 @@ pub struct Origin {
     pub client: Option<ClientKey>,
 }
 
-/// One slow command.
+/// The logs that COMMANDLOG knows; SLOWLOG shows the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogKind {
+    Slow,
+    LargeRequest,
+    LargeReply,
+}
+
+impl LogKind {
+    pub const COUNT: usize = 3;
+}
+
+/// One command that passed a threshold.
 #[derive(Clone, Debug)]
-pub struct SlowEntry {
-    /// Ascending over all shards of the process.
+pub struct LogEntry {
+    /// Ascending over all shards of the process, for each kind of log.
     pub id: u64,
     /// Unix time in seconds.
     pub time_s: i64,
-    pub duration_us: u64,
+    /// Microseconds or bytes.
+    pub value: u64,
     pub args: Vec<Vec<u8>>,
     /// Address and name of the client; empty when it was gone before the entry arrived.
     pub client: (String, Vec<u8>),
 }
 
 /// An entry on its way to the shard of its client.
-pub struct SlowReport {
-    pub client: Option<ClientKey>,
-    pub entry: SlowEntry,
+pub struct LogReport {
+    client: Option<ClientKey>,
+    kind: LogKind,
+    entry: LogEntry,
 }
 
-/// The newest slow commands of the clients of one shard.
+/// The newest such commands of the clients of one shard.
 #[derive(Default)]
-pub struct SlowLog {
-    pub entries: VecDeque<SlowEntry>,
+pub struct CommandLogs {
+    /// By kind; newest first.
+    logs: [VecDeque<LogEntry>; LogKind::COUNT],
     /// Entries of this turn that still lack their client.
-    unsettled: Vec<(Origin, SlowEntry)>,
+    unsettled: Vec<(ShardId, LogReport)>,
+}
+
+impl CommandLogs {
+    /// Newest first.
+    pub fn entries(&self, kind: LogKind) -> &VecDeque<LogEntry> {
+        &self.logs[kind as usize]
+    }
+
+    pub fn clear(&mut self, kind: LogKind) {
+        self.logs[kind as usize].clear();
+    }
 }
 
 impl Shard {
     /// The client whose command runs now.
+    #[inline]
     pub(super) fn origin_of(&self, connection: &Connection) -> Origin {
         Origin { shard: self.home, client: Some(connection.key) }
     }
 
-    pub(super) fn note_slow(&mut self, command: &Registered, ns: u64, args: Args<'_>) {
-        if command.spec.flags.has(Flags::SKIP_SLOWLOG)
-            || self.state.config.commandlog_slow_execution_max_len() == 0
-        {
+    /// A request had at least as many bytes as `commandlog-request-larger-than` says.
+    #[cold]
+    pub(super) fn note_large_request(&mut self, connection: &Connection, bytes: usize, args: Args<'_>) {
+        // What was not understood did not run, and what was queued is logged when it runs.
+        let Ok(command) = registry().resolve(args) else { return };
+        if connection.multi.is_none() && command.spec.arity.accepts(args.len()) {
+            self.note_in_log(LogKind::LargeRequest, bytes as u64, command, args);
+        }
+    }
+
+    /// Note a command that passed a threshold.
+    #[cold]
+    pub(super) fn note_in_log(&mut self, kind: LogKind, value: u64, command: &Registered, args: Args<'_>) {
+        if command.spec.flags.has(Flags::SKIP_SLOWLOG) || self.state.log_len_max(kind) == 0 {
             return;
         }
-        let entry = SlowEntry {
-            id: self.hub.slow_log_id(),
+        let entry = LogEntry {
+            id: self.hub.log_id(kind),
             time_s: self.now.unix_ms / 1000,
-            duration_us: ns / 1000,
+            value,
             args: shortened(command, args),
             client: Default::default(),
         };
-        self.slow_log.unsettled.push((self.acting, entry));
+        let Origin { shard, client } = self.acting;
+        self.logs.unsettled.push((shard, LogReport { client, kind, entry }));
     }
 
     /// Bring the entries of this turn to the shards of their clients. While a request is processed its connection is
     /// out of the slab, so this waits until the end of the step.
     #[inline]
-    pub fn settle_slow_log(&mut self) {
-        if !self.slow_log.unsettled.is_empty() {
-            self.settle_slow_entries();
+    pub fn settle_logs(&mut self) {
+        if !self.logs.unsettled.is_empty() {
+            self.settle_entries();
         }
     }
 
     #[cold]
-    fn settle_slow_entries(&mut self) {
-        for (origin, entry) in std::mem::take(&mut self.slow_log.unsettled) {
-            let report = SlowReport { client: origin.client, entry };
-            if origin.shard == self.home {
-                self.slow_report(report);
+    fn settle_entries(&mut self) {
+        for (shard, report) in std::mem::take(&mut self.logs.unsettled) {
+            if shard == self.home {
+                self.log_report(report);
             } else {
-                self.send(origin.shard, Packet::Slow(Box::new(report)));
+                self.send(shard, Packet::Log(Box::new(report)));
             }
         }
     }
 
-    /// A command of a client of this shard was slow.
-    pub(super) fn slow_report(&mut self, report: SlowReport) {
-        let SlowReport { client, mut entry } = report;
+    /// A command of a client of this shard passed a threshold.
+    pub(super) fn log_report(&mut self, report: LogReport) {
+        let LogReport { client, kind, mut entry } = report;
         if let Some(connection) = client.and_then(|client| self.clients.get(client)) {
             entry.client = (connection.info.address.clone(), connection.name.to_vec());
         }
+        let len_max = self.state.log_len_max(kind);
+        let log = &mut self.logs.logs[kind as usize];
         // Reports of other shards may be older than the newest entry.
-        let at = self.slow_log.entries.partition_point(|other| other.id > entry.id);
-        self.slow_log.entries.insert(at, entry);
-        self.slow_log.entries.truncate(self.state.config.commandlog_slow_execution_max_len());
+        let at = log.partition_point(|other| other.id > entry.id);
+        log.insert(at, entry);
+        log.truncate(len_max);
     }
 }
 

@@ -1,0 +1,131 @@
+//! DEBUG DIGEST and DIGEST-VALUE: the same data give the same digest, in whatever order and on however many shards they
+//! are. The digests are torc's own: they cannot be compared with those of Redis.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use torc_datatypes::{Entry, StrRef};
+use torc_keyspace::slot_of;
+use torc_resp::{Args, CommandError};
+
+use crate::connection::Connection;
+use crate::session::Flow;
+use crate::shard::Shard;
+
+/// 160 bits, as in Redis; digests of a set of things are combined by XOR, so that their order does not matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Digest([u64; 3]);
+
+impl Digest {
+    fn of(parts: &[&[u8]]) -> Digest {
+        Digest([1u64, 2, 3].map(|seed| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write_u64(seed);
+            for part in parts {
+                hasher.write_usize(part.len());
+                hasher.write(part);
+            }
+            hasher.finish()
+        }))
+    }
+
+    fn combine(self, other: Digest) -> Digest {
+        Digest([self.0[0] ^ other.0[0], self.0[1] ^ other.0[1], self.0[2] ^ other.0[2]])
+    }
+
+    fn hex(self) -> String {
+        format!("{:016x}{:016x}{:08x}", self.0[0], self.0[1], self.0[2] as u32)
+    }
+}
+
+/// The digest of a value: of its type, its content and its expiry.
+fn of_value(entry: &Entry) -> Digest {
+    let expiry = entry.expire_at().map_or([0; 8], i64::to_le_bytes);
+    let content = match entry.str_ref() {
+        Some(StrRef::Bytes(bytes)) => bytes.to_vec(),
+        Some(StrRef::Shared(bytes)) => bytes.to_vec(),
+        Some(StrRef::Int(int)) => int.to_string().into_bytes(),
+        None => Vec::new(),
+    };
+    Digest::of(&[b"string", &content, &expiry])
+}
+
+/// DEBUG DIGEST
+pub(super) fn digest(
+    shard: &mut Shard,
+    connection: &mut Connection,
+    _args: Args<'_>,
+) -> Result<Flow, CommandError> {
+    let digest_here = |shard: &mut Shard| -> Digest {
+        let Shard { keyspace, changes, now, .. } = shard;
+        let mut sum = Digest::default();
+        for db in 0..keyspace.databases() {
+            keyspace.for_each(db, now.unix_ms, changes, |entry| {
+                let Digest(value) = of_value(entry);
+                let value: Vec<u8> = value.iter().flat_map(|word| word.to_le_bytes()).collect();
+                sum = sum.combine(Digest::of(&[&db.to_le_bytes(), entry.key(), &value]));
+            });
+        }
+        sum
+    };
+    let flow = shard.call_all(connection, digest_here, |_shard, connection, digests| {
+        let all = digests.into_iter().fold(Digest::default(), Digest::combine);
+        connection.reply().simple(&all.hex());
+        Ok(())
+    });
+    Ok(flow)
+}
+
+/// DEBUG DIGEST-VALUE [key ...]
+pub(super) fn digest_value(
+    shard: &mut Shard,
+    connection: &mut Connection,
+    args: Args<'_>,
+) -> Result<Flow, CommandError> {
+    let keys: Vec<Vec<u8>> = args.iter().skip(2).map(<[u8]>::to_vec).collect();
+    let db = connection.db;
+    let digests_here = move |shard: &mut Shard| -> Vec<Digest> {
+        let digest = |key: &Vec<u8>| {
+            let is_here = shard.slots.owner(slot_of(key)) == shard.id;
+            let entry =
+                shard.keyspace.peek(db, &shard.keyspace.key(key), shard.now.unix_ms).filter(|_| is_here);
+            entry.map_or_else(Digest::default, of_value)
+        };
+        keys.iter().map(digest).collect()
+    };
+    let flow = shard.call_all(connection, digests_here, |_shard, connection, lists| {
+        let mut reply = connection.reply();
+        let count = lists[0].len();
+        reply.array(count);
+        for index in 0..count {
+            // Only the owner of a key has something to say.
+            let digest = lists.iter().fold(Digest::default(), |sum, list| sum.combine(list[index]));
+            reply.simple(&digest.hex());
+        }
+        Ok(())
+    });
+    Ok(flow)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    #[test]
+    fn digests_depend_on_the_data_alone() {
+        let args = "--enable-debug-command yes";
+        let nothing = format!("+{}", "0".repeat(40));
+        let (mut one, mut three) = (Bench::new(args), Bench::with_shards(3, args));
+        one.check("DEBUG DIGEST", &nothing);
+        let lines = ["SET a 1", "SET b x", "SET c y EX 100", "SET d 12"];
+        lines.iter().for_each(|line| one.check(line, "+OK"));
+        lines.iter().rev().for_each(|line| three.check(line, "+OK"));
+        let digest = one.run("DEBUG DIGEST");
+        assert_eq!(digest.len(), 41);
+        three.check("DEBUG DIGEST", &digest);
+        let values = one.run("DEBUG DIGEST-VALUE a b c nokey");
+        three.check("DEBUG DIGEST-VALUE a b c nokey", &values);
+        assert!(values.ends_with(&nothing));
+        three.check("PERSIST c", ":1");
+        assert_ne!(three.run("DEBUG DIGEST"), digest);
+    }
+}
