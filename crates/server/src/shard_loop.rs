@@ -286,11 +286,20 @@ impl ShardLoop {
             self.shared.left(self.seat.shard);
             return Ok(());
         }
+        // A client that ended in this turn has left its index to the next one: its socket must be closed before.
+        self.handle_requests()?;
         let conn = self.net.add(fd)?;
         let client = self.shard.accept(info);
         set(&mut self.clients, conn.index(), (conn, client));
         set(&mut self.sockets, client.index as usize, conn);
         Ok(())
+    }
+
+    /// The socket of a client, unless it has ended.
+    fn socket_of(&self, client: ClientKey) -> Option<ConnId> {
+        let conn = self.sockets.get(client.index as usize).copied().flatten()?;
+        let (known, at_other_end) = self.clients.get(conn.index()).copied().flatten()?;
+        (known == conn && at_other_end == client).then_some(conn)
     }
 
     /// The peer is gone.
@@ -340,7 +349,7 @@ impl ShardLoop {
     fn send_replies(&mut self) -> std::io::Result<()> {
         let flush = self.shard.take_flush();
         for &client in &flush {
-            if let Some(Some(conn)) = self.sockets.get(client.index as usize).copied() {
+            if let Some(conn) = self.socket_of(client) {
                 self.send_to(client, conn)?;
             }
         }
@@ -391,17 +400,17 @@ impl ShardLoop {
         for request in self.shard.take_requests() {
             match request {
                 LoopRequest::Close(client) => {
-                    if let Some(Some(conn)) = self.sockets.get(client.index as usize).copied() {
+                    if let Some(conn) = self.socket_of(client) {
                         self.forget(conn, client)?;
                     }
                 }
                 LoopRequest::PauseReading(client) => {
-                    if let Some(Some(conn)) = self.sockets.get(client.index as usize).copied() {
+                    if let Some(conn) = self.socket_of(client) {
                         self.net.pause_recv(conn)?;
                     }
                 }
                 LoopRequest::ResumeReading(client) => {
-                    if let Some(Some(conn)) = self.sockets.get(client.index as usize).copied() {
+                    if let Some(conn) = self.socket_of(client) {
                         self.net.resume_recv(conn)?;
                     }
                 }

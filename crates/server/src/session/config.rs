@@ -65,7 +65,9 @@ fn get(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result
     let mut reply = connection.reply();
     reply.map(settings.len());
     for (name, value) in settings {
-        reply.bulk(name.as_bytes());
+        // A name that was given in full comes back as it was typed, as in Redis 7.
+        let typed = patterns.iter().find(|pattern| pattern.eq_ignore_ascii_case(name.as_bytes()));
+        reply.bulk(typed.unwrap_or(&name.as_bytes()));
         reply.bulk(value.as_bytes());
     }
     Ok(Flow::Done)

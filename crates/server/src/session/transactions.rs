@@ -14,7 +14,7 @@ const MULTI: SessionCommand = SessionCommand {
     spec: Spec {
         name: "multi",
         arity: Arity::exactly(1),
-        flags: CONTROL.and(Flags::ALLOW_BUSY),
+        flags: CONTROL.and(Flags::NO_MULTI).and(Flags::ALLOW_BUSY),
         docs: &Docs {
             syntax: "MULTI",
             summary: "Starts a transaction.",
@@ -70,7 +70,7 @@ const WATCH: SessionCommand = SessionCommand {
     spec: Spec {
         name: "watch",
         arity: Arity::at_least(2),
-        flags: CONTROL.and(Flags::ALLOW_BUSY),
+        flags: CONTROL.and(Flags::NO_MULTI).and(Flags::ALLOW_BUSY),
         keys: &[KeySpec::range(1, -1, 1, Access::RO)],
         docs: &Docs {
             syntax: "WATCH key [key ...]",

@@ -101,6 +101,9 @@ impl Shard {
         }
         if let Some(command) = command {
             self.stats.commands[command.id as usize].rejected += 1;
+            if command.name == "exec" {
+                return self.abort_exec(connection, &error);
+            }
         }
         self.reply_error(connection, &error);
     }
@@ -121,6 +124,10 @@ impl Shard {
             connection.held = Some(held);
             connection.suspension = Suspension::Pause;
             return;
+        }
+        if connection.multi.is_some() && !super::exec::runs_inside_multi(held.command) {
+            // A pause had held it back before it was queued.
+            return self.queue_in_multi(connection, held.command, held.args.as_args());
         }
         self.start(connection, held.command, held.args.as_args());
     }

@@ -44,7 +44,7 @@ impl Execution {
 
 /// Commands that act at once although the connection is inside MULTI.
 pub(super) fn runs_inside_multi(command: &Registered) -> bool {
-    matches!(command.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+    matches!(command.name, "exec" | "discard" | "quit" | "reset")
 }
 
 impl Shard {
@@ -64,6 +64,16 @@ impl Shard {
         }
         self.unwatch(connection);
         self.reply_ok(connection)
+    }
+
+    /// EXEC itself is refused: that ends the transaction, as in Redis 7.
+    pub(super) fn abort_exec(&mut self, connection: &mut Connection, reason: &CommandError) {
+        connection.multi = None;
+        self.unwatch(connection);
+        let reason = reason.to_string();
+        let reason = reason.strip_prefix("ERR ").unwrap_or(&reason);
+        let text = format!("EXECABORT Transaction discarded because of: {reason}");
+        self.reply_error(connection, &CommandError::Owned(text.into()));
     }
 
     pub(super) fn queue_in_multi(
