@@ -65,8 +65,8 @@ async function pubsub(redis) {
   assert.equal(await redis.publish("news", "hello"), 2);
   await both;
   assert.deepEqual(received.sort(), ["n* news hello", "news hello"]);
-  await subscriber.unsubscribe();
-  await subscriber.punsubscribe();
+  await subscriber.unsubscribe("news");
+  await subscriber.punsubscribe("n*");
   await subscriber.quit();
 }
 

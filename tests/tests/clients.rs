@@ -3,10 +3,10 @@
 //! What is not installed is skipped with a line that says so; in CI that is a failure.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use torc_tests::{Server, skip_or_fail, workspace_root};
+use torc_tests::{Launch, Server, reference, skip_or_fail, workspace_root};
 
 /// The folder into which `.ci/run` puts the client libraries.
 fn client_libraries() -> PathBuf {
@@ -93,31 +93,34 @@ fn redis_benchmark() {
 #[test]
 fn redis_py() {
     let python = client_libraries().join("python/bin/python");
-    check_script("redis-py", &python, "redis_py.py");
+    if !python.exists() {
+        return skip_or_fail("redis-py is not installed in target/ci-clients");
+    }
+    check_script(Command::new(python).arg(script("redis_py.py")));
 }
 
 #[test]
 fn ioredis() {
     let modules = client_libraries().join("node/node_modules");
     if !modules.join("ioredis").exists() || !is_installed("node") {
-        return skip_or_fail("ioredis is not installed");
+        return skip_or_fail("ioredis is not installed in target/ci-clients");
     }
-    let server = Server::torc(4);
-    let text = check_succeeds(
-        Command::new("node")
-            .arg(script("ioredis.js"))
-            .arg(server.port().to_string())
-            .env("NODE_PATH", &modules),
-    );
-    assert!(text.contains("all passed"), "{text}");
+    check_script(Command::new("node").arg(script("ioredis.js")).env("NODE_PATH", &modules));
 }
 
-/// Runs a script with an interpreter that `.ci/run` has set up.
-fn check_script(client: &str, interpreter: &Path, name: &str) {
-    if !interpreter.exists() {
-        return skip_or_fail(&format!("{client} is not installed in {}", interpreter.display()));
+/// Runs a script against torc; and against the real server, which shows that the script is right.
+fn check_script(command: &mut Command) {
+    let servers = [Some(Server::torc(4)), reference().map(|kind| Launch::of(kind).start())];
+    for server in servers.into_iter().flatten() {
+        let mut command = clone_of(command);
+        let text = check_succeeds(command.arg(server.port().to_string()));
+        assert!(text.contains("all passed"), "{text}");
     }
-    let server = Server::torc(4);
-    let text = check_succeeds(Command::new(interpreter).arg(script(name)).arg(server.port().to_string()));
-    assert!(text.contains("all passed"), "{text}");
+}
+
+fn clone_of(command: &Command) -> Command {
+    let mut clone = Command::new(command.get_program());
+    clone.args(command.get_args());
+    clone.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    clone
 }
