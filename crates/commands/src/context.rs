@@ -3,9 +3,14 @@
 //! Owns nothing: it borrows one keyspace, the change stream, the time, the random numbers and the settings that data
 //! commands depend on, for the length of one command. Never lets a handler see another shard, a connection or a clock.
 
+use smallvec::SmallVec;
 use torc_datatypes::Entry;
 use torc_datatypes::clock::LfuSettings;
 use torc_keyspace::{AccessClock, At, Changes, Class, Key, Keyspace, Lookup, Rng, SlotMap};
+use torc_resp::Args;
+
+/// Keys of one command whose memory is asked for before the first of them is looked up.
+pub const KEYS_AHEAD: usize = 16;
 
 /// Everything a handler may use, for one command.
 pub struct Context<'a> {
@@ -57,6 +62,19 @@ impl<'a> Context<'a> {
             Some(key) => key,
             None => self.keyspace.key(bytes),
         }
+    }
+
+    /// The keys among every `step`-th of `args`, from the first on, up to [`KEYS_AHEAD`] of them. Their memory is asked
+    /// for, so that the cache misses of a command with many keys overlap.
+    #[inline]
+    pub fn keys_ahead<'k>(&self, args: Args<'k>, step: usize) -> SmallVec<[Key<'k>; KEYS_AHEAD]> {
+        let keys: SmallVec<[Key<'k>; KEYS_AHEAD]> =
+            args.iter().step_by(step).take(KEYS_AHEAD).map(|bytes| self.key(bytes)).collect();
+        if keys.len() > 1 {
+            keys.iter().for_each(|key| self.keyspace.prefetch_line(self.db, key));
+            keys.iter().for_each(|key| self.keyspace.prefetch_entry(self.db, key));
+        }
+        keys
     }
 
     /// How a command looks up a key that it reads.

@@ -5,7 +5,9 @@ use torc_resp::{Args, CommandError, Reply, number};
 
 use super::options::{Condition, Known, Options};
 use super::{store, value_from, write_optional};
-use crate::{Access, Arity, Begin, Command, Context, Docs, Find, Flags, Fold, Group, KeySpec, Run, Spec};
+use crate::{
+    Access, Arity, Begin, Command, Context, Docs, Find, Flags, Fold, Group, KEYS_AHEAD, KeySpec, Run, Spec,
+};
 
 pub(super) const MGET: Command = Command {
     spec: Spec {
@@ -30,9 +32,12 @@ pub(super) const MGET: Command = Command {
 
 fn mget(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     reply.array(args.len() - 1);
-    for index in 1..args.len() {
-        let entry = cx.read(args.get(index));
-        write_optional(reply, entry.and_then(|entry| entry.str_ref()));
+    let lookup = cx.reading();
+    for first in (1..args.len()).step_by(KEYS_AHEAD) {
+        for key in cx.keys_ahead(args.from(first), 1) {
+            let entry = cx.keyspace.get(cx.db, &key, cx.now_ms, lookup, cx.changes);
+            write_optional(reply, entry.and_then(|entry| entry.str_ref()));
+        }
     }
     Ok(())
 }
@@ -69,11 +74,12 @@ fn mset(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
 
 /// Stores the pairs of keys and values that all arguments but the first are.
 fn store_pairs(cx: &mut Context<'_>, args: Args<'_>) {
-    for index in (1..args.len()).step_by(2) {
-        let key = cx.key(args.get(index));
-        let value = value_from(args, index + 1);
-        cx.keyspace.set_string(cx.db, &key, value, SetExpire::Clear, cx.now_ms, cx.changes);
-        cx.changed(key.bytes, Class::STRING, "set");
+    for first in (1..args.len()).step_by(2 * KEYS_AHEAD) {
+        for (nth, key) in cx.keys_ahead(args.from(first), 2).iter().enumerate() {
+            let value = value_from(args, first + 2 * nth + 1);
+            cx.keyspace.set_string(cx.db, key, value, SetExpire::Clear, cx.now_ms, cx.changes);
+            cx.changed(key.bytes, Class::STRING, "set");
+        }
     }
 }
 
@@ -183,6 +189,17 @@ mod tests {
         let big = "x".repeat(20_000);
         bench.check(&format!("MSET a {big} b {big}"), "+OK");
         bench.check("MGET a b", &format!("*2\n$20000\n{big}\n$20000\n{big}"));
+    }
+
+    #[test]
+    fn many_keys() {
+        let mut bench = Bench::new();
+        let pairs: Vec<String> = (0..100).map(|id| format!("k{id} v{id}")).collect();
+        let names: Vec<String> = (0..100).map(|id| format!("k{id}")).collect();
+        let values: Vec<String> =
+            (0..100).map(|id| format!("${}\nv{id}", if id < 10 { 2 } else { 3 })).collect();
+        bench.check(&format!("MSET {}", pairs.join(" ")), "+OK");
+        bench.check(&format!("MGET {}", names.join(" ")), &format!("*100\n{}", values.join("\n")));
     }
 
     #[test]
