@@ -75,6 +75,8 @@ pub struct ConnectionFlags {
     pub no_touch: bool,
     /// A session command of this connection runs at this moment.
     pub executing: bool,
+    /// The client has closed its sending side: close once everything it has asked for is answered.
+    pub input_ended: bool,
     /// Close once everything that is queued has been sent.
     pub close_after_reply: bool,
     /// Closing: no further input is processed.
@@ -218,6 +220,11 @@ impl Connection {
             && self.output.outstanding() == 0
             && self.output.buffered_bytes() == 0
             && !self.flags.run_queued
+    }
+
+    /// The connection has nothing left to do and is to be closed.
+    pub fn is_finished(&self) -> bool {
+        (self.flags.close_after_reply || self.flags.input_ended) && self.is_idle()
     }
 
     /// Input bytes that wait to be parsed.

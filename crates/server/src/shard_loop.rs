@@ -220,7 +220,14 @@ impl ShardLoop {
                 Event::AcceptFailed { error, .. } => {
                     tracing::warn!(%error, "accepting a connection failed");
                 }
-                Event::Eof { conn } | Event::Failed { conn, .. } => deferred.ended.push(conn),
+                Event::Eof { conn } => {
+                    if let Some(Some((known, client))) = clients.get(conn.index())
+                        && *known == conn
+                    {
+                        shard.input_ended(*client);
+                    }
+                }
+                Event::Failed { conn, .. } => deferred.ended.push(conn),
                 Event::Writable { conn } => deferred.writable.push(conn),
                 Event::Woken => {}
             }

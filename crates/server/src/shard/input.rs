@@ -44,6 +44,9 @@ impl Shard {
 
     fn run_loopback_and_put_back(&mut self, mut connection: Box<Connection>) {
         self.bound_reading(&mut connection);
+        if connection.is_finished() {
+            self.close(&mut connection);
+        }
         self.put_back_or_end(connection);
         if !self.loopback.is_empty() {
             self.run_loopback();

@@ -271,6 +271,15 @@ impl Shard {
         }
     }
 
+    /// The client sends nothing more, but may still read: what it has asked for is answered first.
+    pub fn input_ended(&mut self, key: ClientKey) {
+        let Some(connection) = self.clients.get_mut(key) else { return };
+        connection.flags.input_ended = true;
+        if connection.is_finished() {
+            self.kill(key);
+        }
+    }
+
     /// Close a connection from this side, dropping what was not sent.
     pub fn kill(&mut self, key: ClientKey) {
         if let Some(mut connection) = self.clients.take(key) {
@@ -311,11 +320,7 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(key) else { return };
         connection.traffic.output_bytes += count as u64;
         let waiting = connection.output.buffered_bytes();
-        let finished = connection.flags.close_after_reply
-            && waiting == 0
-            && connection.output.outstanding() == 0
-            && connection.suspension == Suspension::None;
-        if finished {
+        if connection.is_finished() {
             return self.kill(key);
         }
         let limit = self.state.output_limit(connection);
