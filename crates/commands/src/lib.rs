@@ -17,7 +17,7 @@ pub(crate) mod testing;
 
 pub use context::{Context, DataSettings, KEYS_AHEAD, KeyHint};
 pub use spec::{
-    Access, Arity, Begin, Category, Command, Docs, Find, Flags, Fold, FoldFn, Group, Handler, KeySpec, Run,
-    Spec, Status,
+    Access, Arity, Begin, Category, Command, Docs, Find, Flags, Fold, FoldFn, Group, Handler, KeySpec,
+    MergeFn, Run, Spec, Status,
 };
 pub use torc_keyspace::{Rng, SlotMap};

@@ -3,7 +3,7 @@
 //! Owns the vocabulary of specs: arity, flags, key specs, categories, docs and routes. Flags, key specs and tips
 //! carry the meaning and the names of Redis 7.2 / Valkey 8.1's COMMAND INFO and COMMAND DOCS. Never holds state.
 
-use torc_resp::{Args, CommandError, Proto, Reply, ReplyBuf};
+use torc_resp::{Args, CommandError, OwnedArgs, Proto, Reply, ReplyBuf};
 
 use crate::Context;
 
@@ -13,6 +13,12 @@ pub type Handler = fn(&mut Context<'_>, Args<'_>, &mut Reply<'_>) -> Result<(), 
 
 /// Folds the replies of all shards into one. `rng` is a random number for choices that Redis makes at random.
 pub type FoldFn = fn(parts: &[ReplyBuf], rng: u64, proto: Proto, out: &mut ReplyBuf);
+
+/// Adds the reply of one shard, to `request`, to what earlier shards gave to the same call (a reply, or nothing yet).
+/// Returns the request for the next shard if the call has not got what it wants; it goes on only if that request's
+/// cursor leads to another shard.
+pub type MergeFn =
+    fn(request: Args<'_>, part: &ReplyBuf, proto: Proto, reply: &mut ReplyBuf) -> Option<OwnedArgs>;
 
 /// One command, or one subcommand of a container.
 pub struct Command {
@@ -32,8 +38,9 @@ pub enum Run {
     Split { handler: Handler, step: usize, fold: Fold },
     /// Every shard runs the handler on its whole keyspace, under a lock on all of them.
     EveryShard { handler: Handler, fold: FoldFn, writes: bool },
-    /// SCAN: the cursor (argument 1) names the slot, and so the shard, to go on with.
-    ByCursor(Handler),
+    /// SCAN: the cursor (argument 1) names the slot, and so the shard, to go on with. A call whose shard is done before
+    /// the call has what it wants goes on at the next one.
+    ByCursor { handler: Handler, merge: MergeFn },
     /// Only subcommands can be called.
     Container,
 }

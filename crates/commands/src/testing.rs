@@ -128,7 +128,9 @@ impl Bench {
         let proto = side.proto;
         let mut part = ReplyBuf::new();
         let (handler, fold) = match command.run {
-            Run::OnShard(handler) | Run::Split { handler, .. } | Run::ByCursor(handler) => (handler, None),
+            Run::OnShard(handler) | Run::Split { handler, .. } | Run::ByCursor { handler, .. } => {
+                (handler, None)
+            }
             Run::EveryShard { handler, fold, .. } => (handler, Some(fold)),
             Run::Container => unreachable!("containers are resolved to a subcommand"),
         };

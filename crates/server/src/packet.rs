@@ -29,6 +29,8 @@ pub enum Packet {
     BatchDone(Box<Batch>),
     /// The reply of a command that had to wait at the executing shard and missed its batch.
     LateReply(Box<LateReply>),
+    /// A SCAN on its way over the shards.
+    Walk(Box<Walk>),
     /// Coordinator → sequencer: put this transaction in the global order.
     Sequence(Box<Sequence>),
     /// Sequencer (or the coordinator of a one-shard transaction) → participant.
@@ -122,6 +124,16 @@ impl Default for Batch {
 pub struct LateReply {
     pub client: ClientKey,
     pub slot: u32,
+    pub reply: ReplyBuf,
+}
+
+/// A SCAN that has come as far as this shard.
+pub struct Walk {
+    pub invocation: Invocation,
+    /// The request to go on with.
+    pub args: OwnedArgs,
+    pub address: ReturnAddress,
+    /// What earlier shards gave: a reply, or empty at the start.
     pub reply: ReplyBuf,
 }
 

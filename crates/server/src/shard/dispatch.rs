@@ -176,9 +176,13 @@ impl Shard {
             }
             return;
         }
-        if let Run::ByCursor(_) = run {
-            let owner = self.owner_of_cursor(args);
-            return self.start_on(owner, connection, command, run, args);
+        if let Run::ByCursor { .. } = run
+            && self.shards() > 1
+        {
+            if !self.must_wait_for_replies(connection, command, args) {
+                self.start_walk(connection, command, args);
+            }
+            return;
         }
         let Some(key_list) = key_list(command, args) else {
             // The command itself says what is wrong with its arguments.

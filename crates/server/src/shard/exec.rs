@@ -140,7 +140,7 @@ impl Shard {
     fn plan_exec(&self, connection: &Connection, multi: &MultiState) -> Option<Plan> {
         let mut plan = Plan::default();
         for held in &multi.queue {
-            if let Route::Data(Run::EveryShard { .. } | Run::ByCursor(_)) = held.command.route {
+            if let Route::Data(Run::EveryShard { .. } | Run::ByCursor { .. }) = held.command.route {
                 return None;
             }
             if !matches!(held.command.route, Route::Data(_)) {
@@ -277,10 +277,7 @@ impl Shard {
                 }
                 fold(&replies, self.rng.next_u64(), invocation.proto, out);
             }
-            Run::ByCursor(_) => {
-                let owner = self.owner_of_cursor(args);
-                self.inside(gathered, owner as usize, |shard| shard.execute(invocation, run, args, out));
-            }
+            Run::ByCursor { .. } => self.walk_in_whole(gathered, invocation, args, out),
             Run::OnShard(_) | Run::Split { .. } | Run::Container => {
                 let keys = key_list(invocation.command, args).unwrap_or_default();
                 let owner_of = |shard: &Shard, index: usize| shard.slots.owner(slot_of(args.get(index)));
@@ -338,7 +335,7 @@ impl Shard {
     }
 
     /// Act with the keyspace of participant `index` in this shard's place.
-    fn inside(&mut self, gathered: &mut Gathered, index: usize, act: impl FnOnce(&mut Shard)) {
+    pub(super) fn inside(&mut self, gathered: &mut Gathered, index: usize, act: impl FnOnce(&mut Shard)) {
         let id = self.id;
         let part = &mut gathered.parts[index];
         let keyspace = part.keyspace.as_mut().expect("whole keyspaces were gathered");

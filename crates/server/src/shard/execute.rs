@@ -26,7 +26,7 @@ impl Shard {
     /// Run a command here and now; its reply goes to `out`. The caller has made sure that no lock stands against it.
     pub(super) fn execute(&mut self, invocation: Invocation, run: Run, args: Args<'_>, out: &mut ReplyBuf) {
         match run {
-            Run::OnShard(handler) | Run::Split { handler, .. } | Run::ByCursor(handler) => {
+            Run::OnShard(handler) | Run::Split { handler, .. } | Run::ByCursor { handler, .. } => {
                 self.call_handler(invocation, handler, args, out);
             }
             Run::EveryShard { handler, fold, .. } => {
@@ -148,8 +148,7 @@ impl Shard {
     /// What a single-shard command has to hold while it runs.
     fn scope_of(&self, command: &Registered, run: Run, args: Args<'_>) -> Scope {
         match run {
-            // Entries that are away with a coordinator must not be missed: wait until nobody holds anything.
-            Run::ByCursor(_) => Scope::Whole(Mode::Shared),
+            Run::ByCursor { .. } => Scope::Whole(Mode::Shared),
             Run::EveryShard { writes, .. } => {
                 Scope::Whole(if writes { Mode::Exclusive } else { Mode::Shared })
             }
@@ -201,6 +200,7 @@ impl Shard {
                 self.send(shard, Packet::LateReply(Box::new(LateReply { client, slot, reply })));
                 self.release_locks(id);
             }
+            Waiter::Walk(walk) => self.run_waiting_walk(id, *walk),
             Waiter::Prepared(prepare) => self.prepared(id, *prepare),
         }
     }

@@ -21,6 +21,7 @@ pub mod pending;
 pub mod stats;
 mod transaction;
 mod upkeep;
+mod walk;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -165,6 +166,8 @@ pub struct Shard {
 pub(crate) enum Waiter {
     /// A single-shard command that met a lock.
     Command(Box<execute::Deferred>),
+    /// A SCAN that met a lock.
+    Walk(Box<crate::packet::Walk>),
     /// A participant's part of a transaction.
     Prepared(Box<crate::packet::Prepare>),
 }
@@ -339,6 +342,7 @@ impl Shard {
                 let end = late.reply.mark();
                 self.fill_reply(late.client, late.slot, &late.reply, Mark::default(), end);
             }
+            Packet::Walk(walk) => self.walk(*walk),
             Packet::Sequence(sequence) => self.sequence(*sequence),
             Packet::Prepare(prepare) => self.prepare(*prepare),
             Packet::Granted(granted) => self.granted(*granted),

@@ -128,7 +128,7 @@ impl Shard {
                 let goal = Goal::Gathered { invocation, args: OwnedArgs::copy_of(&args) };
                 self.begin_gather(connection, plan, goal, None);
             }
-            Run::EveryShard { .. } | Run::ByCursor(_) | Run::Container => {
+            Run::EveryShard { .. } | Run::ByCursor { .. } | Run::Container => {
                 unreachable!("these are routed without looking at keys")
             }
         }

@@ -65,7 +65,7 @@ fn array_header(part: &ReplyBuf) -> Option<(usize, Mark)> {
 }
 
 /// The number in a line with that prefix, and the length of the line.
-fn header(bytes: &[u8], prefix: u8) -> Option<(i64, usize)> {
+pub(super) fn header(bytes: &[u8], prefix: u8) -> Option<(i64, usize)> {
     let end = bytes.iter().position(|&byte| byte == b'\r')?;
     let digits = bytes[..end].strip_prefix(&[prefix])?;
     Some((number::parse_i64(digits)?, end + 2))
