@@ -85,12 +85,13 @@ impl At<'_> {
         Some(self.keyspace.dbs[self.db].remove(self.key.slot, self.key.hash, found))
     }
 
-    /// Takes the entry out because a command gave it an expiry that is over: counts as expired, and as a change.
-    pub fn expire_now(&mut self) {
-        if self.remove().is_some() {
-            self.changes.dirty += 1;
-            self.keyspace.note_expired(self.db, self.key.bytes, self.changes);
-        }
+    /// Takes the entry out because a command gave it an expiry that is over: counts as expired, and as a change
+    /// (Valkey 8.1; Redis 7.2 names the event "del").
+    pub fn expire_now(&mut self) -> Option<Entry> {
+        let entry = self.remove()?;
+        self.changes.dirty += 1;
+        self.keyspace.note_expired(self.db, self.key.bytes, self.changes);
+        Some(entry)
     }
 
     /// Records that the key was changed (see [`Keyspace::changed`]).

@@ -209,10 +209,9 @@ fn set_expiry(
         cx.keyspace.changed(cx.db, key.bytes, Class::GENERIC, "expire", cx.changes);
     } else {
         drop(entry);
-        if let Some(entry) = cx.keyspace.remove(cx.db, &key, cx.now_ms, cx.changes) {
+        if let Some(entry) = cx.at(key.bytes, Lookup::PEEK).expire_now() {
             release(cx, entry);
         }
-        cx.keyspace.changed(cx.db, key.bytes, Class::GENERIC, "del", cx.changes);
     }
     reply.int(1);
     Ok(())
@@ -359,7 +358,7 @@ mod tests {
             format!("PEXPIREAT k {now_ms}"),
         ] {
             bench.run("SET k v");
-            bench.check_changes(&line, ":1", 1, &["g del k"]);
+            bench.check_changes(&line, ":1", 1, &["x expired k"]);
             bench.check_changes(&line, ":0", 0, &[]);
         }
         bench.run("SET k v");

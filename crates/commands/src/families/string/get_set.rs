@@ -312,8 +312,8 @@ pub(super) const DELIFEQ: Command = Command {
     spec: Spec {
         name: "delifeq",
         arity: Arity::exactly(3),
-        flags: Flags::WRITE.and(Flags::FAST),
-        keys: &[KeySpec::at(1, Access::RM_DELETE)],
+        flags: Flags::WRITE,
+        keys: &[KeySpec::at(1, Access::RM_DELETE.and(Access::ACCESS))],
         docs: &Docs {
             syntax: "DELIFEQ key value",
             summary: "Deletes a key if the string stored at it equals a value.",

@@ -71,7 +71,8 @@ fn store(at: &mut At<'_>, value: StrValue<'_>, expire: SetExpire, now_ms: i64) {
     if let SetExpire::At(time) = expire
         && time <= now_ms
     {
-        return at.expire_now();
+        at.expire_now();
+        return;
     }
     at.set_string(value, expire);
     at.changed(Class::STRING, "set");
