@@ -12,7 +12,7 @@ use crate::locks::{Mode, RequestId, Scope};
 use crate::packet::{Invocation, LateReply, Packet, ReturnAddress, Walk};
 use crate::registry::{Registered, Route};
 
-use super::slow_log::Origin;
+use super::command_log::Origin;
 use super::transaction::Gathered;
 use super::{Shard, Waiter};
 
@@ -60,7 +60,7 @@ impl Shard {
         let ReturnAddress { shard, client, slot } = walk.address;
         self.acting = Origin { shard, client: Some(client) };
         let next = self.walk_here(walk.invocation, walk.args.as_args(), &mut walk.reply);
-        self.settle_slow_log();
+        self.settle_logs();
         let next = next.map(|args| (self.owner_of_cursor(args.as_args()), args));
         match next {
             Some((owner, args)) if owner != self.id => {
