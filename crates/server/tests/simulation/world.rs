@@ -112,13 +112,13 @@ impl World {
     }
 
     /// The client has said HELLO 3.
-    pub fn speak_resp3(&mut self, client: ClientId) {
+    pub(crate) fn speak_resp3(&mut self, client: ClientId) {
         let Client { shard, key, .. } = self.clients[client.0];
         self.shards[shard].clients.get_mut(key).expect("connected").proto = Proto::Resp3;
     }
 
     /// No shard knows of any subscription or message under way.
-    pub fn pubsub_is_empty(&self) -> bool {
+    pub(crate) fn pubsub_is_empty(&self) -> bool {
         self.shards.iter().all(|shard| shard.pubsub.is_empty())
     }
 
