@@ -104,7 +104,7 @@ mod tests {
         bench.check("GET nokey", "$-1");
         bench.check("FOO", "-ERR unknown command 'FOO', with args beginning with: ");
         bench.connect();
-        bench.check("MULTI\nWATCH x", "+OK -ERR WATCH inside MULTI is not allowed");
+        bench.check("MULTI\nWATCH x", "+OK -ERR Command not allowed inside a transaction");
         bench.check("DISCARD\nWATCH x y x", "+OK +OK");
         bench.switch(0);
         let info = bench.run("INFO everything");
