@@ -23,10 +23,11 @@ pub fn for_each(
         if begin >= args.len() {
             return Err(InvalidKeys);
         }
+        let access = key.access_of(args);
         match key.find {
             Find::Range { last, step, limit } => {
                 let last = last_of_range(begin, last, limit, args.len()).ok_or(InvalidKeys)?;
-                (begin..=last).step_by(step).for_each(|index| found(index, key.access));
+                (begin..=last).step_by(step).for_each(|index| found(index, access));
             }
             Find::Count { count_at, first, step } => {
                 let count = args.opt(begin + count_at).ok_or(InvalidKeys)?;
@@ -36,7 +37,7 @@ pub fn for_each(
                 if count == 0 || end.is_none_or(|end| end > args.len() + step - 1) {
                     return Err(InvalidKeys);
                 }
-                (0..count).for_each(|nth| found(begin + first + nth * step, key.access));
+                (0..count).for_each(|nth| found(begin + first + nth * step, access));
             }
             Find::Unknown => {}
         }

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 mod context;
+pub mod derived;
+pub mod docs;
 pub mod families;
 pub mod keys;
 mod spec;

@@ -185,6 +185,8 @@ pub struct KeySpec {
     pub access: Access,
     /// Free text of COMMAND INFO's key spec, empty for none.
     pub notes: &'static str,
+    /// For variable flags: what a request with these arguments does.
+    pub by_options: Option<fn(Args<'_>) -> Access>,
 }
 
 impl KeySpec {
@@ -195,13 +197,20 @@ impl KeySpec {
             find: Find::Range { last: 0, step: 1, limit: 0 },
             access,
             notes: "",
+            by_options: None,
         }
     }
 
     /// Keys from `first` to the argument `last` places after it (negative: counted from the end, -1 is the last),
     /// every `step`-th argument.
     pub const fn range(first: usize, last: i32, step: usize, access: Access) -> KeySpec {
-        KeySpec { begin: Begin::Index(first), find: Find::Range { last, step, limit: 0 }, access, notes: "" }
+        KeySpec {
+            begin: Begin::Index(first),
+            find: Find::Range { last, step, limit: 0 },
+            access,
+            notes: "",
+            by_options: None,
+        }
     }
 
     /// A count at `index`, and the keys right behind it.
@@ -211,7 +220,20 @@ impl KeySpec {
             find: Find::Count { count_at: 0, first: 1, step: 1 },
             access,
             notes: "",
+            by_options: None,
         }
+    }
+
+    /// The access is what `by_options` says; the one given before holds for all requests together.
+    pub const fn by_options(self, by_options: fn(Args<'_>) -> Access) -> KeySpec {
+        let access = self.access.and(Access::VARIABLE_FLAGS);
+        KeySpec { access, by_options: Some(by_options), ..self }
+    }
+
+    /// What a request does to the keys that this spec finds.
+    #[inline]
+    pub fn access_of(&self, args: Args<'_>) -> Access {
+        self.by_options.map_or(self.access, |by_options| by_options(args))
     }
 
     pub const fn with_notes(self, notes: &'static str) -> KeySpec {
@@ -314,30 +336,56 @@ impl Access {
     }
 }
 
-/// ACL categories (`ACL CAT`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Category {
-    Keyspace,
-    Read,
-    Write,
-    Set,
-    SortedSet,
-    List,
-    Hash,
-    String,
-    Bitmap,
-    HyperLogLog,
-    Geo,
-    Stream,
-    PubSub,
-    Admin,
-    Fast,
-    Slow,
-    Blocking,
-    Dangerous,
-    Connection,
-    Transaction,
-    Scripting,
+macro_rules! categories {
+    ($($name:ident = $text:literal,)*) => {
+        /// ACL categories (`ACL CAT`).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Category {
+            $($name,)*
+        }
+
+        impl Category {
+            pub const ALL: &'static [Category] = &[$(Category::$name,)*];
+
+            /// As ACL CAT spells it, without the `@`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Category::$name => $text,)*
+                }
+            }
+
+            /// In any case, as COMMAND LIST takes it.
+            pub fn by_name(name: &[u8]) -> Option<Category> {
+                let mut all = Category::ALL.iter().copied();
+                all.find(|category| category.name().as_bytes().eq_ignore_ascii_case(name))
+            }
+        }
+    };
+}
+
+// In the order in which COMMAND INFO lists them.
+categories! {
+    Keyspace = "keyspace",
+    Read = "read",
+    Write = "write",
+    Set = "set",
+    SortedSet = "sortedset",
+    List = "list",
+    Hash = "hash",
+    String = "string",
+    Bitmap = "bitmap",
+    HyperLogLog = "hyperloglog",
+    Geo = "geo",
+    Stream = "stream",
+    PubSub = "pubsub",
+    Admin = "admin",
+    Fast = "fast",
+    Slow = "slow",
+    Blocking = "blocking",
+    Dangerous = "dangerous",
+    Connection = "connection",
+    Transaction = "transaction",
+    Scripting = "scripting",
 }
 
 /// COMMAND DOCS' groups.

@@ -8,6 +8,7 @@
 pub mod clients;
 pub mod config;
 pub mod connection;
+pub mod docs;
 pub mod locks;
 pub mod log;
 pub mod memory;

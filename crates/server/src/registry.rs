@@ -5,7 +5,8 @@
 
 use std::sync::OnceLock;
 
-use torc_commands::{Command, Flags, Run, Spec};
+use torc_commands::docs::{self, Argument};
+use torc_commands::{Category, Command, Flags, Run, Spec, derived};
 use torc_resp::{Args, CommandError};
 
 use crate::pubsub::Kind;
@@ -160,10 +161,7 @@ impl Registry {
         let command = self
             .find(args.get(0))
             .ok_or_else(|| CommandError::unknown_command(args.get(0), args.iter().skip(1)))?;
-        match command.route {
-            Route::Container => command.resolve_subcommand(args),
-            _ => Ok(command),
-        }
+        if command.subcommands.is_empty() { Ok(command) } else { command.resolve_subcommand(args) }
     }
 
     /// A command by its full name, `client|id` or `get`, in any case.
@@ -186,12 +184,28 @@ impl Registry {
 }
 
 impl Registered {
+    /// ACL categories.
+    pub fn categories(&self) -> Vec<Category> {
+        derived::categories(self.spec, matches!(self.route, Route::Container))
+    }
+
+    /// The argument tree of COMMAND DOCS.
+    pub fn arguments(&self) -> Vec<Argument> {
+        let name_words = if self.container.is_some() { 2 } else { 1 };
+        docs::arguments(self.spec, name_words).expect("a test reads the syntax of every command")
+    }
+
     pub fn subcommand(&self, name: &[u8]) -> Option<&'static Registered> {
         self.subcommands.iter().copied().find(|sub| sub.spec.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
     fn resolve_subcommand(&'static self, args: Args<'_>) -> Result<&'static Registered, CommandError> {
-        let name = args.opt(1).ok_or(CommandError::WrongArity(self.name))?;
+        let Some(name) = args.opt(1) else {
+            return match self.route {
+                Route::Container => Err(CommandError::WrongArity(self.name)),
+                _ => Ok(self),
+            };
+        };
         self.subcommand(name).ok_or_else(|| CommandError::unknown_subcommand(self.spec.name, name))
     }
 }

@@ -25,7 +25,12 @@ pub const fn docs(syntax: &'static str, since: &'static str, group: Group) -> Do
     Docs { syntax, summary: "Print this help.", since, group, ..Docs::DEFAULT }
 }
 
-fn answer(_shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
+/// `<CONTAINER> HELP`
+pub(super) fn answer(
+    _shard: &mut Shard,
+    connection: &mut Connection,
+    args: Args<'_>,
+) -> Result<Flow, CommandError> {
     let container = registry().find(args.get(0)).expect("its subcommand was found");
     let mut lines = Vec::new();
     for subcommand in &container.subcommands {

@@ -5,6 +5,7 @@
 //! shards it asks for with [`Shard::call_all`]. Never touches keys directly, except through data handlers.
 
 pub mod client;
+pub mod command;
 pub mod command_log;
 pub mod config;
 pub mod connection;
@@ -78,6 +79,7 @@ pub static COMMANDS: &[&[SessionCommand]] = &[
     connection::COMMANDS,
     client::COMMANDS,
     command_log::COMMANDS,
+    command::COMMANDS,
     config::COMMANDS,
     debug::COMMANDS,
     info::COMMANDS,

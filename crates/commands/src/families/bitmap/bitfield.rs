@@ -10,15 +10,22 @@ use super::offset_from;
 use crate::families::string::{edit, string_at};
 use crate::{Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec};
 
+/// Only GET steps: a read.
+fn bitfield_access(args: Args<'_>) -> Access {
+    let writes = (2..args.len()).any(|index| args.is(index, b"SET") || args.is(index, b"INCRBY"));
+    if writes { Access::RW_ACCESS_UPDATE } else { Access::RO_ACCESS }
+}
+
 pub(super) const BITFIELD: Command = Command {
     spec: Spec {
         name: "bitfield",
         arity: Arity::at_least(2),
         flags: Flags::WRITE.and(Flags::DENYOOM),
-        keys: &[KeySpec::at(1, Access::RW_ACCESS_UPDATE.and(Access::VARIABLE_FLAGS))
+        keys: &[KeySpec::at(1, Access::RW_ACCESS_UPDATE)
+            .by_options(bitfield_access)
             .with_notes("This command allows both access and modification of the key")],
         docs: &Docs {
-            syntax: "BITFIELD key [GET encoding offset:int | [OVERFLOW (WRAP | SAT | FAIL)] (SET encoding offset:int value:int | INCRBY encoding offset:int increment:int) ...]",
+            syntax: "BITFIELD key [(GET encoding offset:int | [OVERFLOW (WRAP | SAT | FAIL)] (SET encoding offset:int value:int | INCRBY encoding offset:int increment:int)) ...]",
             summary: "Reads and writes integers of any width at any bit offset of the string stored at a key.",
             since: "3.2.0",
             complexity: "O(1) for each operation",

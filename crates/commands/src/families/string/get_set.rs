@@ -35,12 +35,19 @@ fn get(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
     Ok(())
 }
 
+/// Without GET the old value does not leave the server (IFEQ only compares it, which Valkey does not count).
+fn set_access(args: Args<'_>) -> Access {
+    let gets = (3..args.len()).any(|index| args.is(index, b"GET"));
+    if gets { Access::RW_ACCESS_UPDATE } else { Access::OW_UPDATE }
+}
+
 pub(super) const SET: Command = Command {
     spec: Spec {
         name: "set",
         arity: Arity::at_least(3),
         flags: Flags::WRITE.and(Flags::DENYOOM),
-        keys: &[KeySpec::at(1, Access::RW_ACCESS_UPDATE.and(Access::VARIABLE_FLAGS))
+        keys: &[KeySpec::at(1, Access::RW_ACCESS_UPDATE)
+            .by_options(set_access)
             .with_notes("RW and ACCESS due to the optional `GET` argument")],
         docs: &Docs {
             syntax: "SET key value [NX | XX | IFEQ comparison-value] [GET] [EX seconds:int | PX milliseconds:int | EXAT unix-time-seconds:unix-time | PXAT unix-time-milliseconds:unix-time | KEEPTTL]",

@@ -119,12 +119,13 @@ pub(super) const MSETEX: Command = Command {
     spec: Spec {
         name: "msetex",
         arity: Arity::at_least(4),
-        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::MOVABLE_KEYS),
+        flags: Flags::WRITE.and(Flags::DENYOOM),
         keys: &[KeySpec {
             begin: Begin::Index(1),
             find: Find::Count { count_at: 0, first: 1, step: 2 },
             access: Access::OW_UPDATE,
             notes: "",
+            by_options: None,
         }],
         docs: &Docs {
             syntax: "MSETEX numkeys:int key value [key value ...] [NX | XX] [EX seconds:int | PX milliseconds:int | EXAT unix-time-seconds:unix-time | PXAT unix-time-milliseconds:unix-time | KEEPTTL]",
