@@ -91,7 +91,7 @@ fn row(page: &mut String, command: &Registered) {
 fn spread(command: &Registered) -> &'static str {
     match command.route {
         Route::Data(Run::EveryShard { .. }) => "all shards",
-        Route::Data(Run::ByCursor(_)) => "cursor",
+        Route::Data(Run::ByCursor { .. }) => "cursor",
         _ if command.spec.keys.is_empty() || command.single_key.is_some() => "",
         Route::Data(Run::Split { .. }) => "split",
         Route::Data(Run::OnShard(_)) => "gathered",

@@ -205,7 +205,7 @@ fn tips_say_how_a_command_runs() {
             }
             Route::Data(Run::EveryShard { .. }) if NO_POLICY.contains(&command.name) => Some((None, None)),
             Route::Data(Run::EveryShard { .. }) => Some((Some("all_shards"), response)),
-            Route::Data(Run::ByCursor(_)) => Some((Some("special"), Some("special"))),
+            Route::Data(Run::ByCursor { .. }) => Some((Some("special"), Some("special"))),
             _ => None,
         };
         match expected {
