@@ -289,10 +289,13 @@ impl Shard {
             Ok(Flow::Done | Flow::Pushed) => {}
             Ok(Flow::Later) => {
                 connection.suspension = Suspension::Work;
-                // What EXEC waits for is accounted for command by command.
                 if command.name != "exec" {
                     return self.note_pending(connection, command, started, args);
                 }
+                // What EXEC waits for is accounted for command by command, and its replies go to a buffer of their own
+                // in which the mark means nothing.
+                self.account(command, started, false, args);
+                return self.queue_flush(connection);
             }
             Err(error) => {
                 self.stats.count_error(error.code());
