@@ -273,6 +273,15 @@ pub fn reference() -> Option<Kind> {
     found.clone()
 }
 
+/// The Valkey to compare with besides: `VALKEY_SERVER`.
+pub fn valkey() -> Option<Kind> {
+    let binary = PathBuf::from(std::env::var_os("VALKEY_SERVER")?);
+    match reference_version(&binary) {
+        Ok(version) => Some(Kind::Reference { binary, version }),
+        Err(error) => panic!("VALKEY_SERVER={}: {error}", binary.display()),
+    }
+}
+
 /// [`reference`], or a line that says what is skipped; in CI a missing reference is a failure.
 pub fn reference_or_skip(what: &str) -> Option<Kind> {
     let found = reference();

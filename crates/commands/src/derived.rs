@@ -64,9 +64,14 @@ fn of_group(group: Group) -> Option<Category> {
     }
 }
 
-/// The flags of a command with those that follow from its key specs.
+/// Flags that servers keep to themselves.
+const INTERNAL: Flags =
+    Flags::SENTINEL.and(Flags::PROTECTED).and(Flags::MAY_REPLICATE).and(Flags::TOUCHES_ARBITRARY_KEYS);
+
+/// The flags that clients are shown, with those that follow from the key specs.
 pub fn flags(spec: &Spec) -> Flags {
-    if summary(spec).movable { spec.flags.and(Flags::MOVABLE_KEYS) } else { spec.flags }
+    let flags = spec.flags.without(INTERNAL);
+    if summary(spec).movable { flags.and(Flags::MOVABLE_KEYS) } else { flags }
 }
 
 /// The keys of a command as one range, for clients that know no key specs.

@@ -54,7 +54,7 @@ const SLOWLOG: SessionCommand = SessionCommand::container(
                     since: "2.2.12",
                     complexity: "O(N), where N is the number of entries returned",
                     group: Group::Server,
-                    status: deprecated("`COMMANDLOG GET`"),
+                    status: deprecated("`COMMANDLOG GET <count> SLOW`"),
                     history: &[("4.0.0", "Entries name the client.")],
                     ..Docs::DEFAULT
                 },
@@ -83,7 +83,7 @@ const SLOWLOG: SessionCommand = SessionCommand::container(
                     summary: "Returns the number of entries.",
                     since: "2.2.12",
                     group: Group::Server,
-                    status: deprecated("`COMMANDLOG LEN`"),
+                    status: deprecated("`COMMANDLOG LEN SLOW`"),
                     ..Docs::DEFAULT
                 },
                 ..Spec::DEFAULT
@@ -102,7 +102,7 @@ const SLOWLOG: SessionCommand = SessionCommand::container(
                     since: "2.2.12",
                     complexity: "O(N), where N is the number of entries",
                     group: Group::Server,
-                    status: deprecated("`COMMANDLOG RESET`"),
+                    status: deprecated("`COMMANDLOG RESET SLOW`"),
                     ..Docs::DEFAULT
                 },
                 ..Spec::DEFAULT

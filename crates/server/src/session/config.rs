@@ -46,7 +46,7 @@ const GET: SessionCommand = SessionCommand::new(
         arity: Arity::at_least(3),
         flags: ADMIN,
         docs: &Docs {
-            syntax: "CONFIG GET parameter:pattern [parameter:pattern ...]",
+            syntax: "CONFIG GET parameter [parameter ...]",
             summary: "Returns the settings whose names match a pattern, and their values.",
             since: "2.0.0",
             complexity: "O(N), where N is the number of settings",

@@ -3,7 +3,7 @@
 //! Owns the layout of Redis's help texts: one line for each form of a subcommand, and below it what it does. Never
 //! holds texts of its own besides the first and the last lines.
 
-use torc_commands::{Arity, Docs, Group, Spec};
+use torc_commands::{Arity, Category, Docs, Group, Spec};
 use torc_resp::{Args, CommandError};
 
 use crate::connection::Connection;
@@ -14,8 +14,10 @@ use super::{ALWAYS, Flow, SessionCommand};
 
 /// The subcommand HELP of any container.
 pub const fn help(docs: &'static Docs) -> SessionCommand {
+    let categories: &[Category] =
+        if matches!(docs.group, Group::Connection) { &[Category::Connection] } else { &[] };
     SessionCommand::new(
-        Spec { name: "help", arity: Arity::exactly(2), flags: ALWAYS, docs, ..Spec::DEFAULT },
+        Spec { name: "help", arity: Arity::exactly(2), flags: ALWAYS, categories, docs, ..Spec::DEFAULT },
         answer,
     )
 }
