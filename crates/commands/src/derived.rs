@@ -88,7 +88,7 @@ struct Summary {
 /// One spec is taken as it is; several are joined as long as they are plain ranges right behind each other.
 fn summary(spec: &Spec) -> Summary {
     let mut movable = spec.keys.iter().any(|key| key.access.has(Access::INCOMPLETE));
-    let ranges = spec.keys.iter().map(|key| match (key.begin, key.find) {
+    let mut ranges = spec.keys.iter().map(|key| match (key.begin, key.find) {
         (Begin::Index(first), Find::Range { last, step, .. }) => {
             let last = if last >= 0 { first as i64 + i64::from(last) } else { i64::from(last) };
             Some(KeyRange { first: first as i64, last, step: step as i64 })
@@ -96,7 +96,7 @@ fn summary(spec: &Spec) -> Summary {
         _ => None,
     });
     if spec.keys.len() == 1 {
-        let range = ranges.last().flatten();
+        let range = ranges.next().flatten();
         return Summary { movable: movable || range.is_none(), range: range.unwrap_or_default() };
     }
     let mut joined: Option<KeyRange> = None;

@@ -34,7 +34,7 @@ pub(super) fn info(
     for name in args.iter().skip(2) {
         match registry().find_full(name) {
             Some(command) => write(&mut reply, command),
-            None => reply.null_array(),
+            None => reply.null(),
         }
     }
     Ok(Flow::Done)

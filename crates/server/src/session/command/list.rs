@@ -9,13 +9,15 @@ use crate::registry::{Registered, registry};
 use crate::session::Flow;
 use crate::shard::Shard;
 
+type Wanted<'a> = Box<dyn Fn(&Registered) -> bool + 'a>;
+
 /// COMMAND LIST [FILTERBY (MODULE module-name | ACLCAT category | PATTERN pattern)]
 pub(super) fn list(
     _shard: &mut Shard,
     connection: &mut Connection,
     args: Args<'_>,
 ) -> Result<Flow, CommandError> {
-    let wanted: Box<dyn Fn(&Registered) -> bool> = match args.len() {
+    let wanted: Wanted<'_> = match args.len() {
         2 => Box::new(|_| true),
         5 if args.is(2, b"FILTERBY") => filter(args)?,
         _ => return Err(CommandError::Syntax),
@@ -28,7 +30,7 @@ pub(super) fn list(
     Ok(Flow::Done)
 }
 
-fn filter(args: Args<'_>) -> Result<Box<dyn Fn(&Registered) -> bool + '_>, CommandError> {
+fn filter(args: Args<'_>) -> Result<Wanted<'_>, CommandError> {
     let value = args.get(4);
     if args.is(3, b"ACLCAT") {
         let category = Category::by_name(value);
