@@ -56,7 +56,6 @@ const SLOWLOG: SessionCommand = SessionCommand::container(
                     group: Group::Server,
                     status: deprecated("`COMMANDLOG GET <count> SLOW`"),
                     history: &[("4.0.0", "Entries name the client.")],
-                    ..Docs::DEFAULT
                 },
                 ..Spec::DEFAULT
             },

@@ -411,6 +411,6 @@ mod tests {
         let expected = format!(
             "command - high 100 ms, low 50 ms (all time high 100 ms)\n{rule}\n # \n | \n |#\n_||\n\n112\nhhm\n"
         );
-        assert_eq!(picture.replace('\n', "\n"), expected);
+        assert_eq!(picture, expected);
     }
 }

@@ -6,6 +6,10 @@ use crate::connection::Connection;
 use crate::session::Flow;
 use crate::shard::Shard;
 
+/// The double that Redis answers.
+#[allow(clippy::approx_constant)]
+const DOUBLE_SAMPLE: f64 = 3.141;
+
 /// DEBUG PROTOCOL type. The values are those of Redis, because clients' test suites know them.
 pub(super) fn protocol(
     _shard: &mut Shard,
@@ -17,7 +21,7 @@ pub(super) fn protocol(
     match kind.as_slice() {
         b"string" => reply.bulk(b"Hello World"),
         b"integer" => reply.int(12345),
-        b"double" => reply.double(3.141),
+        b"double" => reply.double(DOUBLE_SAMPLE),
         b"null" => reply.null(),
         b"array" => {
             reply.array(3);
