@@ -427,7 +427,7 @@ mod tests {
             ("X [ID id:int [id:int ...]] [SKIPME (YES | NO)]", "ID=id/integer?+ SKIPME=<YES=. NO=.>?"),
             (
                 "BITCOUNT key [start:int [end:int [BYTE | BIT]]]",
-                concat!("key/key {start/integer {end/integer <BYTE=. BIT=.>?}?}?"),
+                "key/key {start/integer {end/integer <BYTE=. BIT=.>?}?}?",
             ),
             (
                 "BITFIELD key [(GET type offset:int | [OVERFLOW (WRAP | SAT)] (SET v:int | INCRBY v:int)) ...]",
@@ -438,23 +438,23 @@ mod tests {
             ),
             (
                 "XREAD [COUNT count:int] STREAMS key [key ...] id [id ...]",
-                concat!("COUNT=count/integer? STREAMS={key/key+ id/string+}"),
+                "COUNT=count/integer? STREAMS={key/key+ id/string+}",
             ),
             (
                 "XADD key [(MAXLEN | MINID) [= | ~] threshold] (* | id)",
-                concat!("key/key {<MAXLEN=. MINID=.> <==. ~=.>? threshold/string}? <*=. id/string>"),
+                "key/key {<MAXLEN=. MINID=.> <==. ~=.>? threshold/string}? <*=. id/string>",
             ),
             (
                 "LIST FILTERBY (MODULE name | PATTERN pattern:pattern)",
-                concat!("FILTERBY=<MODULE=name/string PATTERN=pattern/pattern>"),
+                "FILTERBY=<MODULE=name/string PATTERN=pattern/pattern>",
             ),
             (
                 "GEO (BYRADIUS radius:double (M | KM) | BYBOX w:double h:double)",
-                concat!("<BYRADIUS={radius/double <M=. KM=.>} BYBOX={w/double h/double}>"),
+                "<BYRADIUS={radius/double <M=. KM=.>} BYBOX={w/double h/double}>",
             ),
             (
                 "HELLO [protover:int [AUTH user password] [SETNAME name]]",
-                concat!("{protover/integer AUTH={user/string password/string}? SETNAME=name/string?}?"),
+                "{protover/integer AUTH={user/string password/string}? SETNAME=name/string?}?",
             ),
         ];
         for (syntax, expected) in cases {
