@@ -119,10 +119,10 @@ mod tests {
             "keyspace_misses:1",
             "errorstat_ERR:count=2",
             "cmdstat_set:calls=20,usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=0",
-            "cmdstat_watch:calls=2,usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=1",
+            "cmdstat_watch:calls=1,usec=0,usec_per_call=0.00,rejected_calls=1,failed_calls=0",
             "latency_percentiles_usec_get:p50=1.031,p99=1.031,p99.9=1.031",
             "role:master",
-            "total_commands_processed:45",
+            "total_commands_processed:44",
             "paused_actions:none",
         ];
         for field in fields {
