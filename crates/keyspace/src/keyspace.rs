@@ -99,6 +99,8 @@ pub struct Keyspace {
     access_clock: AccessClock,
     pub(crate) cycle: Cycle,
     pub stats: Stats,
+    /// Reading an expired key leaves it where it is (nothing may change while CLIENT PAUSE holds writes back).
+    pub keeps_expired: bool,
     /// What was taken out and is to be freed bit by bit.
     pub graveyard: Graveyard,
 }
@@ -122,6 +124,7 @@ impl Keyspace {
             access_clock: AccessClock::Lru,
             cycle: Cycle::default(),
             stats: Stats::default(),
+            keeps_expired: false,
             graveyard: Graveyard::default(),
         }
     }
@@ -175,7 +178,7 @@ impl Keyspace {
         lookup: Lookup,
         changes: &mut Changes,
     ) -> Option<&Entry> {
-        let found = self.find_live(db, key, now_ms, changes);
+        let found = self.find(db, key, now_ms, changes, self.keeps_expired);
         self.count_lookup(db, key, found.is_some(), lookup, changes);
         let found = found?;
         if lookup.touch {
@@ -593,11 +596,26 @@ impl Keyspace {
         now_ms: i64,
         changes: &mut Changes,
     ) -> Option<Found> {
+        self.find(db, key, now_ms, changes, false)
+    }
+
+    /// Finds a key that has not expired; one that has is taken out, unless it is to be kept.
+    #[inline(always)]
+    fn find(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        now_ms: i64,
+        changes: &mut Changes,
+        keep_expired: bool,
+    ) -> Option<Found> {
         let found = self.dbs[db].find(key)?;
         let entry = self.dbs[db].entry(key.slot, found);
         if entry.is_volatile() && is_expired(entry.expire_at(), now_ms) {
-            self.dbs[db].remove(key.slot, key.hash, found);
-            self.note_expired(db, key.bytes, changes);
+            if !keep_expired {
+                self.dbs[db].remove(key.slot, key.hash, found);
+                self.note_expired(db, key.bytes, changes);
+            }
             return None;
         }
         Some(found)

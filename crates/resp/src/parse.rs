@@ -314,7 +314,8 @@ impl RequestParser {
     ) -> Result<Option<usize>, ProtocolError> {
         let line = input.get(pos..).unwrap_or(&[]);
         let reach = line.len().min(self.limits.max_inline_bytes + 1);
-        match memchr::memchr(b'\r', &line[..reach]) {
+        // Redis looks for line ends as C does: behind a NUL it finds none.
+        match memchr::memchr2(b'\r', 0, &line[..reach]).filter(|&at| line[at] == b'\r') {
             Some(at) => Ok((at + 1 < line.len()).then_some(pos + at)),
             None if reach > self.limits.max_inline_bytes => Err(too_big),
             None => Ok(None),
@@ -327,14 +328,17 @@ impl RequestParser {
             self.start();
         }
         let reach = input.len().min(self.limits.max_inline_bytes + 1);
-        let Some(at) = memchr::memchr(b'\n', &input[self.pos.min(reach)..reach]) else {
-            self.pos = reach;
+        let from = self.pos.min(reach);
+        let found = memchr::memchr2(b'\n', 0, &input[from..reach]);
+        let Some(at) = found.filter(|&at| input[from + at] == b'\n') else {
+            // Redis looks for line ends as C does: behind a NUL it finds none.
+            self.pos = found.map_or(reach, |nul| from + nul);
             if reach > self.limits.max_inline_bytes {
                 return Err(ProtocolError::BigInlineRequest);
             }
             return Ok(Parsed::NeedMore);
         };
-        let newline = self.pos + at;
+        let newline = from + at;
         let line = &input[..newline];
         self.start();
         self.inline.clear();

@@ -111,13 +111,42 @@ pub fn listen_tcp(
     backlog: i32,
     shards: usize,
 ) -> Result<Vec<Listener>, ListenError> {
+    listen_on(address, port, backlog, shards, |wanted| {
+        let first = tcp_socket(wanted, false)?;
+        bind_patiently(&first, wanted)?;
+        sys::set_option(first.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        Ok(first)
+    })
+}
+
+/// The same for a process that listens already: its own sockets may be in the way, and a port in use is reported at
+/// once.
+pub fn listen_tcp_anew(
+    address: &str,
+    port: u16,
+    backlog: i32,
+    shards: usize,
+) -> Result<Vec<Listener>, ListenError> {
+    listen_on(address, port, backlog, shards, |wanted| {
+        let first = tcp_socket(wanted, true)?;
+        sys::bind(first.as_fd(), wanted)?;
+        Ok(first)
+    })
+}
+
+/// `bind_first` makes and binds the socket that settles the port.
+fn listen_on(
+    address: &str,
+    port: u16,
+    backlog: i32,
+    shards: usize,
+    bind_first: impl FnOnce(SocketAddr) -> io::Result<OwnedFd>,
+) -> Result<Vec<Listener>, ListenError> {
     let fail = |step| {
         move |error| ListenError { what: format!("TCP listening socket {address}:{port}"), step, error }
     };
     let wanted = resolve(address, port).map_err(fail("resolve"))?;
-    let first = tcp_socket(wanted, false).map_err(fail("socket"))?;
-    bind_patiently(&first, wanted).map_err(fail("bind"))?;
-    sys::set_option(first.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map_err(fail("setsockopt"))?;
+    let first = bind_first(wanted).map_err(fail("bind"))?;
     let bound = match sys::local_name(first.as_fd()).map_err(fail("getsockname"))? {
         SocketName::Inet(bound) => bound,
         SocketName::Unix(_) => unreachable!("an inet socket has an inet name"),

@@ -1,6 +1,7 @@
 //! Facts about this process that do not change while it runs.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU16;
 
 use torc_runtime::{clock, seed};
 
@@ -18,7 +19,8 @@ pub struct ProcessInfo {
     /// 40 random hex digits, new at every start.
     pub run_id: String,
     pub pid: u32,
-    pub tcp_port: u16,
+    /// Changed by CONFIG SET.
+    pub tcp_port: AtomicU16,
     pub shards: usize,
     /// Unix ms.
     pub started_ms: i64,
@@ -32,7 +34,7 @@ impl ProcessInfo {
         ProcessInfo {
             run_id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
             pid: std::process::id(),
-            tcp_port,
+            tcp_port: AtomicU16::new(tcp_port),
             shards,
             started_ms: clock::unix_ms(),
             executable: std::env::current_exe().unwrap_or_default(),

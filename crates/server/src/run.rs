@@ -144,30 +144,14 @@ impl Birth {
     }
 }
 
-/// One group of listeners per address, one listener per shard in each group; and the TCP port.
-#[allow(clippy::type_complexity)]
-fn open_listeners(config: &Config, shards: usize) -> Result<(Vec<Vec<Option<Listener>>>, u16), RunError> {
-    let backlog = config.tcp_backlog() as i32;
-    let mut groups: Vec<Vec<Option<Listener>>> = Vec::new();
-    let mut port = config.port();
-    let tcp = config.port() != 0 || config.unixsocket().is_none();
-    for bind in config.bind().iter().filter(|_| tcp) {
-        let (address, optional) = match bind.strip_prefix('-') {
-            Some(address) => (address, true),
-            None => (bind.as_str(), false),
-        };
-        match listen::listen_tcp(address, port, backlog, shards) {
-            Ok(group) => {
-                port = group.first().and_then(Listener::port).unwrap_or(port);
-                groups.push(group.into_iter().map(Some).collect());
-            }
-            Err(error) if optional && error.is_unavailable() => {
-                tracing::warn!(%error, address, "an optional address is not available");
-            }
-            Err(error) => return Err(failed(error)),
-        }
-    }
+/// Listeners for one address, one for each shard.
+pub type ListenerGroup = Vec<Option<Listener>>;
+
+/// One group of listeners per address, and the TCP port.
+fn open_listeners(config: &Config, shards: usize) -> Result<(Vec<ListenerGroup>, u16), RunError> {
+    let (mut groups, port) = open_tcp(config, shards, listen::listen_tcp)?;
     if let Some(path) = config.unixsocket() {
+        let backlog = config.tcp_backlog() as i32;
         let listener = listen::listen_unix(&path, config.unixsocketperm(), backlog).map_err(failed)?;
         let mut group = Vec::with_capacity(shards);
         for _ in 1..shards {
@@ -180,6 +164,38 @@ fn open_listeners(config: &Config, shards: usize) -> Result<(Vec<Vec<Option<List
         return Err(failed(
             "nothing to listen on: no address of 'bind' is available and no 'unixsocket' is set",
         ));
+    }
+    Ok((groups, port))
+}
+
+/// Opens the listeners of one address: address, port, backlog, shards.
+type OpenAddress = fn(&str, u16, i32, usize) -> Result<Vec<Listener>, listen::ListenError>;
+
+/// Listeners on all addresses of `bind`, and the port.
+pub fn open_tcp(
+    config: &Config,
+    shards: usize,
+    open: OpenAddress,
+) -> Result<(Vec<ListenerGroup>, u16), RunError> {
+    let backlog = config.tcp_backlog() as i32;
+    let mut groups: Vec<ListenerGroup> = Vec::new();
+    let mut port = config.port();
+    let tcp = config.port() != 0 || config.unixsocket().is_none();
+    for bind in config.bind().iter().filter(|_| tcp) {
+        let (address, optional) = match bind.strip_prefix('-') {
+            Some(address) => (address, true),
+            None => (bind.as_str(), false),
+        };
+        match open(address, port, backlog, shards) {
+            Ok(group) => {
+                port = group.first().and_then(Listener::port).unwrap_or(port);
+                groups.push(group.into_iter().map(Some).collect());
+            }
+            Err(error) if optional && error.is_unavailable() => {
+                tracing::warn!(%error, address, "an optional address is not available");
+            }
+            Err(error) => return Err(failed(error)),
+        }
     }
     Ok((groups, port))
 }

@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use torc_runtime::clock;
@@ -52,6 +52,8 @@ pub struct LoopShared {
     pub connections_max: AtomicUsize,
     /// `tcp-keepalive` in seconds.
     pub keepalive_s: AtomicUsize,
+    /// For each shard the TCP listeners that take the place of those it has.
+    new_listeners: Vec<Mutex<Option<Vec<Listener>>>>,
     shutdown: AtomicBool,
     drained: AtomicUsize,
 }
@@ -68,6 +70,7 @@ impl LoopShared {
             connections: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
             connections_max: AtomicUsize::new(connections_max),
             keepalive_s: AtomicUsize::new(keepalive_s),
+            new_listeners: (0..shards).map(|_| Mutex::new(None)).collect(),
             shutdown: AtomicBool::new(false),
             drained: AtomicUsize::new(0),
         })
@@ -77,6 +80,19 @@ impl LoopShared {
     pub fn shut_down(&self) {
         self.shutdown.store(true, Ordering::Release);
         self.wakers.wake_all();
+    }
+
+    /// Lay TCP listeners ready for every shard; each takes its own at the next [`LoopRequest::Listen`].
+    pub fn offer_listeners(&self, groups: Vec<Vec<Option<Listener>>>) {
+        let mut per_shard: Vec<Vec<Listener>> = self.new_listeners.iter().map(|_| Vec::new()).collect();
+        for group in groups {
+            for (place, listener) in per_shard.iter_mut().zip(group) {
+                place.extend(listener);
+            }
+        }
+        for (place, listeners) in self.new_listeners.iter().zip(per_shard) {
+            *place.lock().expect("no holder panics") = Some(listeners);
+        }
     }
 
     fn is_shutting_down(&self) -> bool {
@@ -118,11 +134,16 @@ pub async fn run(seat: Seat<MeshPacket>, setup: LoopSetup) -> std::io::Result<()
     shard_loop.run()
 }
 
+struct OpenListener {
+    id: net::ListenerId,
+    is_tcp: bool,
+}
+
 struct ShardLoop {
     shard: Shard,
     seat: Seat<MeshPacket>,
     net: Net,
-    listeners: Vec<net::ListenerId>,
+    listeners: Vec<OpenListener>,
     shared: Arc<LoopShared>,
     spin: Duration,
     /// By index of the ring's connection.
@@ -147,7 +168,8 @@ impl ShardLoop {
         let mut net = Net::new(&setup.capabilities, NetOptions::default(), seat.mesh.doorbell().clone())?;
         let mut listeners = Vec::with_capacity(setup.listeners.len());
         for listener in setup.listeners {
-            listeners.push(net.listen(listener)?);
+            let is_tcp = listener.port().is_some();
+            listeners.push(OpenListener { id: net.listen(listener)?, is_tcp });
         }
         Ok(ShardLoop {
             shard: setup.shard,
@@ -421,8 +443,28 @@ impl ShardLoop {
                         self.net.resume_recv(conn)?;
                     }
                 }
+                LoopRequest::Listen => self.listen_anew()?,
                 LoopRequest::Shutdown => self.shared.shut_down(),
             }
+        }
+        Ok(())
+    }
+
+    /// Take the TCP listeners that CONFIG SET opened, in place of the old ones.
+    fn listen_anew(&mut self) -> std::io::Result<()> {
+        let place = &self.shared.new_listeners[self.seat.shard];
+        let Some(new) = place.lock().expect("no holder panics").take() else { return Ok(()) };
+        self.close_tcp_listeners()?;
+        for listener in new {
+            let id = self.net.listen(listener)?;
+            self.listeners.push(OpenListener { id, is_tcp: true });
+        }
+        Ok(())
+    }
+
+    fn close_tcp_listeners(&mut self) -> std::io::Result<()> {
+        for listener in self.listeners.extract_if(.., |listener| listener.is_tcp) {
+            self.net.close_listener(listener.id)?;
         }
         Ok(())
     }
@@ -431,7 +473,7 @@ impl ShardLoop {
     /// owe another one a reply.
     fn drain(&mut self) -> std::io::Result<()> {
         for listener in std::mem::take(&mut self.listeners) {
-            self.net.close_listener(listener)?;
+            self.net.close_listener(listener.id)?;
         }
         let give_up_us = clock::monotonic_us() + DRAIN_MAX.as_micros() as u64;
         let mut reported = false;

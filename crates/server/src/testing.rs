@@ -179,7 +179,7 @@ impl Bench {
                     closed.expect("a closed client was connected").closed = true;
                 }
                 LoopRequest::Shutdown => self.shut_down = true,
-                LoopRequest::PauseReading(_) | LoopRequest::ResumeReading(_) => {}
+                LoopRequest::PauseReading(_) | LoopRequest::ResumeReading(_) | LoopRequest::Listen => {}
             }
         }
     }

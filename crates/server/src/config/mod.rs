@@ -113,10 +113,13 @@ impl Config {
         from_this_host: bool,
     ) -> Result<Vec<Applied>, ConfigSetError> {
         let mut targets: Vec<(&'static str, Id)> = Vec::with_capacity(pairs.len());
-        for (name, _) in pairs {
+        for (name, value) in pairs {
             let given = String::from_utf8_lossy(name);
             let (name, id) = table::find(&given).ok_or_else(|| ConfigSetError::unknown(&given))?;
             match id.setting().change {
+                // Programs that set every setting to what CONFIG GET says know which ones Redis refuses.
+                Change::AtStart
+                    if id.setting().own && self.values[id.index()].reply_text().as_bytes() == *value => {}
                 Change::AtStart => return Err(ConfigSetError::failed(&given, "can't set immutable config")),
                 Change::Protected if !self.enable_protected_configs().allows(from_this_host) => {
                     return Err(ConfigSetError::failed(&given, "can't set protected config"));

@@ -18,6 +18,8 @@ pub struct Setting {
     pub secret: bool,
     /// CONFIG GET shows it only when asked for by its exact name.
     pub hidden: bool,
+    /// Redis has no such setting.
+    pub own: bool,
     /// One line for `docs/config.md`.
     pub doc: &'static str,
 }
@@ -149,6 +151,7 @@ impl Setting {
             effect,
             secret: false,
             hidden: false,
+            own: false,
             doc,
         }
     }
@@ -202,6 +205,12 @@ impl Setting {
 
     pub(super) const fn secret(mut self) -> Self {
         self.secret = true;
+        self
+    }
+
+    /// torc's own.
+    pub(super) const fn own(mut self) -> Self {
+        self.own = true;
         self
     }
 

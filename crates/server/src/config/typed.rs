@@ -123,6 +123,11 @@ impl Config {
         self.access("enable-protected-configs")
     }
 
+    /// Empty when there is nothing to announce.
+    pub fn availability_zone(&self) -> &str {
+        self.text("availability-zone")
+    }
+
     /// Number of shards, or `None` to count the cores.
     pub fn shards(&self) -> Option<u16> {
         match self.value("shards") {

@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering;
 
 use torc_commands::{Arity, Docs, Flags, Group, Spec};
 use torc_resp::{Args, CommandError};
-use torc_runtime::limits;
+use torc_runtime::{limits, listen};
 
 use crate::config::{Config, ConfigSetError};
 use crate::connection::Connection;
 use crate::log;
-use crate::shard::Shard;
+use crate::run;
+use crate::shard::{LoopRequest, Shard};
 
 use super::state::data_settings;
 use super::{ALWAYS, Flow, SessionCommand, help};
@@ -122,15 +123,16 @@ impl Shard {
         let mut config = (*self.state.config).clone();
         let applied = config.set(pairs, from_this_host)?;
         let changed = |name: &str| applied.iter().any(|one| one.name == name && one.changed);
-        for name in ["port", "bind"] {
-            if changed(name) {
-                return Err(ConfigSetError::failed(
-                    name,
-                    "Unable to listen on this port. Check server logs.",
-                ));
-            }
-        }
         if let Some(server) = &self.server {
+            if let Some(name) = ["port", "bind"].into_iter().find(|name| changed(name)) {
+                let opened = run::open_tcp(&config, self.shards(), listen::listen_tcp_anew);
+                let (listeners, port) = opened.map_err(|error| {
+                    tracing::warn!(%error, "CONFIG SET {name}");
+                    ConfigSetError::failed(name, "Unable to listen on this port. Check server logs.")
+                })?;
+                server.offer_listeners(listeners);
+                self.process.tcp_port.store(port, Ordering::Relaxed);
+            }
             if changed("maxclients") {
                 let wanted = u64::from(config.maxclients());
                 let allowed = limits::raise_open_files(wanted, self.shards() as u64).unwrap_or(0);
@@ -162,6 +164,8 @@ impl Shard {
         }
         self.state.apply(Arc::clone(config));
         self.state.config_version = version;
+        // Loops for which no new listeners lie ready ignore it.
+        self.request(LoopRequest::Listen);
         self.settings = data_settings(config);
         self.keyspace.set_access_clock(self.settings.access_clock());
         let open_to_all = !self.state.password_required();

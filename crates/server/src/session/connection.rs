@@ -142,8 +142,9 @@ fn hello(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Resu
         connection.proto = proto;
     }
     let (id, version) = (connection.id, if connection.proto == Proto::Resp3 { 3 } else { 2 });
+    let zone = shard.state.config.availability_zone();
     let mut reply = connection.reply();
-    reply.map(7);
+    reply.map(if zone.is_empty() { 7 } else { 8 });
     for (field, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
         reply.bulk(field.as_bytes());
         reply.bulk(value.as_bytes());
@@ -158,6 +159,10 @@ fn hello(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Resu
     }
     reply.bulk(b"modules");
     reply.array(0);
+    if !zone.is_empty() {
+        reply.bulk(b"availability_zone");
+        reply.bulk(zone.as_bytes());
+    }
     Ok(Flow::Done)
 }
 

@@ -269,13 +269,17 @@ impl Shard {
     ) {
         match run {
             Run::EveryShard { fold, .. } => {
+                let started = (self.cycles)();
                 let mut replies = Vec::with_capacity(gathered.parts.len());
                 for index in 0..gathered.parts.len() {
                     let mut reply = ReplyBuf::new();
                     self.inside(gathered, index, |shard| shard.run_every(invocation, args, &mut reply));
                     replies.push(reply);
                 }
-                fold(&replies, self.rng.next_u64(), invocation.proto, out);
+                let mut reply = ReplyBuf::new();
+                fold(&replies, self.rng.next_u64(), invocation.proto, &mut reply);
+                self.count_whole(invocation.command, started, &reply);
+                out.append(&reply);
             }
             Run::ByCursor { .. } => self.walk_in_whole(gathered, invocation, args, out),
             Run::OnShard(_) | Run::Split { .. } | Run::Container => {

@@ -13,6 +13,7 @@ use crate::registry::{Registered, Route};
 
 use super::command_log::{LogKind, Origin};
 use super::dispatch::key_list;
+use super::stats::CommandStats;
 use super::{Shard, Waiter};
 
 /// A single-shard command that waits for locks on this shard.
@@ -118,6 +119,29 @@ impl Shard {
         if self.state.notices(ns) {
             self.note_long(command, ns, args);
         }
+    }
+
+    /// Run parts of a command that is counted as one elsewhere: of its statistics only the time is kept here.
+    pub(super) fn uncounted(&mut self, command: &'static Registered, run: impl FnOnce(&mut Shard)) {
+        let id = command.id as usize;
+        let before = self.stats.commands[id];
+        let processed = self.stats.commands_processed;
+        run(self);
+        let ns = self.stats.commands[id].ns;
+        self.stats.commands[id] = CommandStats { ns, ..before };
+        self.stats.commands_processed = processed;
+    }
+
+    /// Count a command whose parts ran on several shards. `started`: reading of the cycle counter.
+    pub(super) fn count_whole(&mut self, command: &'static Registered, started: u64, reply: &ReplyBuf) {
+        let ns = (self.cycles_to_ns)((self.cycles)().wrapping_sub(started));
+        let failed = reply.bytes().first() == Some(&b'-');
+        self.stats.commands_processed += 1;
+        let stats = &mut self.stats.commands[command.id as usize];
+        let before_ns = stats.ns;
+        stats.record(ns, failed);
+        // The parts have their own time.
+        stats.ns = before_ns;
     }
 
     /// A command took long enough for the slow log or the latency monitor.

@@ -179,6 +179,8 @@ pub enum LoopRequest {
     Close(ClientKey),
     PauseReading(ClientKey),
     ResumeReading(ClientKey),
+    /// CONFIG SET changed the addresses: take the new listeners.
+    Listen,
     /// SHUTDOWN was accepted: stop every shard.
     Shutdown,
 }

@@ -94,19 +94,19 @@ impl Shard {
         };
         let mut reply = ReplyBuf::new();
         let mut ends: Vec<Mark> = Vec::new();
-        match each {
-            None => self.execute(invocation, run, args.as_args(), &mut reply),
+        self.uncounted(invocation.command, |shard| match each {
+            None => shard.execute(invocation, run, args.as_args(), &mut reply),
             Some(step) => {
                 let mut item = OwnedArgs::new();
                 for start in (1..args.len()).step_by(step) {
                     item.clear(usize::MAX);
                     item.append(&args.range(0..1));
                     item.append(&args.range(start..start + step));
-                    self.execute(invocation, run, item.as_args(), &mut reply);
+                    shard.execute(invocation, run, item.as_args(), &mut reply);
                     ends.push(reply.mark());
                 }
             }
-        }
+        });
         PartResult::Reply { reply, ends }
     }
 
@@ -121,7 +121,7 @@ impl Shard {
         let Route::Data(Run::EveryShard { handler, .. }) = invocation.command.route else {
             unreachable!("only every-shard commands run on every shard");
         };
-        self.call_handler(invocation, handler, args, reply);
+        self.uncounted(invocation.command, |shard| shard.call_handler(invocation, handler, args, reply));
     }
 
     /// The transaction is over: take home what was lent out, then let the next ones run.
@@ -143,6 +143,7 @@ impl Shard {
                 self.keyspace = *keyspace;
                 // CONFIG SET may have come while it was away.
                 self.keyspace.set_access_clock(self.settings.access_clock());
+                self.keyspace.keeps_expired = self.state.pause.is_some();
                 self.keyspace_away = false;
             }
         }

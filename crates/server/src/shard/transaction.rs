@@ -42,6 +42,8 @@ struct Transaction {
     /// Participants, and what each has answered.
     parts: BTreeMap<ShardId, Part>,
     waiting: usize,
+    /// Reading of the shard's cycle counter at the start.
+    started: u64,
 }
 
 struct Part {
@@ -270,7 +272,8 @@ impl Shard {
         self.stats.transactions += 1;
         connection.suspension = Suspension::Work;
         let waiting = parts.len();
-        let transaction = Transaction { client: connection.key, goal, parts, waiting };
+        let started = (self.cycles)();
+        let transaction = Transaction { client: connection.key, goal, parts, waiting, started };
         self.coordinator.pending.insert(txn, transaction);
         if prepares.len() == 1 {
             // One participant has one order already.
@@ -311,10 +314,11 @@ impl Shard {
     /// Everybody holds their locks: this is the moment at which the transaction happens.
     fn finish(&mut self, txn: u64, transaction: Transaction) {
         let _ticket = self.hub.ticket();
-        let Transaction { client, goal, parts, .. } = transaction;
+        let Transaction { client, goal, parts, started, .. } = transaction;
         match goal {
             Goal::Split { invocation, fold, items } => {
                 let reply = fold_split(&parts, fold, items, invocation);
+                self.count_whole(invocation.command, started, &reply);
                 self.release_all(txn, parts);
                 self.answer(client, reply);
             }
@@ -332,6 +336,7 @@ impl Shard {
                 }
                 let mut reply = ReplyBuf::new();
                 fold(&replies, self.rng.next_u64(), invocation.proto, &mut reply);
+                self.count_whole(invocation.command, started, &reply);
                 for shard in shards {
                     self.release_part(shard, txn, Homecoming::Nothing);
                 }

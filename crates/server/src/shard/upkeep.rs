@@ -6,6 +6,7 @@
 
 use crate::clients::ClientKey;
 use crate::connection::Suspension;
+use crate::session::state::Pause;
 
 use super::Shard;
 
@@ -69,9 +70,16 @@ impl Shard {
         self.unpause();
     }
 
+    /// CLIENT PAUSE.
+    pub fn pause(&mut self, pause: Pause) {
+        self.state.hold_back(pause);
+        self.keyspace.keeps_expired = true;
+    }
+
     /// End CLIENT PAUSE now.
     pub fn unpause(&mut self) {
         self.state.pause = None;
+        self.keyspace.keeps_expired = false;
         let mut waiting = Vec::new();
         for connection in self.clients.iter_mut() {
             if connection.suspension == Suspension::Pause {

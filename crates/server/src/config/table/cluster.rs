@@ -112,12 +112,11 @@ pub(super) static CLUSTER: Chapter = Chapter {
             WHY,
         ),
         Setting::inert("cluster-slot-stats-enabled", Kind::Bool, "no", "Count use per slot.", WHY),
-        Setting::inert(
+        Setting::active(
             "availability-zone",
             TEXT,
             "",
-            "Name of the zone that clients may prefer.",
-            "it is not announced in this version",
+            "Name of the zone the server is in, for clients that prefer servers nearby: HELLO and INFO tell it.",
         ),
     ],
 };

@@ -18,21 +18,24 @@ pub(super) static RUNTIME: Chapter = Chapter {
             "auto",
             "Number of shards; `auto` is one per core that CPU affinity and the cgroup's CPU quota allow.",
         )
-        .at_start(),
+        .at_start()
+        .own(),
         Setting::active(
             "io",
             Kind::Choice(&["auto", "uring"]),
             "auto",
             "Driver of sockets and files; `auto` picks the best the kernel offers.",
         )
-        .at_start(),
+        .at_start()
+        .own(),
         Setting::active(
             "spin-us",
             Kind::Int { min: 0, max: 1_000_000 },
             "0",
             "Microseconds an idle shard looks for work before it sleeps; burns the core for lower latency.",
         )
-        .at_start(),
+        .at_start()
+        .own(),
         Setting::active(
             "databases",
             Kind::Int { min: 1, max: i32::MAX as i64 },

@@ -104,7 +104,7 @@ fn pause(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Resu
     let pause = Pause { until_ms, writes_only };
     let flow = shard.call_all(
         connection,
-        move |shard| shard.state.hold_back(pause),
+        move |shard| shard.pause(pause),
         |shard, connection, _| shard.reply_ok(connection).map(drop),
     );
     Ok(flow)

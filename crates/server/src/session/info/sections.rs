@@ -2,6 +2,7 @@
 //! there too. Figures of things this version does not have (replication, snapshots, eviction, scripts) are zero.
 
 use std::fmt::{Display, Write};
+use std::sync::atomic::Ordering;
 
 use torc_runtime::{CpuTimes, CpuTimesOf, cpu_times};
 
@@ -97,7 +98,7 @@ fn server(shard: &Shard, _figures: &[Figures], _totals: &Totals, out: &mut Field
     out.put("process_id", process.pid);
     out.put("process_supervised", "no");
     out.put("run_id", &process.run_id);
-    out.put("tcp_port", process.tcp_port);
+    out.put("tcp_port", process.tcp_port.load(Ordering::Relaxed));
     out.put("server_time_usec", now_us);
     out.put("uptime_in_seconds", uptime_s);
     out.put("uptime_in_days", uptime_s / 86_400);
@@ -111,6 +112,7 @@ fn server(shard: &Shard, _figures: &[Figures], _totals: &Totals, out: &mut Field
         shard.state.config.file().map_or_else(String::new, |file| file.display().to_string()),
     );
     out.put("io_threads_active", 0);
+    out.put("availability_zone", shard.state.config.availability_zone());
     out.put("shards", shard.shards());
 }
 
