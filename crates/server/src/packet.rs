@@ -7,7 +7,6 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use torc_datatypes::Entry;
 use torc_keyspace::{Event, Keyspace};
 use torc_resp::{Args, Mark, OwnedArgs, Proto, ReplyBuf};
@@ -221,6 +220,3 @@ pub struct CallDone {
     pub shard: ShardId,
     pub result: Box<dyn Any + Send>,
 }
-
-/// A pub/sub payload that many connections share.
-pub type SharedPayload = Bytes;

@@ -62,17 +62,12 @@ pub struct Now {
 /// What all shards of a process share: a few counters that are touched rarely, never per command.
 pub struct Hub {
     next_client_id: AtomicU64,
-    commit_ticket: AtomicU64,
     next_log_ids: [AtomicU64; command_log::LogKind::COUNT],
 }
 
 impl Hub {
     pub fn new() -> Arc<Hub> {
-        Arc::new(Hub {
-            next_client_id: AtomicU64::new(1),
-            commit_ticket: AtomicU64::new(1),
-            next_log_ids: Default::default(),
-        })
+        Arc::new(Hub { next_client_id: AtomicU64::new(1), next_log_ids: Default::default() })
     }
 
     fn client_id(&self) -> u64 {
@@ -81,11 +76,6 @@ impl Hub {
 
     fn log_id(&self, kind: command_log::LogKind) -> u64 {
         self.next_log_ids[kind as usize].fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Orders multi-shard transactions: taken when all locks are held, so tickets follow the order of conflicts.
-    fn ticket(&self) -> u64 {
-        self.commit_ticket.fetch_add(1, Ordering::AcqRel)
     }
 }
 

@@ -313,7 +313,6 @@ impl Shard {
 
     /// Everybody holds their locks: this is the moment at which the transaction happens.
     fn finish(&mut self, txn: u64, transaction: Transaction) {
-        let _ticket = self.hub.ticket();
         let Transaction { client, goal, parts, started, .. } = transaction;
         match goal {
             Goal::Split { invocation, fold, items } => {
