@@ -126,6 +126,55 @@ pub struct DataSettings {
     pub lfu_decay_min: u32,
     /// `lazyfree-lazy-user-flush`: FLUSHALL and FLUSHDB release memory in the background unless told otherwise.
     pub lazy_user_flush: bool,
+    pub encodings: Encodings,
+}
+
+/// When values switch from their compact encoding to their general one (the settings of these names).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encodings {
+    /// Fields of a compact hash at most.
+    pub hash_max_listpack_entries: usize,
+    /// Bytes of a field or value in a compact hash at most.
+    pub hash_max_listpack_value: usize,
+    /// Elements of a list node at most, or its bytes from -1 (4 KiB) to -5 (64 KiB).
+    pub list_max_listpack_size: i64,
+    /// Nodes at each end of a list that Redis would not compress.
+    pub list_compress_depth: usize,
+    /// Members of a set of integers at most.
+    pub set_max_intset_entries: usize,
+    /// Members of a compact set at most.
+    pub set_max_listpack_entries: usize,
+    /// Bytes of a member of a compact set at most.
+    pub set_max_listpack_value: usize,
+    /// Members of a compact sorted set at most.
+    pub zset_max_listpack_entries: usize,
+    /// Bytes of a member of a compact sorted set at most.
+    pub zset_max_listpack_value: usize,
+    /// Bytes of a sparse HyperLogLog at most.
+    pub hll_sparse_max_bytes: usize,
+    /// Bytes of a stream node at most; 0: no limit.
+    pub stream_node_max_bytes: usize,
+    /// Entries of a stream node at most; 0: no limit.
+    pub stream_node_max_entries: usize,
+}
+
+impl Default for Encodings {
+    fn default() -> Self {
+        Encodings {
+            hash_max_listpack_entries: 512,
+            hash_max_listpack_value: 64,
+            list_max_listpack_size: -2,
+            list_compress_depth: 0,
+            set_max_intset_entries: 512,
+            set_max_listpack_entries: 128,
+            set_max_listpack_value: 64,
+            zset_max_listpack_entries: 128,
+            zset_max_listpack_value: 64,
+            hll_sparse_max_bytes: 3000,
+            stream_node_max_bytes: 4096,
+            stream_node_max_entries: 100,
+        }
+    }
 }
 
 impl DataSettings {
@@ -149,6 +198,7 @@ impl Default for DataSettings {
             lfu_log_factor: 10,
             lfu_decay_min: 1,
             lazy_user_flush: true,
+            encodings: Encodings::default(),
         }
     }
 }

@@ -17,7 +17,7 @@ mod spec;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use context::{Context, DataSettings, KEYS_AHEAD, KeyHint};
+pub use context::{Context, DataSettings, Encodings, KEYS_AHEAD, KeyHint};
 pub use spec::{
     Access, Arity, Begin, Category, Command, Docs, Find, Flags, Fold, FoldFn, Group, Handler, KeySpec,
     MergeFn, Run, Spec, Status,

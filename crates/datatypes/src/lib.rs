@@ -9,12 +9,26 @@
 pub mod bitfield;
 pub mod bitmap;
 pub mod clock;
+mod element_hash;
 pub mod entry;
 pub mod glob;
+pub mod hash;
 pub mod lcs;
+pub mod list;
+pub mod listpack;
 pub mod number;
 pub mod prefetch;
+pub mod set;
+pub mod stream;
+pub mod table;
 pub mod value;
+pub mod zset;
 
+pub use element_hash::{element_hash, seed_elements};
 pub use entry::{BIG_STRING_BYTES, Entry, KEY_BYTES_MAX, LINE_BUCKETS, buckets_with};
+pub use hash::Hash;
+pub use list::List;
+pub use set::Set;
+pub use stream::Stream;
 pub use value::{Encoding, Kind, StrRef, Value};
+pub use zset::ZSet;

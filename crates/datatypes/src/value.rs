@@ -3,6 +3,8 @@
 
 use bytes::Bytes;
 
+use crate::{Hash, List, Set, Stream, ZSet};
+
 /// Data type of a key's value (`TYPE`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -83,6 +85,11 @@ impl Encoding {
 pub enum Value {
     /// A string of [`crate::BIG_STRING_BYTES`] or more: readers share it without a copy.
     Str(Bytes),
+    List(List),
+    Set(Set),
+    ZSet(ZSet),
+    Hash(Hash),
+    Stream(Stream),
 }
 
 impl Value {
@@ -90,6 +97,11 @@ impl Value {
     pub fn kind(&self) -> Kind {
         match self {
             Value::Str(_) => Kind::String,
+            Value::List(_) => Kind::List,
+            Value::Set(_) => Kind::Set,
+            Value::ZSet(_) => Kind::ZSet,
+            Value::Hash(_) => Kind::Hash,
+            Value::Stream(_) => Kind::Stream,
         }
     }
 
@@ -97,6 +109,11 @@ impl Value {
     pub fn encoding(&self) -> Encoding {
         match self {
             Value::Str(_) => Encoding::Raw,
+            Value::List(list) => list.encoding(),
+            Value::Set(set) => set.encoding(),
+            Value::ZSet(zset) => zset.encoding(),
+            Value::Hash(hash) => hash.encoding(),
+            Value::Stream(stream) => stream.encoding(),
         }
     }
 
@@ -104,6 +121,24 @@ impl Value {
     pub fn free_effort(&self) -> usize {
         match self {
             Value::Str(_) => 1,
+            Value::List(list) => list.free_effort(),
+            Value::Set(set) => set.free_effort(),
+            Value::ZSet(zset) => zset.free_effort(),
+            Value::Hash(hash) => hash.free_effort(),
+            Value::Stream(stream) => stream.free_effort(),
+        }
+    }
+
+    /// Frees about `parts_max` parts of a collection; true while something is left. So a huge value can be released
+    /// without holding anybody up; nothing else may be done with it afterwards.
+    pub fn free_some(&mut self, parts_max: usize) -> bool {
+        match self {
+            Value::Str(_) => false,
+            Value::List(list) => list.free_some(parts_max),
+            Value::Set(set) => set.free_some(parts_max),
+            Value::ZSet(zset) => zset.free_some(parts_max),
+            Value::Hash(hash) => hash.free_some(parts_max),
+            Value::Stream(stream) => stream.free_some(parts_max),
         }
     }
 
@@ -112,6 +147,11 @@ impl Value {
         use crate::entry::class::allocated_bytes;
         let behind = match self {
             Value::Str(bytes) => allocated_bytes(bytes.len()),
+            Value::List(list) => list.heap_bytes(),
+            Value::Set(set) => set.heap_bytes(),
+            Value::ZSet(zset) => zset.heap_bytes(),
+            Value::Hash(hash) => hash.heap_bytes(),
+            Value::Stream(stream) => stream.heap_bytes(),
         };
         allocated_bytes(size_of::<Value>()) + behind
     }

@@ -1,7 +1,7 @@
 //! Hot path. A key's place, found once: look at what is there, then change, replace or remove it without another
 //! lookup. Never decides what a change means: the command names its event.
 
-use torc_datatypes::Entry;
+use torc_datatypes::{Entry, Value};
 
 use crate::change::{Changes, Class};
 use crate::database::{EntryMut, Found};
@@ -68,6 +68,16 @@ impl At<'_> {
                 self.found = Some(found);
             }
         }
+    }
+
+    /// Stores a value with memory of its own, whatever was there; returns the live entry that it replaces. The key does
+    /// not expire afterwards.
+    pub fn put(&mut self, value: Value) -> Option<Entry> {
+        let replaced = self.remove();
+        let entry = Entry::boxed(self.key.bytes, value, None);
+        let (db, now_ms, is_new) = (self.db, self.now_ms, replaced.is_none());
+        self.found = Some(self.keyspace.insert_entry(db, &self.key, entry, is_new, now_ms, self.changes));
+        replaced
     }
 
     /// Sets or clears the expiry (unix milliseconds) of what is there; returns whether an expiry was set before.

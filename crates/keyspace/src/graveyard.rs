@@ -63,7 +63,13 @@ impl Graveyard {
     pub fn dig(&mut self, entries_max: usize) -> bool {
         let mut freed = 0;
         while freed < entries_max {
-            if self.entries.pop().is_some() {
+            if let Some(entry) = self.entries.last_mut() {
+                let parts_max = entries_max - freed;
+                let more = entry.value_mut().is_some_and(|value| value.free_some(parts_max));
+                if more {
+                    break;
+                }
+                self.entries.pop();
                 freed += 1;
             } else if let Some(line) = self.lines.pop() {
                 freed += line.0.iter().flatten().count();

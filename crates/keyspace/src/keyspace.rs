@@ -299,19 +299,33 @@ impl Keyspace {
         &mut self,
         db: usize,
         key: &Key<'_>,
-        mut entry: Entry,
+        entry: Entry,
         now_ms: i64,
         changes: &mut Changes,
     ) -> Option<Entry> {
+        let replaced = self.remove(db, key, now_ms, changes);
+        self.insert_entry(db, key, entry, replaced.is_none(), now_ms, changes);
+        replaced
+    }
+
+    /// Stores an entry under a key that is not there (any more: then it is not told as new).
+    pub(crate) fn insert_entry(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        mut entry: Entry,
+        is_new: bool,
+        now_ms: i64,
+        changes: &mut Changes,
+    ) -> Found {
         if entry.clock() == 0 {
             entry.set_clock(self.new_clock(now_ms));
         }
-        let replaced = self.remove(db, key, now_ms, changes);
-        self.dbs[db].insert_new(key, entry, &self.hasher);
-        if replaced.is_none() {
+        let found = self.dbs[db].insert_new(key, entry, &self.hasher);
+        if is_new {
             changes.event(Class::NEW, "new", db, key.bytes);
         }
-        replaced
+        found
     }
 
     /// Takes a key out; `None` if it is not there or has expired.

@@ -66,10 +66,12 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let shared = LoopShared::new(Arc::clone(mesh.wakers()), shards, clients_max, keepalive_s);
     let process = Arc::new(ProcessInfo::new(port, shards));
     let config = Arc::new(config);
+    let seed = seed::random_u64();
+    torc_datatypes::seed_elements(seed);
     let birth = Birth {
         slots: Arc::new(SlotMap::even(shards as u16)),
         hub: Hub::new(),
-        seed: seed::random_u64(),
+        seed,
         config: Arc::clone(&config),
         process,
         capabilities,

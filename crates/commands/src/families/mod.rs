@@ -4,9 +4,27 @@
 
 mod bitmap;
 pub mod generic;
+mod geo;
+mod hash;
+mod hyperloglog;
+mod list;
+mod set;
+mod stream;
 mod string;
+mod zset;
 
 use crate::Command;
 
 /// Every data command, family by family.
-pub static FAMILIES: &[&[Command]] = &[generic::COMMANDS, string::COMMANDS, bitmap::COMMANDS];
+pub static FAMILIES: &[&[Command]] = &[
+    generic::COMMANDS,
+    string::COMMANDS,
+    bitmap::COMMANDS,
+    list::COMMANDS,
+    set::COMMANDS,
+    zset::COMMANDS,
+    hash::COMMANDS,
+    stream::COMMANDS,
+    geo::COMMANDS,
+    hyperloglog::COMMANDS,
+];

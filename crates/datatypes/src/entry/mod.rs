@@ -139,6 +139,7 @@ impl Entry {
             Form::Int => Some(StrRef::Int(self.int_payload(header))),
             Form::Boxed => match self.boxed_value(header) {
                 Value::Str(bytes) => Some(StrRef::Shared(bytes)),
+                _ => None,
             },
         }
     }

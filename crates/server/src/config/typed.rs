@@ -181,6 +181,54 @@ impl Config {
         self.bool("lazyfree-lazy-user-flush")
     }
 
+    pub fn hash_max_listpack_entries(&self) -> usize {
+        self.int("hash-max-listpack-entries")
+    }
+
+    pub fn hash_max_listpack_value(&self) -> usize {
+        self.bytes("hash-max-listpack-value")
+    }
+
+    pub fn list_max_listpack_size(&self) -> i64 {
+        self.int("list-max-listpack-size")
+    }
+
+    pub fn list_compress_depth(&self) -> usize {
+        self.int("list-compress-depth")
+    }
+
+    pub fn set_max_intset_entries(&self) -> usize {
+        self.int("set-max-intset-entries")
+    }
+
+    pub fn set_max_listpack_entries(&self) -> usize {
+        self.int("set-max-listpack-entries")
+    }
+
+    pub fn set_max_listpack_value(&self) -> usize {
+        self.int("set-max-listpack-value")
+    }
+
+    pub fn zset_max_listpack_entries(&self) -> usize {
+        self.int("zset-max-listpack-entries")
+    }
+
+    pub fn zset_max_listpack_value(&self) -> usize {
+        self.bytes("zset-max-listpack-value")
+    }
+
+    pub fn hll_sparse_max_bytes(&self) -> usize {
+        self.bytes("hll-sparse-max-bytes")
+    }
+
+    pub fn stream_node_max_bytes(&self) -> usize {
+        self.bytes("stream-node-max-bytes")
+    }
+
+    pub fn stream_node_max_entries(&self) -> usize {
+        self.int("stream-node-max-entries")
+    }
+
     pub fn loglevel(&self) -> LogLevel {
         match self.choice("loglevel") {
             "debug" => LogLevel::Debug,

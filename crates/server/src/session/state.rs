@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use torc_commands::{DataSettings, Flags};
+use torc_commands::{DataSettings, Encodings, Flags};
 
 use crate::config::{Config, OutputLimit};
 use crate::connection::{Connection, PeerInfo};
@@ -206,6 +206,24 @@ pub fn data_settings(config: &Config) -> DataSettings {
         lfu_log_factor: config.lfu_log_factor(),
         lfu_decay_min: config.lfu_decay_time(),
         lazy_user_flush: config.lazyfree_lazy_user_flush(),
+        encodings: encodings(config),
+    }
+}
+
+fn encodings(config: &Config) -> Encodings {
+    Encodings {
+        hash_max_listpack_entries: config.hash_max_listpack_entries(),
+        hash_max_listpack_value: config.hash_max_listpack_value(),
+        list_max_listpack_size: config.list_max_listpack_size(),
+        list_compress_depth: config.list_compress_depth(),
+        set_max_intset_entries: config.set_max_intset_entries(),
+        set_max_listpack_entries: config.set_max_listpack_entries(),
+        set_max_listpack_value: config.set_max_listpack_value(),
+        zset_max_listpack_entries: config.zset_max_listpack_entries(),
+        zset_max_listpack_value: config.zset_max_listpack_value(),
+        hll_sparse_max_bytes: config.hll_sparse_max_bytes(),
+        stream_node_max_bytes: config.stream_node_max_bytes(),
+        stream_node_max_entries: config.stream_node_max_entries(),
     }
 }
 

@@ -137,6 +137,18 @@ fn getters_take_the_largest_values() {
                 assert_eq!(config.commandlog_reply_larger_than(), Some(i64::MAX as usize));
             }
             "latency-monitor-threshold" => assert!(config.latency_monitor_threshold().is_some()),
+            "hash-max-listpack-entries" => assert!(config.hash_max_listpack_entries() >= i32::MAX as usize),
+            "hash-max-listpack-value" => assert!(config.hash_max_listpack_value() >= i32::MAX as usize),
+            "list-compress-depth" => assert!(config.list_compress_depth() >= i32::MAX as usize),
+            "set-max-intset-entries" => assert!(config.set_max_intset_entries() >= i32::MAX as usize),
+            "set-max-listpack-entries" => assert!(config.set_max_listpack_entries() >= i32::MAX as usize),
+            "set-max-listpack-value" => assert!(config.set_max_listpack_value() >= i32::MAX as usize),
+            "zset-max-listpack-entries" => assert!(config.zset_max_listpack_entries() >= i32::MAX as usize),
+            "zset-max-listpack-value" => assert!(config.zset_max_listpack_value() >= i32::MAX as usize),
+            "hll-sparse-max-bytes" => assert!(config.hll_sparse_max_bytes() >= i32::MAX as usize),
+            "stream-node-max-bytes" => assert!(config.stream_node_max_bytes() >= i32::MAX as usize),
+            "stream-node-max-entries" => assert!(config.stream_node_max_entries() >= i32::MAX as usize),
+            "list-max-listpack-size" => assert_eq!(config.list_max_listpack_size(), i64::from(i32::MAX)),
             other => panic!("add {other} to this test"),
         }
     }

@@ -1,0 +1,5 @@
+//! SORTED_SET: the family's list, and what its files share.
+
+use crate::Command;
+
+pub(super) const COMMANDS: &[Command] = &[];

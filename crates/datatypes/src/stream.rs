@@ -1,0 +1,29 @@
+//! A stream: entries of fields under ascending ids, and consumer groups.
+
+use crate::Encoding;
+
+/// A stream: entries of fields under ascending ids, and consumer groups.
+#[derive(Clone, Debug, Default)]
+pub struct Stream {}
+
+impl Stream {
+    /// Representation of the value (`OBJECT ENCODING`).
+    pub fn encoding(&self) -> Encoding {
+        Encoding::Stream
+    }
+
+    /// Number of parts that freeing the value has to walk.
+    pub fn free_effort(&self) -> usize {
+        1
+    }
+
+    /// Bytes on the heap. O(1).
+    pub fn heap_bytes(&self) -> usize {
+        0
+    }
+
+    /// Frees about `parts_max` parts (more only where a few hundred lie together); true while something is left.
+    pub fn free_some(&mut self, _parts_max: usize) -> bool {
+        false
+    }
+}

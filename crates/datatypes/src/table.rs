@@ -1,0 +1,459 @@
+//! The general hash table of collections (big sets, hashes and sorted sets): extendible hashing over small tables, so
+//! that growth moves at most some hundred elements at a time and a scan cursor survives it.
+//!
+//! Owns its elements and the sum of their bytes. Never knows what they mean, and draws no random numbers itself.
+//!
+//! A directory of 2^depth indices, addressed by the upper hash bits, leads to parts. A full part splits in two by its
+//! next hash bit; two small neighbours join again.
+
+use hashbrown::HashTable;
+
+use crate::element_hash::element_hash;
+
+/// Elements of a part that make it split: what 1,024 buckets hold.
+const PART_LEN_MAX: usize = 896;
+/// Two neighbours with together at most this many elements join.
+const JOIN_LEN_MAX: usize = PART_LEN_MAX / 2;
+/// Parts at this depth grow instead of splitting.
+const DEPTH_MAX: u32 = 20;
+/// Bits of a scan position, taken from the top of the hash.
+const POSITION_BITS: u32 = 48;
+
+/// What a table holds: something with a key of bytes.
+pub trait Keyed: Clone {
+    /// [`element_hash`] of the key.
+    fn key_hash(&self) -> u64;
+    fn key_is(&self, key: &[u8]) -> bool;
+    /// Bytes that the element owns on the heap, without the element itself. O(1).
+    fn heap_bytes(&self) -> usize;
+}
+
+#[derive(Clone)]
+struct Part<E> {
+    table: HashTable<E>,
+    depth: u32,
+}
+
+/// A hash table of elements with distinct keys.
+#[derive(Clone)]
+pub struct Table<E> {
+    depth: u32,
+    /// Indices into `parts`; empty while there is one part.
+    directory: Vec<u32>,
+    parts: Vec<Part<E>>,
+    len: usize,
+    /// Bytes that the elements own.
+    element_bytes: usize,
+    /// Bytes of the parts' buckets.
+    bucket_bytes: usize,
+}
+
+impl<E: Keyed> Default for Table<E> {
+    fn default() -> Self {
+        Table::new()
+    }
+}
+
+impl<E: Keyed> Table<E> {
+    pub fn new() -> Table<E> {
+        Table {
+            depth: 0,
+            directory: Vec::new(),
+            parts: vec![Part { table: HashTable::new(), depth: 0 }],
+            len: 0,
+            element_bytes: 0,
+            bucket_bytes: 0,
+        }
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes on the heap, elements included. O(1).
+    pub fn heap_bytes(&self) -> usize {
+        self.element_bytes
+            + self.bucket_bytes
+            + self.directory.capacity() * size_of::<u32>()
+            + self.parts.capacity() * size_of::<Part<E>>()
+    }
+
+    #[inline]
+    fn directory_index(&self, hash: u64) -> usize {
+        // Two shifts, since a shift by 64 is not defined.
+        (hash >> 1 >> (63 - self.depth)) as usize
+    }
+
+    #[inline]
+    fn part_of(&self, hash: u64) -> usize {
+        if self.directory.is_empty() { 0 } else { self.directory[self.directory_index(hash)] as usize }
+    }
+
+    #[inline]
+    pub fn get(&self, key: &[u8]) -> Option<&E> {
+        let hash = element_hash(key);
+        self.parts[self.part_of(hash)].table.find(inner(hash), |element| element.key_is(key))
+    }
+
+    #[inline]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Changes an element in place; its key must stay. `None` if it is not there.
+    #[inline]
+    pub fn edit<R>(&mut self, key: &[u8], change: impl FnOnce(&mut E) -> R) -> Option<R> {
+        let hash = element_hash(key);
+        let part = self.part_of(hash);
+        let element = self.parts[part].table.find_mut(inner(hash), |element| element.key_is(key))?;
+        self.element_bytes -= element.heap_bytes();
+        let result = change(element);
+        self.element_bytes += element.heap_bytes();
+        Some(result)
+    }
+
+    /// Adds an element whose key is not there.
+    pub fn insert_new(&mut self, element: E) {
+        let hash = element.key_hash();
+        self.reserve(hash);
+        self.element_bytes += element.heap_bytes();
+        self.len += 1;
+        let part = self.part_of(hash);
+        let table = &mut self.parts[part].table;
+        let bytes_before = table.allocation_size();
+        table.insert_unique(inner(hash), element, |element| inner(element.key_hash()));
+        self.bucket_bytes += table.allocation_size() - bytes_before;
+    }
+
+    /// Takes an element out.
+    pub fn remove(&mut self, key: &[u8]) -> Option<E> {
+        let hash = element_hash(key);
+        let part = self.part_of(hash);
+        let found = self.parts[part].table.find_entry(inner(hash), |element| element.key_is(key)).ok()?;
+        let (element, _) = found.remove();
+        self.element_bytes -= element.heap_bytes();
+        self.len -= 1;
+        self.shrink(hash);
+        Some(element)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &E> {
+        self.parts.iter().flat_map(|part| part.table.iter())
+    }
+
+    /// Elements in the order of their hash, from `cursor` on (0 starts), about `count` of them; returns the cursor to
+    /// go on with, 0 when all are done. Elements that stay from the first call to the last are visited at least once.
+    pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&E)) -> u64 {
+        let mut position = cursor;
+        let mut visited = 0;
+        while position < 1 << POSITION_BITS {
+            let index = self.part_of(position << (64 - POSITION_BITS));
+            let part = &self.parts[index];
+            let below = POSITION_BITS - part.depth;
+            let end = ((position >> below) + 1) << below;
+            let mut found: Vec<(u64, &E)> = part
+                .table
+                .iter()
+                .map(|element| (element.key_hash() >> (64 - POSITION_BITS), element))
+                .filter(|(at, _)| *at >= position)
+                .collect();
+            found.sort_unstable_by_key(|(at, _)| *at);
+            let wanted = count.max(1) - visited;
+            // Elements at one position belong together: the cursor can't tell them apart.
+            let stop = found.get(wanted).map(|_| found[wanted - 1].0);
+            for (at, element) in &found {
+                if stop.is_some_and(|stop| *at > stop) {
+                    return *at;
+                }
+                visit(element);
+                visited += 1;
+            }
+            position = end;
+            if visited >= count.max(1) {
+                break;
+            }
+        }
+        // Empty parts are passed here, so that the walk ends with a 0 as soon as nothing is left.
+        while position < 1 << POSITION_BITS {
+            let part = &self.parts[self.part_of(position << (64 - POSITION_BITS))];
+            if !part.table.is_empty() {
+                return position;
+            }
+            let below = POSITION_BITS - part.depth;
+            position = ((position >> below) + 1) << below;
+        }
+        0
+    }
+
+    /// An element drawn with equal chances for all. `random` gives numbers below its argument.
+    pub fn random(&self, mut random: impl FnMut(usize) -> usize) -> Option<&E> {
+        if self.len == 0 {
+            return None;
+        }
+        let buckets_max = self.parts.iter().map(|part| part.table.num_buckets()).max().unwrap_or(0);
+        loop {
+            let table = &self.parts[random(self.parts.len())].table;
+            let bucket = random(buckets_max);
+            if bucket < table.num_buckets()
+                && let Some(element) = table.get_bucket(bucket)
+            {
+                return Some(element);
+            }
+        }
+    }
+
+    /// Frees one part, at most about a thousand elements; returns their number, 0 when nothing is left.
+    pub fn free_part(&mut self) -> usize {
+        while let Some(part) = self.parts.pop() {
+            self.directory = Vec::new();
+            if !part.table.is_empty() {
+                self.len -= part.table.len();
+                return part.table.len();
+            }
+        }
+        0
+    }
+
+    /// Makes room for one more element with this hash.
+    fn reserve(&mut self, hash: u64) {
+        loop {
+            let index = self.part_of(hash);
+            let part = &self.parts[index];
+            if part.table.len() < PART_LEN_MAX || part.depth == DEPTH_MAX {
+                return;
+            }
+            self.split(index, hash);
+        }
+    }
+
+    fn split(&mut self, index: usize, hash: u64) {
+        let old_depth = self.parts[index].depth;
+        if self.directory.is_empty() {
+            self.directory.push(0);
+        }
+        if old_depth == self.depth {
+            self.directory = self.directory.iter().flat_map(|&part| [part, part]).collect();
+            self.depth += 1;
+        }
+        let depth = old_depth + 1;
+        let old = std::mem::take(&mut self.parts[index].table);
+        self.bucket_bytes -= old.allocation_size();
+        let room = old.len() / 2 + old.len() / 16;
+        let mut halves = [HashTable::with_capacity(room), HashTable::with_capacity(room)];
+        for element in old {
+            let hash = element.key_hash();
+            let half = (hash >> (64 - depth) & 1) as usize;
+            halves[half].insert_unique(inner(hash), element, |element| inner(element.key_hash()));
+        }
+        let [low, high] = halves;
+        self.bucket_bytes += low.allocation_size() + high.allocation_size();
+        self.parts[index] = Part { table: low, depth };
+        let high_index = self.parts.len() as u32;
+        self.parts.push(Part { table: high, depth });
+        // The directory range of the old part: all indices that share its upper `old_depth` bits.
+        let shift = self.depth - old_depth;
+        let first = self.directory_index(hash) >> shift << shift;
+        let half = 1 << (shift - 1);
+        self.directory[first + half..first + 2 * half].fill(high_index);
+    }
+
+    /// Gives memory back after a removal from the part of `hash`.
+    fn shrink(&mut self, hash: u64) {
+        loop {
+            let index = self.part_of(hash);
+            let depth = self.parts[index].depth;
+            let len = self.parts[index].table.len();
+            let buddy = (depth > 0).then(|| {
+                let shift = self.depth - depth;
+                let first = self.directory_index(hash) >> shift << shift;
+                (first, self.directory[first ^ 1 << shift] as usize)
+            });
+            if let Some((first, buddy)) = buddy
+                && self.parts[buddy].depth == depth
+                && len + self.parts[buddy].table.len() <= JOIN_LEN_MAX
+            {
+                self.join(index, buddy, first);
+                continue;
+            }
+            let table = &mut self.parts[index].table;
+            if table.num_buckets() > 16 && len * 8 < table.num_buckets() {
+                self.bucket_bytes -= table.allocation_size();
+                table.shrink_to(len * 2, |element| inner(element.key_hash()));
+                self.bucket_bytes += table.allocation_size();
+            }
+            return;
+        }
+    }
+
+    /// Joins two neighbours, the first of which the directory lists from `first` on.
+    fn join(&mut self, index: usize, buddy: usize, first: usize) {
+        let depth = self.parts[index].depth - 1;
+        let moved = std::mem::take(&mut self.parts[buddy].table);
+        let table = &mut self.parts[index].table;
+        self.bucket_bytes -= moved.allocation_size() + table.allocation_size();
+        for element in moved {
+            table.insert_unique(inner(element.key_hash()), element, |element| inner(element.key_hash()));
+        }
+        self.bucket_bytes += table.allocation_size();
+        self.parts[index].depth = depth;
+        let shift = self.depth - depth;
+        let start = first >> shift << shift;
+        self.directory[start..start + (1 << shift)].fill(index as u32);
+        self.parts.swap_remove(buddy);
+        let last = self.parts.len() as u32;
+        self.directory.iter_mut().filter(|part| **part == last).for_each(|part| *part = buddy as u32);
+        while self.depth > 0 && self.directory.chunks(2).all(|pair| pair[0] == pair[1]) {
+            self.directory = self.directory.iter().step_by(2).copied().collect();
+            self.depth -= 1;
+        }
+        if self.depth == 0 {
+            self.directory = Vec::new();
+        }
+    }
+}
+
+impl<E> std::fmt::Debug for Table<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("len", &self.len).field("parts", &self.parts.len()).finish()
+    }
+}
+
+/// The hash inside a part. The small tables use the top and the low bits, the directory the top: turned by half, the
+/// bits that all elements of a part share come to lie where nobody looks.
+#[inline]
+fn inner(hash: u64) -> u64 {
+    hash.rotate_left(32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    #[derive(Clone, Debug)]
+    struct Word(Vec<u8>);
+
+    impl Keyed for Word {
+        fn key_hash(&self) -> u64 {
+            element_hash(&self.0)
+        }
+        fn key_is(&self, key: &[u8]) -> bool {
+            self.0 == key
+        }
+        fn heap_bytes(&self) -> usize {
+            self.0.len()
+        }
+    }
+
+    fn numbers(seed: u64) -> impl FnMut(usize) -> usize {
+        let mut state = seed;
+        move |below| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        }
+    }
+
+    fn check(table: &Table<Word>, model: &BTreeSet<Vec<u8>>) {
+        assert_eq!(table.len(), model.len());
+        let seen: BTreeSet<Vec<u8>> = table.iter().map(|word| word.0.clone()).collect();
+        assert_eq!(&seen, model);
+        assert_eq!(table.element_bytes, model.iter().map(Vec::len).sum::<usize>());
+        let buckets: usize = table.parts.iter().map(|part| part.table.allocation_size()).sum();
+        assert_eq!(table.bucket_bytes, buckets);
+    }
+
+    /// Growth over many splits and back to nothing, with scans under way that must not lose what stays.
+    #[test]
+    fn grows_and_shrinks_without_losing_anything() {
+        for seed in 1..=4 {
+            let mut random = numbers(seed);
+            let (mut table, mut model) = (Table::<Word>::new(), BTreeSet::new());
+            for phase in 0..6 {
+                let mut cursor = 0;
+                let mut seen: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+                let mut stayed: BTreeSet<Vec<u8>> = model.clone();
+                for step in 0..8_000 {
+                    let key = random(20_000).to_string().into_bytes();
+                    let growing = phase % 2 == 0;
+                    if model.contains(&key) && (!growing || random(8) == 0) {
+                        assert_eq!(table.remove(&key).map(|word| word.0), Some(key.clone()));
+                        model.remove(&key);
+                        stayed.remove(&key);
+                    } else if !model.contains(&key) && (growing || random(8) == 0) {
+                        assert!(table.get(&key).is_none());
+                        table.insert_new(Word(key.clone()));
+                        model.insert(key);
+                    }
+                    if step % 10 == 0 && (step == 0 || cursor != 0) {
+                        cursor = table.scan(cursor, 40, |word| *seen.entry(word.0.clone()).or_default() += 1);
+                    }
+                }
+                while cursor != 0 {
+                    cursor = table.scan(cursor, 1000, |word| *seen.entry(word.0.clone()).or_default() += 1);
+                }
+                assert!(stayed.iter().all(|key| seen.contains_key(key)), "seed {seed} phase {phase}");
+                check(&table, &model);
+            }
+            for key in std::mem::take(&mut model) {
+                assert!(table.remove(&key).is_some());
+            }
+            check(&table, &model);
+            assert_eq!((table.depth, table.parts.len()), (0, 1));
+        }
+    }
+
+    #[test]
+    fn a_scan_at_rest_shows_each_element_once() {
+        let mut table = Table::new();
+        (0..5_000).for_each(|id: u32| table.insert_new(Word(id.to_string().into())));
+        let (mut cursor, mut seen) = (0, Vec::new());
+        loop {
+            let before = seen.len();
+            cursor = table.scan(cursor, 10, |word| seen.push(word.0.clone()));
+            assert!(seen.len() - before <= 11);
+            if cursor == 0 {
+                break;
+            }
+        }
+        let distinct: BTreeSet<_> = seen.iter().collect();
+        assert_eq!((seen.len(), distinct.len()), (5_000, 5_000));
+    }
+
+    #[test]
+    fn draws_are_fair() {
+        let mut table = Table::new();
+        (0..2_000).for_each(|id: u32| table.insert_new(Word(id.to_string().into())));
+        let mut random = numbers(7);
+        let mut drawn: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+        for _ in 0..200_000 {
+            *drawn.entry(table.random(&mut random).unwrap().0.clone()).or_default() += 1;
+        }
+        let (least, most) = (drawn.values().min().unwrap(), drawn.values().max().unwrap());
+        assert_eq!(drawn.len(), 2_000);
+        assert!(*least > 50 && *most < 170, "{least} {most}");
+    }
+
+    #[test]
+    fn is_freed_part_by_part() {
+        let mut table = Table::new();
+        (0..5_000).for_each(|id: u32| table.insert_new(Word(id.to_string().into())));
+        let mut freed = 0;
+        loop {
+            let step = table.free_part();
+            assert!(step <= PART_LEN_MAX);
+            if step == 0 {
+                break;
+            }
+            freed += step;
+        }
+        assert_eq!(freed, 5_000);
+    }
+}
