@@ -233,6 +233,9 @@ impl Connection {
     }
 }
 
+/// Sendable bytes that wait for replies under way at most: from here on a send of their own pays.
+const HELD_BYTES_MAX: usize = 16 * 1024;
+
 /// Replies in request order. While nothing is outstanding, replies go straight to `ready`; behind an outstanding
 /// reply they are kept aside until their turn comes.
 #[derive(Default)]
@@ -245,6 +248,8 @@ pub struct Output {
     /// Number of the slot at the front.
     first_slot: u32,
     waiting: usize,
+    /// One of the outstanding replies waits for locks: it may take longer than a batch there and back.
+    is_late: bool,
     /// Messages that go out behind the reply that is being made (EXEC's, SUBSCRIBE's).
     later: Option<Box<ReplyBuf>>,
 }
@@ -262,6 +267,18 @@ impl Output {
     #[inline]
     pub fn outstanding(&self) -> usize {
         self.waiting
+    }
+
+    /// An outstanding reply waits for locks.
+    pub fn expect_late(&mut self) {
+        self.is_late = true;
+    }
+
+    /// Whether to send nothing yet: batches that will complete these replies are on their way back, and then one
+    /// send carries all (each send costs the server, and the client that it wakes, more than a command does).
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        self.waiting > 0 && !self.is_late && self.ready.len() < HELD_BYTES_MAX
     }
 
     /// The final byte stream. Only legal when no reply is outstanding.
@@ -296,6 +313,7 @@ impl Output {
         let index = slot.wrapping_sub(self.first_slot) as usize;
         let Slot::Waiting { muted } = self.slots[index] else { panic!("a reply slot is filled once") };
         self.waiting -= 1;
+        self.is_late &= self.waiting > 0;
         if index == 0 {
             self.slots.pop_front();
             self.first_slot = self.first_slot.wrapping_add(1);
@@ -392,6 +410,23 @@ mod tests {
         assert_eq!(sent(&mut output), "abcde");
         assert_eq!(output.outstanding(), 0);
         output.direct();
+    }
+
+    #[test]
+    fn what_is_complete_waits_for_batches_but_not_for_locks() {
+        let mut output = Output::default();
+        output.write(|out| Reply::new(out, Proto::Resp2).raw(b"a"));
+        assert!(!output.is_held());
+        let b = output.reserve(false);
+        assert!(output.is_held());
+        output.expect_late();
+        assert!(!output.is_held());
+        fill(&mut output, b, "b");
+        let c = output.reserve(false);
+        assert!(output.is_held(), "what was late has come");
+        Reply::new(output.push(), Proto::Resp2).raw(&[b'x'; HELD_BYTES_MAX]);
+        assert!(!output.is_held());
+        fill(&mut output, c, "c");
     }
 
     #[test]

@@ -390,6 +390,9 @@ impl ShardLoop {
     fn send_to(&mut self, client: ClientKey, conn: ConnId) -> std::io::Result<()> {
         let Some(connection) = self.shard.clients.get_mut(client) else { return Ok(()) };
         connection.flags.flush_queued = false;
+        if connection.output.is_held() {
+            return Ok(());
+        }
         let output = connection.output.sendable();
         let mut sent_bytes = 0;
         let mut failed = false;

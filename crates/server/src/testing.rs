@@ -165,6 +165,9 @@ impl Bench {
         for key in self.shards[shard].take_flush() {
             let Some(client) = self.shards[shard].clients.get_mut(key) else { continue };
             client.flags.flush_queued = false;
+            if client.output.is_held() {
+                continue;
+            }
             let output = client.output.sendable();
             let bytes = output.to_vec();
             output.consume(bytes.len());

@@ -292,5 +292,7 @@ impl Shard {
 fn reserve(connection: &mut Connection, home: ShardId, muted: bool) -> ReplyTo {
     connection.publishes.home = home;
     connection.publishes.outstanding += 1;
+    // The answer may be withheld until shards with subscribers have caught up.
+    connection.output.expect_late();
     ReplyTo::Slot { client: connection.key, slot: connection.output.reserve(muted) }
 }

@@ -235,6 +235,7 @@ impl Shard {
             self.forward(owner, connection, invocation, muted, args);
         } else if self.must_queue(command, run, args) {
             let slot = connection.output.reserve(muted);
+            connection.output.expect_late();
             let address = self.address(connection, slot);
             self.defer(invocation, OwnedArgs::copy_of(&args), address);
         } else {

@@ -106,13 +106,29 @@ impl Shard {
         let mut start = Mark::default();
         for index in 0..batch.commands.len() {
             let command = &batch.commands[index];
-            let Some(end) = command.reply_end else { continue };
+            let Some(end) = command.reply_end else {
+                self.reply_is_late(command.client);
+                continue;
+            };
             self.fill_reply(command.client, command.slot, &batch.replies, start, end);
             start = end;
         }
         if self.spare_batches.len() < SPARE_BATCHES_MAX {
             batch.clear();
             self.spare_batches.push(batch);
+        }
+    }
+
+    /// A forwarded command met a lock: what its connection has ready needs not wait for it.
+    fn reply_is_late(&mut self, key: ClientKey) {
+        let Some(connection) = self.clients.get_mut(key) else { return };
+        // A fast lock may have sent the reply ahead of the batch.
+        if connection.output.outstanding() > 0 {
+            connection.output.expect_late();
+            if !connection.flags.flush_queued {
+                connection.flags.flush_queued = true;
+                self.flush.push(key);
+            }
         }
     }
 

@@ -167,6 +167,9 @@ impl World {
         }
         let Some(connection) = self.shards[*shard].clients.get_mut(*key) else { return Vec::new() };
         connection.flags.flush_queued = false;
+        if connection.output.is_held() {
+            return Vec::new();
+        }
         let output = connection.output.sendable();
         if output.is_empty() {
             return Vec::new();
