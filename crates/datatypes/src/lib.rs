@@ -2,7 +2,7 @@
 //! (glob patterns, bitmaps, bit fields, longest common subsequence).
 //!
 //! This crate never knows databases, slots, clients, sockets or clocks: time and randomness come in as values.
-//! `unsafe` lives in two named modules only: [`entry`] (the memory layout) and [`prefetch`] (one CPU hint).
+//! `unsafe` lives in named modules only: [`entry`] and [`member`] (memory layouts) and [`prefetch`] (one CPU hint).
 
 #![deny(unsafe_code)]
 
@@ -13,9 +13,11 @@ mod element_hash;
 pub mod entry;
 pub mod glob;
 pub mod hash;
+pub mod intset;
 pub mod lcs;
 pub mod list;
 pub mod listpack;
+pub mod member;
 pub mod number;
 pub mod prefetch;
 pub mod set;

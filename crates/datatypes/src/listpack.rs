@@ -256,7 +256,12 @@ impl Listpack {
     /// First element from `from` on that equals `bytes`, looking at every `step`-th one.
     #[inline]
     pub fn find(&self, from: Option<Pos>, bytes: &[u8], step: usize) -> Option<Pos> {
-        let wanted = Item::of(bytes);
+        self.find_item(from, Item::of(bytes), step)
+    }
+
+    /// As [`Listpack::find`], for what [`Item::of`] gave or [`Listpack::get`].
+    #[inline]
+    pub fn find_item(&self, from: Option<Pos>, wanted: Item<'_>, step: usize) -> Option<Pos> {
         let mut at = from?.0 as usize;
         let end = self.end();
         loop {

@@ -7,13 +7,17 @@
 //! next hash bit; two small neighbours join again.
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Iter as PartIter;
 
 use crate::element_hash::element_hash;
+use crate::entry::class::allocated_bytes;
 
 /// Elements of a part that make it split: what 1,024 buckets hold.
 const PART_LEN_MAX: usize = 896;
 /// Two neighbours with together at most this many elements join.
 const JOIN_LEN_MAX: usize = PART_LEN_MAX / 2;
+/// Buckets of a part that is not at [`DEPTH_MAX`] at most.
+const PART_BUCKETS_MAX: usize = 1_024;
 /// Parts at this depth grow instead of splitting.
 const DEPTH_MAX: u32 = 20;
 /// Bits of a scan position, taken from the top of the hash.
@@ -27,6 +31,9 @@ pub trait Keyed: Clone {
     /// Bytes that the element owns on the heap, without the element itself. O(1).
     fn heap_bytes(&self) -> usize;
 }
+
+/// Part and bucket of an element, until the table changes.
+pub(crate) type Place = (usize, usize);
 
 #[derive(Clone)]
 struct Part<E> {
@@ -44,7 +51,7 @@ pub struct Table<E> {
     len: usize,
     /// Bytes that the elements own.
     element_bytes: usize,
-    /// Bytes of the parts' buckets.
+    /// Bytes of the parts' buckets, as the allocator counts them.
     bucket_bytes: usize,
 }
 
@@ -80,8 +87,8 @@ impl<E: Keyed> Table<E> {
     pub fn heap_bytes(&self) -> usize {
         self.element_bytes
             + self.bucket_bytes
-            + self.directory.capacity() * size_of::<u32>()
-            + self.parts.capacity() * size_of::<Part<E>>()
+            + allocated_bytes(self.directory.capacity() * size_of::<u32>())
+            + allocated_bytes(self.parts.capacity() * size_of::<Part<E>>())
     }
 
     #[inline]
@@ -120,15 +127,34 @@ impl<E: Keyed> Table<E> {
 
     /// Adds an element whose key is not there.
     pub fn insert_new(&mut self, element: E) {
-        let hash = element.key_hash();
+        self.insert_hashed(element.key_hash(), element);
+    }
+
+    /// Adds the element that `make` makes for a key, unless the key is there; returns whether it is new.
+    #[inline]
+    pub fn insert_with(&mut self, key: &[u8], make: impl FnOnce() -> E) -> bool {
+        let hash = element_hash(key);
+        let found = self.parts[self.part_of(hash)].table.find(inner(hash), |element| element.key_is(key));
+        let is_new = found.is_none();
+        if is_new {
+            self.insert_hashed(hash, make());
+        }
+        is_new
+    }
+
+    fn insert_hashed(&mut self, hash: u64, element: E) {
         self.reserve(hash);
         self.element_bytes += element.heap_bytes();
         self.len += 1;
         let part = self.part_of(hash);
         let table = &mut self.parts[part].table;
-        let bytes_before = table.allocation_size();
+        if table.len() < table.capacity() {
+            table.insert_unique(inner(hash), element, |element| inner(element.key_hash()));
+            return;
+        }
+        let bytes_before = bytes_of(table);
         table.insert_unique(inner(hash), element, |element| inner(element.key_hash()));
-        self.bucket_bytes += table.allocation_size() - bytes_before;
+        self.bucket_bytes += bytes_of(table) - bytes_before;
     }
 
     /// Takes an element out.
@@ -137,14 +163,27 @@ impl<E: Keyed> Table<E> {
         let part = self.part_of(hash);
         let found = self.parts[part].table.find_entry(inner(hash), |element| element.key_is(key)).ok()?;
         let (element, _) = found.remove();
-        self.element_bytes -= element.heap_bytes();
-        self.len -= 1;
-        self.shrink(hash);
+        self.removed(&element, hash);
         Some(element)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &E> {
-        self.parts.iter().flat_map(|part| part.table.iter())
+    /// Takes an element out that is drawn with equal chances for all. `random` gives numbers below its argument.
+    pub fn remove_random(&mut self, random: impl FnMut(usize) -> usize) -> Option<E> {
+        let (part, bucket) = self.draw(random)?;
+        let found = self.parts[part].table.get_bucket_entry(bucket).ok()?;
+        let (element, _) = found.remove();
+        self.removed(&element, element.key_hash());
+        Some(element)
+    }
+
+    fn removed(&mut self, element: &E, hash: u64) {
+        self.element_bytes -= element.heap_bytes();
+        self.len -= 1;
+        self.shrink(hash);
+    }
+
+    pub fn iter(&self) -> Iter<'_, E> {
+        Iter { parts: self.parts.iter(), part: PartIter::default() }
     }
 
     /// Elements in the order of their hash, from `cursor` on (0 starts), about `count` of them; returns the cursor to
@@ -192,18 +231,34 @@ impl<E: Keyed> Table<E> {
     }
 
     /// An element drawn with equal chances for all. `random` gives numbers below its argument.
-    pub fn random(&self, mut random: impl FnMut(usize) -> usize) -> Option<&E> {
+    pub fn random(&self, random: impl FnMut(usize) -> usize) -> Option<&E> {
+        let place = self.draw(random)?;
+        self.at(place)
+    }
+
+    /// The element at a place that [`Table::draw`] gave, as long as the table has not changed.
+    pub(crate) fn at(&self, (part, bucket): Place) -> Option<&E> {
+        self.parts[part].table.get_bucket(bucket)
+    }
+
+    /// The place of an element, each element with the same chance: buckets of all parts are drawn until one is
+    /// taken. Since parts split and join, about half of them are, and hardly ever less than a seventh.
+    pub(crate) fn draw(&self, mut random: impl FnMut(usize) -> usize) -> Option<Place> {
         if self.len == 0 {
             return None;
         }
-        let buckets_max = self.parts.iter().map(|part| part.table.num_buckets()).max().unwrap_or(0);
+        let buckets_max = match &self.parts[..] {
+            [part] => part.table.num_buckets(),
+            parts if self.depth == DEPTH_MAX => {
+                parts.iter().map(|part| part.table.num_buckets()).max().unwrap_or(0)
+            }
+            _ => PART_BUCKETS_MAX,
+        };
         loop {
-            let table = &self.parts[random(self.parts.len())].table;
+            let part = random(self.parts.len());
             let bucket = random(buckets_max);
-            if bucket < table.num_buckets()
-                && let Some(element) = table.get_bucket(bucket)
-            {
-                return Some(element);
+            if self.parts[part].table.get_bucket(bucket).is_some() {
+                return Some((part, bucket));
             }
         }
     }
@@ -243,7 +298,7 @@ impl<E: Keyed> Table<E> {
         }
         let depth = old_depth + 1;
         let old = std::mem::take(&mut self.parts[index].table);
-        self.bucket_bytes -= old.allocation_size();
+        self.bucket_bytes -= bytes_of(&old);
         let room = old.len() / 2 + old.len() / 16;
         let mut halves = [HashTable::with_capacity(room), HashTable::with_capacity(room)];
         for element in old {
@@ -252,7 +307,7 @@ impl<E: Keyed> Table<E> {
             halves[half].insert_unique(inner(hash), element, |element| inner(element.key_hash()));
         }
         let [low, high] = halves;
-        self.bucket_bytes += low.allocation_size() + high.allocation_size();
+        self.bucket_bytes += bytes_of(&low) + bytes_of(&high);
         self.parts[index] = Part { table: low, depth };
         let high_index = self.parts.len() as u32;
         self.parts.push(Part { table: high, depth });
@@ -283,9 +338,9 @@ impl<E: Keyed> Table<E> {
             }
             let table = &mut self.parts[index].table;
             if table.num_buckets() > 16 && len * 8 < table.num_buckets() {
-                self.bucket_bytes -= table.allocation_size();
+                self.bucket_bytes -= bytes_of(table);
                 table.shrink_to(len * 2, |element| inner(element.key_hash()));
-                self.bucket_bytes += table.allocation_size();
+                self.bucket_bytes += bytes_of(table);
             }
             return;
         }
@@ -296,11 +351,11 @@ impl<E: Keyed> Table<E> {
         let depth = self.parts[index].depth - 1;
         let moved = std::mem::take(&mut self.parts[buddy].table);
         let table = &mut self.parts[index].table;
-        self.bucket_bytes -= moved.allocation_size() + table.allocation_size();
+        self.bucket_bytes -= bytes_of(&moved) + bytes_of(table);
         for element in moved {
             table.insert_unique(inner(element.key_hash()), element, |element| inner(element.key_hash()));
         }
-        self.bucket_bytes += table.allocation_size();
+        self.bucket_bytes += bytes_of(table);
         self.parts[index].depth = depth;
         let shift = self.depth - depth;
         let start = first >> shift << shift;
@@ -322,6 +377,31 @@ impl<E> std::fmt::Debug for Table<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Table").field("len", &self.len).field("parts", &self.parts.len()).finish()
     }
+}
+
+/// All elements of a table, in the order in which they lie.
+pub struct Iter<'a, E> {
+    parts: std::slice::Iter<'a, Part<E>>,
+    part: PartIter<'a, E>,
+}
+
+impl<'a, E> Iterator for Iter<'a, E> {
+    type Item = &'a E;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a E> {
+        loop {
+            if let Some(element) = self.part.next() {
+                return Some(element);
+            }
+            self.part = self.parts.next()?.table.iter();
+        }
+    }
+}
+
+/// Bytes of a part's buckets.
+fn bytes_of<E>(table: &HashTable<E>) -> usize {
+    allocated_bytes(table.allocation_size())
 }
 
 /// The hash inside a part. The small tables use the top and the low bits, the directory the top: turned by half, the
@@ -366,7 +446,7 @@ mod tests {
         let seen: BTreeSet<Vec<u8>> = table.iter().map(|word| word.0.clone()).collect();
         assert_eq!(&seen, model);
         assert_eq!(table.element_bytes, model.iter().map(Vec::len).sum::<usize>());
-        let buckets: usize = table.parts.iter().map(|part| part.table.allocation_size()).sum();
+        let buckets: usize = table.parts.iter().map(|part| bytes_of(&part.table)).sum();
         assert_eq!(table.bucket_bytes, buckets);
     }
 
@@ -439,6 +519,29 @@ mod tests {
         let (least, most) = (drawn.values().min().unwrap(), drawn.values().max().unwrap());
         assert_eq!(drawn.len(), 2_000);
         assert!(*least > 50 && *most < 170, "{least} {most}");
+    }
+
+    /// A small, a big and a thinned out table; every element comes out, and nothing else changes.
+    #[test]
+    fn elements_are_taken_out_at_random() {
+        for (added, left) in [(10, 0), (3_000, 0), (20_000, 1_500)] {
+            let mut random = numbers(3);
+            let mut table = Table::new();
+            let mut model = BTreeSet::new();
+            for id in 0..added {
+                let key = id.to_string().into_bytes();
+                table.insert_new(Word(key.clone()));
+                model.insert(key);
+            }
+            for _ in left..added {
+                let word = table.remove_random(&mut random).expect("something is left");
+                assert!(model.remove(&word.0));
+                assert!(table.get(&word.0).is_none());
+            }
+            check(&table, &model);
+            assert_eq!(table.random(&mut random).is_some(), left > 0);
+        }
+        assert!(Table::<Word>::new().remove_random(numbers(1)).is_none());
     }
 
     #[test]
