@@ -3,6 +3,7 @@
 //! Owns the order in which commands are listed. Never holds a command itself.
 
 mod bitmap;
+mod cursor;
 pub mod generic;
 mod geo;
 mod hash;

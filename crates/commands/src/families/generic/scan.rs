@@ -3,18 +3,14 @@
 //! A cursor names a slot and a place in it, so that it leads to the shard with that slot. When the shard's slots are
 //! done, the cursor goes on at the next shard's first slot, and so does the call if it has found too few keys.
 
-use torc_datatypes::Kind;
-use torc_datatypes::glob::glob_match;
 use torc_keyspace::{SLOTS, cursor_at_slot, slot_of_cursor};
 use torc_resp::{Args, CommandError, Mark, OwnedArgs, Proto, Reply, ReplyBuf, number};
 
 use crate::{
     Arity, Command, Context, Docs, Flags, Group, Run, Spec,
+    families::cursor::{ScanOptions, parse_cursor, write_head},
     families::generic::{KEYSPACE, keys::header},
 };
-
-/// Keys that a call looks at when it does not say how many.
-const COUNT_DEFAULT: usize = 10;
 
 /// SCAN
 pub const SCAN: Command = Command {
@@ -40,70 +36,14 @@ pub const SCAN: Command = Command {
     subcommands: &[],
 };
 
-/// Which keys are wanted, and how much work a call may do.
-struct Options<'a> {
-    count: usize,
-    pattern: Option<&'a [u8]>,
-    kind: Option<Kind>,
-}
-
-impl<'a> Options<'a> {
-    fn parse(args: Args<'a>) -> Result<Options<'a>, CommandError> {
-        let mut options = Options { count: COUNT_DEFAULT, pattern: None, kind: None };
-        let mut index = 2;
-        while index < args.len() {
-            if args.is(index, b"NOVALUES") {
-                return Err(CommandError::Text("ERR NOVALUES option can only be used in HSCAN"));
-            }
-            if index + 1 == args.len() {
-                return Err(CommandError::Syntax);
-            }
-            if args.is(index, b"COUNT") {
-                let count = args.int(index + 1)?;
-                options.count =
-                    usize::try_from(count).ok().filter(|&count| count > 0).ok_or(CommandError::Syntax)?;
-            } else if args.is(index, b"MATCH") {
-                options.pattern = Some(args.get(index + 1)).filter(|pattern| *pattern != b"*");
-            } else if args.is(index, b"TYPE") {
-                options.kind = Some(parse_kind(args.get(index + 1))?);
-            } else {
-                return Err(CommandError::Syntax);
-            }
-            index += 2;
-        }
-        Ok(options)
-    }
-}
-
-fn parse_kind(name: &[u8]) -> Result<Kind, CommandError> {
-    Kind::from_name(name).ok_or_else(|| {
-        let text = format!("ERR unknown type name '{}'", String::from_utf8_lossy(name));
-        CommandError::Owned(text.into())
-    })
-}
-
-/// As `strtoull` reads it: spaces and a sign `+` in front are allowed.
-fn parse_cursor(text: &[u8]) -> Result<u64, CommandError> {
-    let digits = text.trim_ascii_start();
-    let digits = digits.strip_prefix(b"+").unwrap_or(digits);
-    let significant = &digits[digits.iter().take_while(|&&digit| digit == b'0').count()..];
-    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    match number::parse_u64(significant) {
-        Some(cursor) => Ok(cursor),
-        None if significant.is_empty() && all_digits => Ok(0),
-        None => Err(CommandError::InvalidCursor),
-    }
-}
-
 fn scan(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let cursor = parse_cursor(args.get(1))?;
-    let Options { count, pattern, kind } = Options::parse(args)?;
+    let options = ScanOptions::parse(args, 2, None)?;
     let mut names = ReplyBuf::new();
     let mut found = 0;
     let mut list = Reply::new(&mut names, reply.proto());
-    let next = scan_shard(cx, cursor, count, |entry| {
-        let wanted = kind.is_none_or(|kind| entry.kind() == kind)
-            && pattern.is_none_or(|pattern| glob_match(pattern, entry.key(), false));
+    let next = scan_shard(cx, cursor, options.count, |entry| {
+        let wanted = options.kind.is_none_or(|kind| entry.kind() == kind) && options.matches(entry.key());
         if wanted {
             list.bulk(entry.key());
             found += 1;
@@ -112,13 +52,6 @@ fn scan(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
     write_head(reply, next, found);
     reply.buf().append(&names);
     Ok(())
-}
-
-/// All of a reply but the names.
-fn write_head(reply: &mut Reply<'_>, cursor: u64, names: usize) {
-    reply.array(2);
-    reply.bulk(cursor.to_string().as_bytes());
-    reply.array(names);
 }
 
 /// Visits keys of this shard from `cursor` on; returns the cursor to go on with, which may be another shard's.
@@ -180,7 +113,7 @@ fn merge(request: Args<'_>, part: &ReplyBuf, proto: Proto, reply: &mut ReplyBuf)
     merged.copy_range(part, here.start, part.mark());
     *reply = merged;
 
-    let wanted = Options::parse(request).ok()?.count;
+    let wanted = ScanOptions::parse(request, 2, None).ok()?.count;
     if here.cursor == 0 || here.names >= wanted {
         return None;
     }
