@@ -12,35 +12,48 @@ use crate::spec::{Access, Begin, Find, KeySpec, Spec};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidKeys;
 
-/// Call `found(index, access)` for every key of the request, in the order of the key specs.
+/// Call `found(index, access)` for every key of the request, in the order of the key specs. What other specs find is
+/// told also when one makes no sense: `PFMERGE key` has a key, though the second spec begins behind the last argument.
 pub fn for_each(
     spec: &Spec,
     args: Args<'_>,
     mut found: impl FnMut(usize, Access),
 ) -> Result<(), InvalidKeys> {
+    let mut outcome = Ok(());
     for key in spec.keys {
-        let Some(begin) = begin_of(key, args) else { continue };
-        if begin >= args.len() {
-            return Err(InvalidKeys);
+        if let Some(begin) = begin_of(key, args) {
+            outcome = outcome.and(find(key, begin, args, &mut found));
         }
-        let access = key.access_of(args);
-        match key.find {
-            Find::Range { last, step, limit } => {
-                let last = last_of_range(begin, last, limit, args.len()).ok_or(InvalidKeys)?;
-                (begin..=last).step_by(step).for_each(|index| found(index, access));
-            }
-            Find::Count { count_at, first, step } => {
-                let count = args.opt(begin + count_at).ok_or(InvalidKeys)?;
-                let count = torc_resp::number::parse_i64(count).ok_or(InvalidKeys)?;
-                let count = usize::try_from(count).map_err(|_| InvalidKeys)?;
-                let end = count.checked_mul(step).and_then(|width| width.checked_add(begin + first));
-                if count == 0 || end.is_none_or(|end| end > args.len() + step - 1) {
-                    return Err(InvalidKeys);
-                }
-                (0..count).for_each(|nth| found(begin + first + nth * step, access));
-            }
-            Find::Unknown => {}
+    }
+    outcome
+}
+
+fn find(
+    key: &KeySpec,
+    begin: usize,
+    args: Args<'_>,
+    found: &mut impl FnMut(usize, Access),
+) -> Result<(), InvalidKeys> {
+    if begin >= args.len() {
+        return Err(InvalidKeys);
+    }
+    let access = key.access_of(args);
+    match key.find {
+        Find::Range { last, step, limit } => {
+            let last = last_of_range(begin, last, limit, args.len()).ok_or(InvalidKeys)?;
+            (begin..=last).step_by(step).for_each(|index| found(index, access));
         }
+        Find::Count { count_at, first, step } => {
+            let count = args.opt(begin + count_at).ok_or(InvalidKeys)?;
+            let count = torc_resp::number::parse_i64(count).ok_or(InvalidKeys)?;
+            let count = usize::try_from(count).map_err(|_| InvalidKeys)?;
+            let end = count.checked_mul(step).and_then(|width| width.checked_add(begin + first));
+            if count == 0 || end.is_none_or(|end| end > args.len() + step - 1) {
+                return Err(InvalidKeys);
+            }
+            (0..count).for_each(|nth| found(begin + first + nth * step, access));
+        }
+        Find::Unknown => {}
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod element_hash;
 pub mod entry;
 pub mod glob;
 pub mod hash;
+pub mod hyperloglog;
 pub mod intset;
 pub mod lcs;
 pub mod list;

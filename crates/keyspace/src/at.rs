@@ -110,6 +110,12 @@ impl At<'_> {
         self.keyspace.changed(self.db, self.key.bytes, class, name, self.changes);
     }
 
+    /// Records a change that has no event: WATCH and the dirty counter are told.
+    pub fn changed_quietly(&mut self) {
+        self.keyspace.touched(self.db, self.key.bytes);
+        self.changes.dirty += 1;
+    }
+
     /// Records `count` more changes to the key without an event of their own.
     #[inline]
     pub fn changed_more(&mut self, count: u64) {

@@ -184,10 +184,7 @@ impl Shard {
             }
             return;
         }
-        let Some(key_list) = key_list(command, args) else {
-            // The command itself says what is wrong with its arguments.
-            return self.start_on(self.id, connection, command, run, args);
-        };
+        let key_list = key_list(command, args);
         match self.common_owner(args, &key_list) {
             Some(owner) => self.start_on(owner, connection, command, run, args),
             None => {
@@ -325,13 +322,13 @@ impl Shard {
     }
 }
 
-/// Keys of a request with the mode each one needs; `None` when the arguments make no sense.
-pub(super) fn key_list(command: &Registered, args: Args<'_>) -> Option<KeyList> {
+/// Keys of a request with the mode each one needs. Of arguments that make no sense it may be some or none: the command
+/// itself will say what is wrong.
+pub(super) fn key_list(command: &Registered, args: Args<'_>) -> KeyList {
     let mut list = KeyList::new();
-    keys::for_each(command.spec, args, |index, access| {
+    let _ = keys::for_each(command.spec, args, |index, access| {
         let mode = if access.reads_only() { Mode::Shared } else { Mode::Exclusive };
         list.push((index, mode));
-    })
-    .ok()?;
-    Some(list)
+    });
+    list
 }

@@ -147,7 +147,7 @@ impl Shard {
                 continue;
             }
             let args = held.args.as_args();
-            for (index, _) in key_list(held.command, args).unwrap_or_default() {
+            for (index, _) in key_list(held.command, args) {
                 let key = args.get(index);
                 plan.add(self.slots.owner(slot_of(key)), self.fingerprint(key), Some(key), Mode::Exclusive);
             }
@@ -283,7 +283,7 @@ impl Shard {
             }
             Run::ByCursor { .. } => self.walk_in_whole(gathered, invocation, args, out),
             Run::OnShard(_) | Run::Split { .. } | Run::Container => {
-                let keys = key_list(invocation.command, args).unwrap_or_default();
+                let keys = key_list(invocation.command, args);
                 let owner_of = |shard: &Shard, index: usize| shard.slots.owner(slot_of(args.get(index)));
                 let home = keys.first().map_or(self.id, |&(index, _)| owner_of(self, index));
                 let mut visitors: Vec<(ShardId, usize)> = Vec::new();

@@ -176,13 +176,11 @@ impl Shard {
             Run::EveryShard { writes, .. } => {
                 Scope::Whole(if writes { Mode::Exclusive } else { Mode::Shared })
             }
-            _ => match key_list(command, args) {
-                Some(list) => {
-                    let keys = list.iter().map(|&(index, mode)| (self.fingerprint(args.get(index)), mode));
-                    Scope::Keys(keys.collect())
-                }
-                None => Scope::Keys(Vec::new()),
-            },
+            _ => {
+                let keys = key_list(command, args);
+                let keys = keys.iter().map(|&(index, mode)| (self.fingerprint(args.get(index)), mode));
+                Scope::Keys(keys.collect())
+            }
         }
     }
 
