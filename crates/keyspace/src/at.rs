@@ -99,8 +99,8 @@ impl At<'_> {
     /// (Valkey 8.1; Redis 7.2 names the event "del").
     pub fn expire_now(&mut self) -> Option<Entry> {
         let entry = self.remove()?;
-        self.changes.dirty += 1;
-        self.keyspace.note_expired(self.db, self.key.bytes, self.changes);
+        self.keyspace.count_expired(self.db, self.key.bytes);
+        self.changes.change(Class::EXPIRED, "expired", self.db, self.key.bytes);
         Some(entry)
     }
 

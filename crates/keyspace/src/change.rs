@@ -30,6 +30,12 @@ impl Class {
     pub const NEW: Class = Class(1 << 13);
     /// `A`: every class but misses and new keys.
     pub const ALL: Class = Class(0b1_0111_1111_1100);
+    /// Nothing happened to the key: a client has read it and wants to know of changes. No letter names it.
+    pub const REMEMBERED: Class = Class(1 << 14);
+    /// All keys of one database or more were removed or exchanged. No letter names it.
+    pub const FLUSHED: Class = Class(1 << 15);
+    /// What says that a key is not what it was.
+    pub const CHANGES: Class = Class(Class::ALL.0 | Class::NEW.0);
 
     /// In the order in which Redis prints them.
     const LETTERS: [(char, Class); 14] = [
@@ -86,7 +92,8 @@ impl BitAnd for Class {
     }
 }
 
-/// The letters as CONFIG GET prints them: `A` stands for all it covers, and hides `n` (Redis 7.0, Valkey 8.1).
+/// The letters as CONFIG GET prints them; `A` stands for all it covers. Redis 7.2 drops an `n` beside `A`, which a
+/// rewritten file would lose then.
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.contains(Class::ALL);
@@ -94,7 +101,7 @@ impl fmt::Display for Class {
             f.write_str("A")?;
         }
         for (letter, class) in Class::LETTERS {
-            let covered = all && (Class::ALL | Class::NEW).contains(class);
+            let covered = all && Class::ALL.contains(class);
             if self.contains(class) && !covered {
                 write!(f, "{letter}")?;
             }
@@ -103,7 +110,7 @@ impl fmt::Display for Class {
     }
 }
 
-/// Something that happened to a key.
+/// Something that happened to a key, on its way to the owner of the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub class: Class,
@@ -111,6 +118,8 @@ pub struct Event {
     pub name: &'static str,
     pub db: usize,
     pub key: Box<[u8]>,
+    /// Who did it, as [`Changes::actor`] said; 0: nobody.
+    pub actor: u64,
 }
 
 impl Event {
@@ -119,14 +128,80 @@ impl Event {
     }
 }
 
+/// The same, borrowed from a [`ChangeLog`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventRef<'a> {
+    pub class: Class,
+    pub name: &'static str,
+    pub db: usize,
+    pub key: &'a [u8],
+    pub actor: u64,
+}
+
+/// Recorded events, oldest first. Their keys share one arena, so that recording allocates nothing once it has grown.
+#[derive(Debug, Default)]
+pub struct ChangeLog {
+    records: Vec<Record>,
+    keys: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    class: Class,
+    db: u32,
+    name: &'static str,
+    actor: u64,
+    key_end: usize,
+}
+
+impl ChangeLog {
+    /// Memory that an emptied log keeps.
+    const KEPT_RECORDS_MAX: usize = 4096;
+    const KEPT_KEY_BYTES_MAX: usize = 256 * 1024;
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = EventRef<'_>> {
+        let mut start = 0;
+        self.records.iter().map(move |record| {
+            let key = &self.keys[start..record.key_end];
+            start = record.key_end;
+            let Record { class, db, name, actor, .. } = *record;
+            EventRef { class, name, db: db as usize, key, actor }
+        })
+    }
+
+    fn push(&mut self, event: EventRef<'_>) {
+        let EventRef { class, name, db, key, actor } = event;
+        self.keys.extend_from_slice(key);
+        self.records.push(Record { class, db: db as u32, name, actor, key_end: self.keys.len() });
+    }
+
+    fn clear(&mut self) {
+        self.records.clear();
+        self.records.shrink_to(ChangeLog::KEPT_RECORDS_MAX);
+        self.keys.clear();
+        self.keys.shrink_to(ChangeLog::KEPT_KEY_BYTES_MAX);
+    }
+}
+
 /// Changes since they were last taken. Events are recorded only for classes that somebody listens to.
 #[derive(Debug, Default)]
 pub struct Changes {
     /// Number of changes since the server started (`rdb_changes_since_last_save`).
     pub dirty: u64,
+    /// Stands for the client whose command runs; the caller sees to it that it is right while somebody listens.
+    pub actor: u64,
     listening: Class,
     record_all: bool,
-    events: Vec<Event>,
+    log: ChangeLog,
 }
 
 impl Changes {
@@ -146,6 +221,12 @@ impl Changes {
         std::mem::replace(&mut self.record_all, on)
     }
 
+    /// Whether anything is recorded.
+    #[inline]
+    pub fn is_observed(&self) -> bool {
+        self.record_all || self.listening != Class::NONE
+    }
+
     /// Whether an event of that class would be recorded.
     #[inline]
     pub fn wants(&self, class: Class) -> bool {
@@ -156,8 +237,26 @@ impl Changes {
     #[inline]
     pub fn event(&mut self, class: Class, name: &'static str, db: usize, key: &[u8]) {
         if self.wants(class) {
-            self.events.push(Event { class, name, db, key: key.into() });
+            self.log.push(EventRef { class, name, db, key, actor: self.actor });
         }
+    }
+
+    /// Records that a key is gone because its time was over, whoever found out.
+    #[inline]
+    pub fn expired(&mut self, db: usize, key: &[u8]) {
+        if self.wants(Class::EXPIRED) {
+            self.log.push(EventRef { class: Class::EXPIRED, name: "expired", db, key, actor: 0 });
+        }
+    }
+
+    /// Records that the actor has read a key and wants to know when it changes.
+    pub fn remembered(&mut self, db: usize, key: &[u8]) {
+        self.log.push(EventRef { class: Class::REMEMBERED, name: "", db, key, actor: self.actor });
+    }
+
+    /// Records that all keys of one database or more were removed or exchanged.
+    pub fn flushed(&mut self) {
+        self.event(Class::FLUSHED, "", 0, b"");
     }
 
     /// Records a change: counts it, and records its event. WATCH is not told: see [`Keyspace::changed`].
@@ -168,16 +267,17 @@ impl Changes {
     }
 
     /// Keeps an event that was taken before, if somebody listens.
-    pub fn keep(&mut self, event: Event) {
-        if self.wants(event.class) {
-            self.events.push(event);
+    pub fn keep(&mut self, event: &Event) {
+        let Event { class, name, db, ref key, actor } = *event;
+        // Who has read a key wants to know of changes, even if nobody else does.
+        if class == Class::REMEMBERED || self.wants(class) {
+            self.log.push(EventRef { class, name, db, key, actor });
         }
     }
 
     /// Repeats at the owner of a key what a transaction did to it elsewhere: tells WATCH, keeps the event.
-    pub fn replay(&mut self, event: Event, keyspace: &mut Keyspace) {
-        // A miss is an event without a change.
-        if !event.class.intersects(Class::KEY_MISS) {
+    pub fn replay(&mut self, event: &Event, keyspace: &mut Keyspace) {
+        if event.class.intersects(Class::CHANGES) {
             keyspace.touched(event.db, &event.key);
         }
         self.keep(event);
@@ -186,12 +286,36 @@ impl Changes {
     /// Whether there are events to take.
     #[inline]
     pub fn has_events(&self) -> bool {
-        !self.events.is_empty()
+        !self.log.is_empty()
     }
 
     /// Hands the recorded events over, oldest first.
     pub fn take_events(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
+        let events = self.log.iter().map(|event| {
+            let EventRef { class, name, db, key, actor } = event;
+            Event { class, name, db, key: key.into(), actor }
+        });
+        let events = events.collect();
+        self.log.clear();
+        events
+    }
+
+    /// The same without a copy. Give the log back when it has been read.
+    pub fn take_log(&mut self) -> ChangeLog {
+        self.swap_log(ChangeLog::default())
+    }
+
+    /// Puts another log in place of the own one.
+    pub fn swap_log(&mut self, log: ChangeLog) -> ChangeLog {
+        std::mem::replace(&mut self.log, log)
+    }
+
+    /// Takes a log back, so that its memory is used again.
+    pub fn return_log(&mut self, mut log: ChangeLog) {
+        if self.log.is_empty() {
+            log.clear();
+            self.log = log;
+        }
     }
 }
 
@@ -210,7 +334,7 @@ mod tests {
             ("g$lshzxetdK", "AK"),
             ("KEm", "KEm"),
             ("KEn", "nKE"),
-            ("KEAn", "AKE"),
+            ("KEAn", "AnKE"),
         ] {
             assert_eq!(Class::parse(set).unwrap().to_string(), printed, "{set}");
         }
@@ -231,5 +355,25 @@ mod tests {
         let names: Vec<_> = changes.take_events().iter().map(|event| event.name).collect();
         assert_eq!(names, ["set", "expire"]);
         assert_eq!(changes.dirty, 3);
+    }
+
+    #[test]
+    fn events_know_their_key_and_who_made_them() {
+        let mut changes = Changes { actor: 7, ..Changes::default() };
+        changes.listen(Class::ALL);
+        changes.change(Class::STRING, "set", 1, b"key");
+        changes.remembered(1, b"");
+        changes.expired(2, b"other");
+        changes.flushed();
+        let log = changes.take_log();
+        let of = |class, name, db, key, actor| EventRef { class, name, db, key, actor };
+        let expected = [
+            of(Class::STRING, "set", 1, b"key", 7),
+            of(Class::REMEMBERED, "", 1, b"", 7),
+            of(Class::EXPIRED, "expired", 2, b"other", 0),
+        ];
+        assert_eq!(log.iter().collect::<Vec<_>>(), expected, "nobody listens to flushes");
+        changes.return_log(log);
+        assert!(!changes.has_events());
     }
 }

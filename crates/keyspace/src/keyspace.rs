@@ -644,11 +644,16 @@ impl Keyspace {
     /// An expired key was taken out.
     #[cold]
     pub(crate) fn note_expired(&mut self, db: usize, key: &[u8], changes: &mut Changes) {
+        self.count_expired(db, key);
+        changes.expired(db, key);
+    }
+
+    /// The same, where the event is the caller's.
+    pub(crate) fn count_expired(&mut self, db: usize, key: &[u8]) {
         self.stats.expired += 1;
         if !self.watches.is_empty() {
             self.watches.touched(db, key, Left::Nothing);
         }
-        changes.event(Class::EXPIRED, "expired", db, key);
     }
 
     #[inline]

@@ -20,7 +20,7 @@ mod split;
 pub mod watch;
 
 pub use at::At;
-pub use change::{Changes, Class, Event};
+pub use change::{ChangeLog, Changes, Class, Event, EventRef};
 pub use database::EntryMut;
 pub use expire::ExpireReport;
 pub use graveyard::{Flushed, Graveyard};

@@ -202,8 +202,10 @@ pub enum Homecoming {
         entries: Vec<(usize, Entry)>,
         events: Vec<Event>,
     },
+    /// The whole keyspace, and what happened in it.
     Keyspace {
         keyspace: Box<Keyspace>,
+        events: Vec<Event>,
     },
 }
 

@@ -24,7 +24,7 @@ pub use error::{ConfigError, ConfigSetError, Problem, RewriteError};
 pub use load::{Loaded, Startup, start};
 pub use rewrite::Syntax;
 pub use setting::{Change, Chapter, Directive, Effect, Kind, Setting};
-pub use special::{Events, OutputLimit, OutputLimits, SavePoint};
+pub use special::{OutputLimit, OutputLimits, SavePoint};
 pub use table::{CHAPTERS, DIRECTIVES};
 pub use typed::{Access, IoDriver, LogFormat, LogLevel};
 pub use value::{Value, parse_memory};

@@ -1,7 +1,7 @@
 //! Values with a grammar of their own: save points, output buffer limits, keyspace event letters, and small
 //! lists. Contract: CONFIG SET of Valkey 8.1 (measured), including its error texts.
 
-use std::fmt;
+use torc_keyspace::Class;
 
 use super::value::{Base, Value, memory_text, parse_memory, strict_integer};
 
@@ -107,57 +107,9 @@ pub(super) fn parse_output_limits(words: &[&str], base: Base<'_>) -> Result<Valu
     Ok(Value::OutputLimits(limits))
 }
 
-/// The set of keyspace events to publish, as the letters of `notify-keyspace-events`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Events(u16);
-
-/// Letters in the order in which Redis prints them. `A` stands for the first ten.
-const EVENT_LETTERS: &[u8] = b"g$lshzxetdnKEm";
-const EVENT_ALL: u16 = (1 << 10) - 1;
-const EVENT_NEW_KEY: u16 = 1 << 10;
-
-impl Events {
-    /// True when the class with this letter (never `A`) is to be published.
-    pub fn has(self, letter: u8) -> bool {
-        EVENT_LETTERS.iter().position(|known| *known == letter).is_some_and(|bit| self.0 & (1 << bit) != 0)
-    }
-
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(super) fn parse(word: &str) -> Result<Events, String> {
-        let mut bits = 0;
-        for letter in word.bytes() {
-            bits |= match EVENT_LETTERS.iter().position(|known| *known == letter) {
-                Some(bit) => 1 << bit,
-                None if letter == b'A' => EVENT_ALL,
-                None => return Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".into()),
-            };
-        }
-        Ok(Events(bits))
-    }
-}
-
-impl fmt::Display for Events {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
-        if rest & EVENT_ALL == EVENT_ALL {
-            // Redis drops `n` here (measured); a rewritten file would then lose it, so torc prints it.
-            f.write_str("A")?;
-            rest &= !EVENT_ALL;
-            if rest & EVENT_NEW_KEY != 0 {
-                f.write_str("n")?;
-                rest &= !EVENT_NEW_KEY;
-            }
-        }
-        for (bit, letter) in EVENT_LETTERS.iter().enumerate() {
-            if rest & (1 << bit) != 0 {
-                write!(f, "{}", *letter as char)?;
-            }
-        }
-        Ok(())
-    }
+/// The classes that letters of `notify-keyspace-events` name.
+pub(super) fn parse_events(word: &str) -> Result<Class, String> {
+    Class::parse(word).ok_or_else(|| "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".into())
 }
 
 const OOM_SCORE_MAX: i64 = 2000;

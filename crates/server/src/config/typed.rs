@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use torc_keyspace::Class;
+
 use super::Config;
 use super::special::OutputLimits;
 use super::value::Value;
@@ -285,6 +287,14 @@ impl Config {
     pub fn latency_monitor_threshold(&self) -> Option<Duration> {
         let threshold = Duration::from_millis(self.int("latency-monitor-threshold"));
         Some(threshold).filter(|threshold| !threshold.is_zero())
+    }
+
+    /// Classes of keyspace events to publish, and the kinds of channels to publish them on.
+    pub fn notify_keyspace_events(&self) -> Class {
+        match self.value("notify-keyspace-events") {
+            Value::Events(classes) => *classes,
+            other => wrong_kind(other),
+        }
     }
 
     pub fn latency_tracking(&self) -> bool {

@@ -4,8 +4,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
+use torc_keyspace::Class;
+
 use super::setting::{Check, Kind, Shape};
-use super::special::{self, Events, OutputLimits, SavePoint};
+use super::special::{self, OutputLimits, SavePoint};
 
 /// A parsed value.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +23,7 @@ pub enum Value {
     Words(Vec<String>),
     SavePoints(Vec<SavePoint>),
     OutputLimits(OutputLimits),
-    Events(Events),
+    Events(Class),
     OomScores([i64; 3]),
     Percentiles(Vec<f64>),
     Endpoint(Option<(String, u16)>),
@@ -107,7 +109,7 @@ fn parse_one(kind: Kind, word: &str) -> Result<Value, String> {
             .ok_or_else(|| format!("argument(s) must be one of the following: {}", words.join(", "))),
         Kind::Text(check) => check_text(check, word).map(|()| Value::Text(word.to_string())),
         Kind::Directory => parse_directory(word),
-        Kind::EventFlags => Events::parse(word).map(Value::Events),
+        Kind::EventFlags => special::parse_events(word).map(Value::Events),
         _ => unreachable!("multi-word kinds are parsed by `parse`"),
     }
 }

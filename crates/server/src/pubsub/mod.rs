@@ -3,7 +3,8 @@
 //! A channel has a home shard, found by its hash slot like a key's. A subscription lives on the connection's shard. Homes
 //! count the subscribers of their channels per shard, so PUBLISH, which runs at the home, knows how many clients will
 //! get the message, and sends it to the shards that have subscribers and to no others. A pattern can match any channel,
-//! so every shard counts the subscribers of every pattern.
+//! so every shard counts the subscribers of every pattern. So it is with the channels of keyspace events, which any shard
+//! may have something to say on: there the shard of the key is home to its messages.
 //!
 //! SUBSCRIBE and UNSUBSCRIBE are acknowledged when all homes have confirmed the new count. Packets between two shards
 //! stay in order, so for the subscriber the confirmation stands in the stream of messages exactly where the home began
@@ -13,6 +14,7 @@
 //! Owns the registries and the messages between shards. Never touches keys or sockets.
 
 mod deliver;
+mod events;
 mod publish;
 mod registry;
 mod subscribe;

@@ -42,12 +42,8 @@ pub struct Publication {
 /// Who wants the number of receivers, on the publisher's shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyTo {
-    Nobody,
     /// A place in the order of a client's replies.
-    Slot {
-        client: ClientKey,
-        slot: u32,
-    },
+    Slot { client: ClientKey, slot: u32 },
     /// EXEC of this client, which waits.
     Exec(ClientKey),
 }
@@ -103,7 +99,7 @@ impl Backpressure {
 impl PubSub {
     fn plan(&self, kind: Kind, channel: &[u8]) -> Plan {
         let mut plan = Plan { receivers: 0, shards: SmallVec::new(), patterns: Vec::new() };
-        if let Some(tally) = self.census(kind).tally(channel) {
+        if let Some(tally) = self.tally(kind, channel) {
             plan.receivers = tally.total;
             plan.shards.extend(tally.shards.iter().map(|&(shard, _)| shard));
         }
@@ -188,12 +184,14 @@ impl Shard {
         self.account(command, started, false, args);
     }
 
-    /// Publish something of the server itself, for example that a key has changed. Nobody is told who heard it.
-    pub fn publish(&mut self, channel: &[u8], payload: &[u8]) {
-        let (channel, payload) = (Bytes::copy_from_slice(channel), Bytes::copy_from_slice(payload));
-        let home = self.slots.owner(slot_of(&channel));
-        let publication = Publication { kind: Kind::Channel, channel, payload, reply_to: ReplyTo::Nobody };
-        self.send(home, Packet::PubSub(Box::new(Message::Publish(publication))));
+    /// Publish a keyspace event of this shard. Nobody is told who heard it.
+    pub(super) fn publish_event(&mut self, channel: &[u8], payload: &[u8]) {
+        let plan = self.pubsub.plan(Kind::Channel, channel);
+        if plan.receivers > 0 {
+            let letter =
+                Letter { kind: Kind::Channel, channel, payload, shared_channel: None, shared_payload: None };
+            self.distribute(plan, &letter, None);
+        }
     }
 
     fn send_publication(&mut self, home: ShardId, kind: Kind, args: Args<'_>, reply_to: ReplyTo) {
@@ -207,12 +205,10 @@ impl Shard {
         let Publication { kind, channel, payload, reply_to } = publication;
         let plan = self.pubsub.plan(kind, &channel);
         let receivers = plan.receivers;
-        if reply_to != ReplyTo::Nobody {
-            if self.pubsub.must_withhold(&plan) {
-                self.pubsub.backpressure.withheld.push((publisher, reply_to, receivers));
-            } else {
-                self.answer_publisher(publisher, reply_to, receivers);
-            }
+        if self.pubsub.must_withhold(&plan) {
+            self.pubsub.backpressure.withheld.push((publisher, reply_to, receivers));
+        } else {
+            self.answer_publisher(publisher, reply_to, receivers);
         }
         let letter = Letter {
             kind,
@@ -250,7 +246,6 @@ impl Shard {
     /// On the publisher's shard: the number of receivers.
     pub(super) fn published(&mut self, reply_to: ReplyTo, receivers: u64) {
         match reply_to {
-            ReplyTo::Nobody => {}
             ReplyTo::Slot { client, slot } => {
                 if let Some(connection) = self.clients.get_mut(client) {
                     connection.publishes.outstanding -= 1;

@@ -20,8 +20,12 @@ use super::publish::Backpressure;
 /// One shard's registries.
 pub struct PubSub {
     censuses: [Census; 3],
+    /// Of channels of keyspace events, which every shard counts.
+    events: Census,
     audiences: [Audience; 3],
     pub(super) backpressure: Backpressure,
+    /// Room for the name of a channel.
+    pub(super) event_channel: Vec<u8>,
 }
 
 impl PubSub {
@@ -30,8 +34,10 @@ impl PubSub {
         let hasher = RandomState::with_seeds(seed, 5, 6, 7);
         PubSub {
             censuses: std::array::from_fn(|_| Census { tallies: HashMap::with_hasher(hasher.clone()) }),
+            events: Census { tallies: HashMap::with_hasher(hasher.clone()) },
             audiences: std::array::from_fn(|_| Audience { members: HashMap::with_hasher(hasher.clone()) }),
             backpressure: Backpressure::default(),
+            event_channel: Vec::new(),
         }
     }
 
@@ -43,6 +49,24 @@ impl PubSub {
         &mut self.censuses[kind as usize]
     }
 
+    /// Where clients that hold `name` are counted.
+    fn census_of(&self, kind: Kind, name: &[u8]) -> &Census {
+        if is_event_channel(kind, name) { &self.events } else { self.census(kind) }
+    }
+
+    pub(super) fn census_of_mut(&mut self, kind: Kind, name: &[u8]) -> &mut Census {
+        if is_event_channel(kind, name) { &mut self.events } else { self.census_mut(kind) }
+    }
+
+    pub(super) fn tally(&self, kind: Kind, name: &[u8]) -> Option<&Tally> {
+        self.census_of(kind, name).tallies.get(name)
+    }
+
+    /// Whether somebody may hear of keyspace events.
+    pub fn hears_events(&self) -> bool {
+        !self.events.tallies.is_empty() || !self.census(Kind::Pattern).tallies.is_empty()
+    }
+
     pub(super) fn audience(&self, kind: Kind) -> &Audience {
         &self.audiences[kind as usize]
     }
@@ -51,7 +75,8 @@ impl PubSub {
         &mut self.audiences[kind as usize]
     }
 
-    /// Names that clients of any shard hold: the channels this shard is home to, or all patterns.
+    /// Names that clients of any shard hold: the channels this shard is home to, or all patterns; without channels of
+    /// keyspace events.
     pub fn names(&self, kind: Kind) -> impl Iterator<Item = &Bytes> {
         self.census(kind).tallies.keys()
     }
@@ -61,17 +86,29 @@ impl PubSub {
         self.census(kind).tallies.len()
     }
 
+    /// Channels of keyspace events that clients of any shard hold.
+    pub fn event_names(&self) -> impl Iterator<Item = &Bytes> {
+        self.events.tallies.keys()
+    }
+
     /// Clients of all shards that hold a name this shard is home to.
     pub fn holders(&self, kind: Kind, name: &[u8]) -> u64 {
-        self.census(kind).tallies.get(name).map_or(0, |tally| tally.total)
+        self.tally(kind, name).map_or(0, |tally| tally.total)
     }
 
     /// Nobody holds anything here, and nothing is under way.
     pub fn is_empty(&self) -> bool {
         self.censuses.iter().all(|census| census.tallies.is_empty())
+            && self.events.tallies.is_empty()
             && self.audiences.iter().all(|audience| audience.members.is_empty())
             && self.backpressure.is_idle()
     }
+}
+
+/// Is this a channel of keyspace events? Any shard may have something to say on it, so every shard counts who listens,
+/// and messages come from the shards of the keys.
+pub(super) fn is_event_channel(kind: Kind, name: &[u8]) -> bool {
+    kind == Kind::Channel && (name.starts_with(b"__keyspace@") || name.starts_with(b"__keyevent@"))
 }
 
 /// Clients per shard that hold a name.
@@ -108,10 +145,6 @@ impl Census {
             self.tallies.remove(name);
             shrink(&mut self.tallies);
         }
-    }
-
-    pub(super) fn tally(&self, name: &[u8]) -> Option<&Tally> {
-        self.tallies.get(name)
     }
 
     /// The patterns among the names that match `channel`.
@@ -207,11 +240,11 @@ mod tests {
         census.join(name.clone(), 0);
         census.join(name.clone(), 3);
         census.join(name.clone(), 3);
-        let tally = census.tally(b"news").expect("held");
+        let tally = &census.tallies[&b"news"[..]];
         assert_eq!((tally.total, tally.shards.as_slice()), (3, &[(0, 1), (3, 2)][..]));
         census.leave(b"news", 3);
         census.leave(b"news", 0);
-        assert_eq!(census.tally(b"news").expect("held").shards.as_slice(), [(3, 1)]);
+        assert_eq!(census.tallies[&b"news"[..]].shards.as_slice(), [(3, 1)]);
         census.leave(b"news", 3);
         assert!(pubsub.is_empty());
     }

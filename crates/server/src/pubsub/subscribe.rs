@@ -16,6 +16,7 @@ use crate::packet::{Packet, ShardId};
 use crate::session::Flow;
 use crate::shard::Shard;
 
+use super::registry::is_event_channel;
 use super::subscriptions::Change;
 use super::{Kind, Message, shared};
 
@@ -76,15 +77,12 @@ impl Shard {
     }
 
     fn add_to_homes(&self, by_home: &mut ByHome, kind: Kind, name: &Bytes) {
-        match kind {
-            Kind::Channel | Kind::ShardChannel => {
-                by_home.entry(self.slots.owner(slot_of(name))).or_default().push(name.clone());
+        if kind == Kind::Pattern || is_event_channel(kind, name) {
+            for home in 0..self.shards() as ShardId {
+                by_home.entry(home).or_default().push(name.clone());
             }
-            Kind::Pattern => {
-                for home in 0..self.shards() as ShardId {
-                    by_home.entry(home).or_default().push(name.clone());
-                }
-            }
+        } else {
+            by_home.entry(self.slots.owner(slot_of(name))).or_default().push(name.clone());
         }
     }
 
@@ -114,14 +112,15 @@ impl Shard {
 
     /// As a home: count clients of shard `from`.
     pub(super) fn count_interest(&mut self, from: ShardId, interest: Interest) {
-        let census = self.pubsub.census_mut(interest.kind);
         for name in interest.names {
+            let census = self.pubsub.census_of_mut(interest.kind, &name);
             if interest.joins {
                 census.join(name, from);
             } else {
                 census.leave(&name, from);
             }
         }
+        self.choose_listening();
         if let Some(client) = interest.confirm {
             self.send(from, Packet::PubSub(Box::new(Message::Confirmed { client })));
         }

@@ -168,6 +168,7 @@ impl Shard {
         self.request(LoopRequest::Listen);
         self.settings = data_settings(config);
         self.keyspace.set_access_clock(self.settings.access_clock());
+        self.choose_listening();
         let open_to_all = !self.state.password_required();
         let limits = [false, true].map(|authenticated| self.parser_limits(authenticated));
         for connection in self.clients.iter_mut() {

@@ -238,6 +238,18 @@ const SHARDCHANNELS: SessionCommand = SessionCommand {
     subcommands: &[],
 };
 
+impl Shard {
+    /// Channels that this shard is home to and somebody listens to.
+    pub fn channels_here(&self, kind: Kind) -> impl Iterator<Item = &Bytes> {
+        // Every shard counts the listeners of keyspace events.
+        let events = self
+            .pubsub
+            .event_names()
+            .filter(move |name| kind == Kind::Channel && self.slots.owner(slot_of(name)) == self.id);
+        self.pubsub.names(kind).chain(events)
+    }
+}
+
 /// Every channel has one home, so the homes' lists have nothing in common.
 fn channels(
     shard: &mut Shard,
@@ -251,7 +263,7 @@ fn channels(
     let pattern = args.opt(2).map(Box::<[u8]>::from);
     let list = move |shard: &mut Shard| -> Vec<Bytes> {
         let wanted = |name: &&Bytes| pattern.as_ref().is_none_or(|pattern| glob_match(pattern, name, false));
-        shard.pubsub.names(kind).filter(wanted).cloned().collect()
+        shard.channels_here(kind).filter(wanted).cloned().collect()
     };
     Ok(shard.call_all(connection, list, |_, connection, parts| {
         let mut reply = connection.reply();

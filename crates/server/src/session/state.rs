@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use torc_commands::{DataSettings, Encodings, Flags};
+use torc_keyspace::Class;
 
 use crate::config::{Config, OutputLimit};
 use crate::connection::{Connection, PeerInfo};
@@ -39,6 +40,7 @@ struct Derived {
     output_limit_normal: OutputLimit,
     output_limit_pubsub: OutputLimit,
     idle_timeout_ms: Option<i64>,
+    published_events: Class,
     query_buffer_bytes_max: usize,
     protected: bool,
 }
@@ -129,6 +131,11 @@ impl ServerState {
         }
     }
 
+    /// `notify-keyspace-events`: classes of events, and the channels to publish them on; none unless there are both.
+    pub fn published_events(&self) -> Class {
+        self.derived.published_events
+    }
+
     /// `timeout`.
     pub fn idle_timeout_ms(&self) -> Option<i64> {
         self.derived.idle_timeout_ms
@@ -190,11 +197,18 @@ impl Derived {
             notice_threshold_ns: slow_log_threshold_ns.min(latency_threshold_ms.saturating_mul(1_000_000)),
             output_limit_normal: limits.normal,
             output_limit_pubsub: limits.pubsub,
+            published_events: published_events(config),
             idle_timeout_ms: config.timeout().map(|timeout| timeout.as_millis() as i64),
             query_buffer_bytes_max: config.client_query_buffer_limit(),
             protected: config.protected_mode(),
         }
     }
+}
+
+fn published_events(config: &Config) -> Class {
+    let wanted = config.notify_keyspace_events();
+    let has_channel = wanted.intersects(Class::KEYSPACE | Class::KEYEVENT);
+    if has_channel { wanted } else { Class::NONE }
 }
 
 /// The settings that data commands see.

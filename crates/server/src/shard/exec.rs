@@ -6,7 +6,7 @@
 //! keys are not visible to anybody meanwhile.
 
 use torc_commands::{Flags, Run};
-use torc_keyspace::slot_of;
+use torc_keyspace::{Class, slot_of};
 use torc_resp::{Args, CommandError, Mark, OwnedArgs, Proto, Reply, ReplyBuf};
 
 use crate::clients::ClientKey;
@@ -194,6 +194,7 @@ impl Shard {
 
     /// Run queued commands until the end, or until one has to wait for other shards.
     fn exec_run(&mut self, connection: &mut Connection) {
+        self.acting = self.origin_of(connection);
         let mut gathered = connection.exec.as_mut().expect("EXEC is under way").gathered.take();
         let waits = match &mut gathered {
             Some(gathered) if gathered.is_whole() => self.exec_until_wait(connection, Some(gathered)),
@@ -293,13 +294,12 @@ impl Shard {
                         visitors.push((owner, index));
                     }
                 }
+                let told = gathered.parts[home as usize].events.len();
                 self.visit(gathered, home, &visitors, args, true);
-                let listening = self.changes.record_all(!visitors.is_empty());
                 self.inside(gathered, home as usize, |shard| shard.execute(invocation, run, args, out));
-                self.changes.record_all(listening);
                 self.visit(gathered, home, &visitors, args, false);
                 if !visitors.is_empty() {
-                    self.replay_at_owners(gathered, home);
+                    self.replay_at_owners(gathered, home, told);
                 }
             }
         }
@@ -326,19 +326,20 @@ impl Shard {
         }
     }
 
-    /// What happened to visiting keys is told to the watchers at their owners.
-    fn replay_at_owners(&mut self, gathered: &mut Gathered, home: ShardId) {
-        for event in self.changes.take_events() {
+    /// Of what happened at `home` since it had told `from` events, that which happened to visiting keys is their owners'
+    /// to tell; those who watch the keys there are told now.
+    fn replay_at_owners(&mut self, gathered: &mut Gathered, home: ShardId, from: usize) {
+        for event in gathered.parts[home as usize].events.split_off(from) {
             let owner = self.slots.owner(slot_of(event.key()));
-            if owner == home {
-                self.changes.keep(event);
-            } else {
-                self.changes.replay(event, gathered.keyspace(owner));
+            if owner != home && event.class.intersects(Class::CHANGES) {
+                gathered.keyspace(owner).touched(event.db, event.key());
             }
+            gathered.parts[owner as usize].events.push(event);
         }
     }
 
-    /// Act with the keyspace of participant `index` in this shard's place.
+    /// Act with the keyspace of participant `index` in this shard's place; what happens to keys is that participant's to
+    /// tell.
     pub(super) fn inside(&mut self, gathered: &mut Gathered, index: usize, act: impl FnOnce(&mut Shard)) {
         let id = self.id;
         let part = &mut gathered.parts[index];
@@ -346,7 +347,8 @@ impl Shard {
         let away = std::mem::replace(&mut self.keyspace_away, false);
         std::mem::swap(&mut self.keyspace, keyspace);
         self.id = part.shard;
-        act(self);
+        let ((), events) = self.recorded(act);
+        gathered.parts[index].events.extend(events);
         self.id = id;
         std::mem::swap(&mut self.keyspace, gathered.parts[index].keyspace.as_mut().expect("still there"));
         self.keyspace_away = away;

@@ -19,6 +19,7 @@ mod lookahead;
 mod participant;
 pub mod pending;
 pub mod stats;
+mod telling;
 mod transaction;
 mod upkeep;
 mod walk;
@@ -365,6 +366,7 @@ impl Shard {
         }
         self.run_loopback();
         self.settle_logs();
+        self.tell_changes();
         self.send_batches();
         self.stats.turns += 1;
     }
@@ -382,7 +384,7 @@ impl Shard {
 
     /// True when there is work that needs no further event: the loop must not sleep.
     pub fn has_runnable(&self) -> bool {
-        !self.runnable.is_empty() || !self.loopback.is_empty()
+        !self.runnable.is_empty() || !self.loopback.is_empty() || self.changes.has_events()
     }
 
     /// Packets for other shards, oldest first.

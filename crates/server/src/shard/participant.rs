@@ -135,12 +135,14 @@ impl Shard {
             Homecoming::Nothing => {}
             Homecoming::Entries { entries, events } => {
                 self.keyspace.import(entries);
-                for event in events {
+                for event in &events {
                     self.changes.replay(event, &mut self.keyspace);
                 }
             }
-            Homecoming::Keyspace { keyspace } => {
+            Homecoming::Keyspace { keyspace, events } => {
                 self.keyspace = *keyspace;
+                // Whoever watches keys in it has been told already.
+                events.iter().for_each(|event| self.changes.keep(event));
                 // CONFIG SET may have come while it was away.
                 self.keyspace.set_access_clock(self.settings.access_clock());
                 self.keyspace.keeps_expired = self.state.pause.is_some();

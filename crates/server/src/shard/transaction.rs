@@ -24,6 +24,7 @@ use crate::packet::{
 use crate::registry::{Registered, Route};
 
 use super::Shard;
+use super::command_log::Origin;
 use super::dispatch::KeyList;
 
 /// Transactions that this shard's connections have under way.
@@ -305,7 +306,7 @@ impl Shard {
         assert!(skip_waiting, "an answer belongs to a transaction that is under way");
         let home = match granted.result {
             PartResult::Entries { entries, .. } => Homecoming::Entries { entries, events: Vec::new() },
-            PartResult::Keyspace { keyspace, .. } => Homecoming::Keyspace { keyspace },
+            PartResult::Keyspace { keyspace, .. } => Homecoming::Keyspace { keyspace, events: Vec::new() },
             PartResult::Reply { .. } | PartResult::Done => Homecoming::Nothing,
         };
         self.release_part(granted.shard, granted.txn, home);
@@ -353,6 +354,7 @@ impl Shard {
                 };
                 let mut gathered = Gathered::from_parts(txn, parts);
                 let mut reply = ReplyBuf::new();
+                self.acting = Origin { shard: self.home, client: Some(client) };
                 self.with_entries(&mut gathered, |shard| {
                     shard.execute(invocation, run, args.as_args(), &mut reply);
                 });
@@ -375,10 +377,7 @@ impl Shard {
                 self.keyspace.import(std::mem::take(&mut part.entries));
             }
         }
-        let listening = self.changes.record_all(true);
-        let result = act(self);
-        self.changes.record_all(listening);
-        let mut events = self.changes.take_events();
+        let (result, events) = self.recorded(act);
         for part in &mut gathered.parts {
             if part.shard == local {
                 continue;
@@ -388,21 +387,32 @@ impl Shard {
                 self.keyspace.export(&key, &mut part.entries);
             }
         }
-        for event in events.drain(..) {
+        for event in events {
             let owner = self.slots.owner(slot_of(event.key()));
             match gathered.parts.iter_mut().find(|part| part.shard == owner && owner != local) {
                 Some(part) => part.events.push(event),
-                None => self.changes.keep(event),
+                None => self.changes.keep(&event),
             }
         }
         result
+    }
+
+    /// Do something, and take down all that happens to keys meanwhile.
+    pub(super) fn recorded<R>(&mut self, act: impl FnOnce(&mut Shard) -> R) -> (R, Vec<Event>) {
+        let earlier = self.changes.take_log();
+        let recorded_all = self.changes.record_all(true);
+        let result = act(self);
+        self.changes.record_all(recorded_all);
+        let events = self.changes.take_events();
+        self.changes.swap_log(earlier);
+        (result, events)
     }
 
     /// Give entries (or keyspaces) back and end the transaction.
     pub(super) fn send_home(&mut self, gathered: Gathered) {
         for part in gathered.parts {
             let home = match part.keyspace {
-                Some(keyspace) => Homecoming::Keyspace { keyspace },
+                Some(keyspace) => Homecoming::Keyspace { keyspace, events: part.events },
                 None => Homecoming::Entries { entries: part.entries, events: part.events },
             };
             self.release_part(part.shard, gathered.txn, home);
@@ -467,7 +477,7 @@ pub(super) struct GatheredPart {
     pub(super) shard: ShardId,
     keys: Vec<Box<[u8]>>,
     entries: Vec<(usize, Entry)>,
-    events: Vec<Event>,
+    pub(super) events: Vec<Event>,
     pub(super) keyspace: Option<Box<torc_keyspace::Keyspace>>,
 }
 

@@ -36,6 +36,7 @@ pub const FLUSHALL: Command = Command {
 fn flushall(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let release = Release::parse(cx, args)?;
     (0..cx.keyspace.databases()).for_each(|db| flush(cx, db, release));
+    cx.changes.flushed();
     reply.ok();
     Ok(())
 }
@@ -67,6 +68,7 @@ pub const FLUSHDB: Command = Command {
 fn flushdb(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let release = Release::parse(cx, args)?;
     flush(cx, cx.db, release);
+    cx.changes.flushed();
     reply.ok();
     Ok(())
 }
@@ -131,6 +133,9 @@ fn swapdb(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     };
     cx.keyspace.swap_dbs(first, second);
     cx.changes.dirty += 1;
+    if first != second {
+        cx.changes.flushed();
+    }
     reply.ok();
     Ok(())
 }

@@ -126,12 +126,12 @@ pub(super) static CLIENTS: Chapter = Chapter {
             "Keys remembered for client-side caching.",
             "client tracking is not available in this version",
         ),
-        Setting::inert(
+        Setting::active(
             "notify-keyspace-events",
             Kind::EventFlags,
             "",
-            "Keyspace events to publish, as letters.",
-            "keyspace notifications are not available in this version",
+            "Keyspace events to publish, as letters: `K` and `E` for the channels `__keyspace@<db>__:<key>` and \
+             `__keyevent@<db>__:<event>`, and the classes of events; `A` is all of these but `n` and `m`.",
         ),
     ],
 };

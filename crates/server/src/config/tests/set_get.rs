@@ -177,12 +177,6 @@ fn event_letters() {
     ] {
         check(&["notify-keyspace-events", text], expected);
     }
-    let mut config = Config::default();
-    check_on(&mut config, &["notify-keyspace-events", "Kx"], "xK");
-    let super::super::Value::Events(events) = config.value("notify-keyspace-events") else {
-        panic!("not events");
-    };
-    assert!(events.has(b'x') && events.has(b'K') && !events.has(b'E') && !events.is_empty());
 }
 
 #[test]

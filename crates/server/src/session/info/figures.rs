@@ -134,7 +134,7 @@ impl Figures {
             watched: shard.clients.iter().flat_map(|client| client.watched.iter().copied()).collect(),
             changes: shard.changes.dirty,
             subscribed: Subscribed {
-                channels: shard.pubsub.names_count(Kind::Channel),
+                channels: shard.channels_here(Kind::Channel).count(),
                 patterns: shard.pubsub.names_count(Kind::Pattern),
                 shard_channels: shard.pubsub.names_count(Kind::ShardChannel),
             },

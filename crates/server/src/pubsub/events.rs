@@ -1,0 +1,40 @@
+//! Keyspace notifications: events of the change stream as messages to subscribers.
+//!
+//! Owns the names of the channels, and when it is worth recording events at all. Events of one shard's keys are published
+//! by that shard, in their order; nothing is recorded while nobody could hear it. Never decides what an event is: see
+//! `torc_keyspace::change`.
+
+use std::io::Write;
+
+use torc_keyspace::{Class, EventRef};
+
+use crate::shard::Shard;
+
+impl Shard {
+    /// Record what somebody wants to know. To be called when the settings or the listeners have changed.
+    pub(crate) fn choose_listening(&mut self) {
+        let published = if self.pubsub.hears_events() { self.state.published_events() } else { Class::NONE };
+        self.changes.listen(published);
+    }
+
+    /// Publish an event to those who listen.
+    pub(crate) fn notify(&mut self, event: EventRef<'_>) {
+        let published = self.state.published_events();
+        if !published.intersects(event.class) {
+            return;
+        }
+        let mut channel = std::mem::take(&mut self.pubsub.event_channel);
+        for (wanted, place, name, payload) in [
+            (Class::KEYSPACE, "keyspace", event.key, event.name.as_bytes()),
+            (Class::KEYEVENT, "keyevent", event.name.as_bytes(), event.key),
+        ] {
+            if published.intersects(wanted) {
+                channel.clear();
+                write!(channel, "__{place}@{}__:", event.db).expect("writing into a Vec cannot fail");
+                channel.extend_from_slice(name);
+                self.publish_event(&channel, payload);
+            }
+        }
+        self.pubsub.event_channel = channel;
+    }
+}
