@@ -1,0 +1,308 @@
+//! Reading a log back: from the files that a manifest lists to the effects of each shard, in their order.
+//!
+//! Owns the judgement over a whole directory: which records of which files count ([`plan`]), and what is wrong with it in
+//! words that name file and offset. Reads every file twice, one at a time, so that memory is bounded by one segment. Never
+//! changes anything: the same directory gives the same plan again, also after a crash in the middle of loading.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use crate::manifest::{Generation, Manifest, ManifestError, SlotRange};
+use crate::record::{Effect, Malformed, Record};
+use crate::recovery::{Cut, LogView, PartView, consistent_cut};
+use crate::segment::{self, HeaderError, Scan, Tail};
+use crate::store::Store;
+
+/// How much damage may be passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tolerance {
+    /// `aof-load-truncated`: a log may end in the middle of a record.
+    pub torn_tail: bool,
+    /// A log may be cut at damage that has valid records behind it. Only ever by explicit wish.
+    pub hole: bool,
+}
+
+/// What is to be replayed, generation after generation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub generations: Vec<GenerationPlan>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GenerationPlan {
+    pub number: u64,
+    pub shards: u16,
+    pub slots: Vec<SlotRange>,
+    /// Files to load before the logs.
+    pub bases: Vec<String>,
+    /// One per shard, independent of each other.
+    pub logs: Vec<LogPlan>,
+}
+
+/// What counts of one shard's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogPlan {
+    pub files: Vec<FilePlan>,
+    /// Records (by sequence) of transactions that are incomplete and were never acknowledged.
+    pub skip: BTreeSet<u64>,
+    /// Records that are whole and do not count, because a transaction before them is not.
+    pub dropped_records: u64,
+    /// What lies behind the last valid record, if it is not nothing.
+    pub torn: Option<Torn>,
+}
+
+/// Records of one file: those with sequences in `from..end`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilePlan {
+    pub name: String,
+    pub from: u64,
+    pub end: u64,
+}
+
+/// Bytes at the end of a log that are no record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    pub file: String,
+    pub at: usize,
+    pub bytes: usize,
+}
+
+/// Why a log can't be loaded.
+#[derive(Debug)]
+pub enum LoadError {
+    Manifest(ManifestError),
+    Io {
+        file: String,
+        error: io::Error,
+    },
+    Header {
+        file: String,
+        error: HeaderError,
+    },
+    /// The file says of itself something else than the manifest.
+    Foreign {
+        file: String,
+    },
+    /// The log ends in the middle of a record, and that is not allowed.
+    Torn(Torn),
+    /// Damage with valid records behind it.
+    Hole {
+        file: String,
+        at: usize,
+        next_valid_at: usize,
+    },
+    /// Records between two files are missing: this one should go on to sequence `needed`.
+    Gap {
+        file: String,
+        at: usize,
+        needed: u64,
+    },
+    Malformed {
+        file: String,
+        sequence: u64,
+    },
+}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LoadError::Manifest(error) => write!(f, "{error}"),
+            LoadError::Io { file, error } => write!(f, "cannot read {file}: {error}"),
+            LoadError::Header { file, error } => write!(f, "cannot load {file}: {error}"),
+            LoadError::Foreign { file } => {
+                write!(
+                    f,
+                    "cannot load {file}: it belongs to another shard, generation or place than the manifest says"
+                )
+            }
+            LoadError::Torn(Torn { file, at, bytes }) => write!(
+                f,
+                "{file} ends in the middle of a record: {bytes} bytes from offset {at} on are no record \
+                 (aof-load-truncated yes would drop them)"
+            ),
+            LoadError::Hole { file, at, next_valid_at } => write!(
+                f,
+                "{file} is damaged at offset {at}, and valid records follow at offset {next_valid_at}: \
+                 acknowledged writes would be lost"
+            ),
+            LoadError::Gap { file, at, needed } => write!(
+                f,
+                "{file} is damaged at offset {at}: records up to sequence {needed} are missing, which the next file needs"
+            ),
+            LoadError::Malformed { file, sequence } => {
+                write!(f, "{file}, record {sequence}: {Malformed}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// What of this directory counts; `None` if there is no log in it.
+pub fn plan(store: &impl Store, tolerance: Tolerance) -> Result<Option<Plan>, LoadError> {
+    let Some(manifest) = Manifest::load(store).map_err(LoadError::Manifest)? else { return Ok(None) };
+    let generations =
+        manifest.generations.iter().map(|generation| plan_generation(store, generation, tolerance));
+    Ok(Some(Plan { generations: generations.collect::<Result<_, _>>()? }))
+}
+
+/// Makes durable what a plan was read from. After a mere process crash some of it may be in the system's cache only; it
+/// must not be shown to anybody before it can't be lost any more.
+pub fn settle(store: &mut impl Store, plan: &Plan) -> Result<(), LoadError> {
+    for file in plan.generations.iter().flat_map(|generation| &generation.logs).flat_map(|log| &log.files) {
+        store.sync(&file.name).map_err(|error| LoadError::Io { file: file.name.clone(), error })?;
+    }
+    store.sync_directory().map_err(|error| LoadError::Io { file: ".".to_owned(), error })
+}
+
+fn plan_generation(
+    store: &impl Store,
+    generation: &Generation,
+    tolerance: Tolerance,
+) -> Result<GenerationPlan, LoadError> {
+    let mut views = Vec::new();
+    let mut logs = Vec::new();
+    for shard in 0..generation.shards {
+        let (view, log) = plan_log(store, generation, shard, tolerance)?;
+        views.push(view);
+        logs.push(log);
+    }
+    let Cut { keep, skip } = consistent_cut(&views);
+    for (index, log) in logs.iter_mut().enumerate() {
+        apply_cut(log, views[index].records, keep[index]);
+    }
+    for (index, record) in skip {
+        let log = &mut logs[index];
+        let sequence = log.first_sequence() + record as u64;
+        log.skip.insert(sequence);
+    }
+    Ok(GenerationPlan {
+        number: generation.number,
+        shards: generation.shards,
+        slots: generation.slots.clone(),
+        bases: generation.bases.clone(),
+        logs,
+    })
+}
+
+impl LogPlan {
+    fn first_sequence(&self) -> u64 {
+        self.files.first().map_or(0, |file| file.from)
+    }
+
+    /// Records that are replayed.
+    pub fn records(&self) -> u64 {
+        self.files.iter().map(|file| file.end - file.from).sum::<u64>() - self.skip.len() as u64
+    }
+}
+
+/// Leaves the first `keep` of `records` records.
+fn apply_cut(log: &mut LogPlan, records: usize, keep: usize) {
+    let end = log.first_sequence() + keep as u64;
+    log.dropped_records = (records - keep) as u64;
+    for file in &mut log.files {
+        file.end = file.end.min(end).max(file.from.min(end));
+        file.from = file.from.min(file.end);
+    }
+}
+
+/// The valid prefix of one shard's log.
+fn plan_log(
+    store: &impl Store,
+    generation: &Generation,
+    shard: u16,
+    tolerance: Tolerance,
+) -> Result<(LogView, LogPlan), LoadError> {
+    let segments: Vec<_> = generation.segments.iter().filter(|segment| segment.shard == shard).collect();
+    let (mut view, mut log) = (LogView::default(), LogPlan::default());
+    for (index, segment) in segments.iter().enumerate() {
+        let file = &segment.name;
+        // The next file supersedes what this one holds from there on.
+        let needed = segments.get(index + 1).map(|next| next.first_sequence);
+        let bytes = read(store, file)?;
+        let mut sequence = segment.first_sequence;
+        let scanned = segment::scan(&bytes, |record| {
+            if needed.is_none_or(|needed| sequence < needed) {
+                note_part(&mut view, record);
+                view.records += 1;
+            }
+            sequence += 1;
+        });
+        let scan = scanned.map_err(|error| LoadError::Header { file: file.clone(), error })?;
+        let header = scan.header;
+        if (header.shard, header.generation, header.first_sequence)
+            != (shard, generation.number, segment.first_sequence)
+        {
+            return Err(LoadError::Foreign { file: file.clone() });
+        }
+        let end = header.first_sequence + scan.records;
+        match needed {
+            Some(needed) if end < needed => {
+                return Err(LoadError::Gap { file: file.clone(), at: scan.valid_bytes, needed });
+            }
+            Some(needed) => {
+                log.files.push(FilePlan { name: file.clone(), from: header.first_sequence, end: needed });
+            }
+            None => {
+                log.files.push(FilePlan { name: file.clone(), from: header.first_sequence, end });
+                log.torn = judge(&scan, file, bytes.len(), tolerance)?;
+            }
+        }
+    }
+    Ok((view, log))
+}
+
+fn note_part(view: &mut LogView, record: &Record<'_>) {
+    if let Some(transaction) = &record.head.transaction {
+        view.parts.push(PartView {
+            record: view.records,
+            transaction: transaction.clone(),
+            always: record.head.always,
+        });
+    }
+}
+
+/// What is behind the last record of the last file.
+fn judge(scan: &Scan, file: &str, len: usize, tolerance: Tolerance) -> Result<Option<Torn>, LoadError> {
+    let at = scan.valid_bytes;
+    let torn = Torn { file: file.to_owned(), at, bytes: len - at };
+    match scan.tail {
+        Tail::Clean => Ok(None),
+        Tail::Torn if tolerance.torn_tail => Ok(Some(torn)),
+        Tail::Torn => Err(LoadError::Torn(torn)),
+        Tail::Hole { .. } if tolerance.hole => Ok(Some(torn)),
+        Tail::Hole { next_valid_at } => Err(LoadError::Hole { file: file.to_owned(), at, next_valid_at }),
+    }
+}
+
+/// Hands the effects of one file of a log to `apply`, in their order. Those of one record belong together.
+pub fn replay(
+    store: &impl Store,
+    log: &LogPlan,
+    file: &FilePlan,
+    mut apply: impl FnMut(Effect<'_>),
+) -> Result<(), LoadError> {
+    let bytes = read(store, &file.name)?;
+    let mut failed = None;
+    let scanned = segment::scan(&bytes, |record| {
+        let sequence = record.head.sequence;
+        if !(file.from..file.end).contains(&sequence) || log.skip.contains(&sequence) {
+            return;
+        }
+        for effect in record.effects() {
+            match effect {
+                Ok(effect) => apply(effect),
+                Err(Malformed) => failed = failed.or(Some(sequence)),
+            }
+        }
+    });
+    scanned.map_err(|error| LoadError::Header { file: file.name.clone(), error })?;
+    match failed {
+        Some(sequence) => Err(LoadError::Malformed { file: file.name.clone(), sequence }),
+        None => Ok(()),
+    }
+}
+
+fn read(store: &impl Store, file: &str) -> Result<Vec<u8>, LoadError> {
+    store.read(file).map_err(|error| LoadError::Io { file: file.to_owned(), error })
+}

@@ -1,0 +1,491 @@
+//! One shard's log while it runs: what was logged, what has been handed to the disk, and what is durable.
+//!
+//! Owns the buffer of records and the order of writes and syncs. Does no I/O: [`ShardLog::next_action`] says what to do,
+//! the caller does it on its ring and reports the outcome. Never decides what a reply waits for: it tells positions, and
+//! the caller holds back what ran at a position that is not durable yet.
+//!
+//! At most one write and one sync are under way. Under `always` each write is followed by its sync, and whatever is
+//! logged meanwhile leaves with the next pair: the busier the shard, the more commands share a sync. Under `everysec` a
+//! sync begins a second after the last one began.
+//!
+//! A failed write or sync is never tried again on the same file: what the kernel did with its pages is unknown then. Records
+//! that are not known to be durable are kept, and move to a new segment ([`ShardLog::reopen`]), whose first sequence
+//! supersedes what the old file may or may not hold.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use crate::record::{Head, Kind, RecordWriter, Transaction};
+use crate::segment::{HEADER_BYTES, SegmentHeader};
+
+/// Bytes that were written and not synced, at which a sync begins before its time: bounds what is kept for a new segment.
+pub const UNSYNCED_BYTES_MAX: u64 = 32 << 20;
+/// A record is ended when it has grown to this, so that a turn with much to log does not make one of any size.
+const RECORD_BYTES_FULL: usize = 1 << 20;
+const EVERYSEC_US: u64 = 1_000_000;
+/// Under `no` the system decides when to write back; this only bounds what is kept.
+const NO_SYNC_US: u64 = 30_000_000;
+
+/// `appendfsync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    Always,
+    Everysec,
+    No,
+}
+
+/// A place in the stream of bytes that a shard has logged since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(u64);
+
+/// Names a segment file to the caller: the n-th that this shard has opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileNumber(pub u64);
+
+/// What the caller has to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Write these bytes, and when `then_sync` is set make the file durable afterwards, as one linked pair. Report to
+    /// [`ShardLog::write_ended`], then [`ShardLog::sync_ended`] if asked for.
+    Write { file: FileNumber, offset: u64, bytes: Arc<Vec<u8>>, then_sync: bool },
+    /// Make what was written durable. Report to [`ShardLog::sync_ended`].
+    Sync { file: FileNumber },
+}
+
+/// Why the log can't go on with its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// "write" or "fdatasync".
+    pub call: &'static str,
+    pub error: io::ErrorKind,
+    pub os_error: Option<i32>,
+}
+
+/// Records on their way to the disk.
+#[derive(Clone, Debug)]
+struct Block {
+    bytes: Arc<Vec<u8>>,
+    first_sequence: u64,
+    end: Position,
+}
+
+/// One shard's log.
+#[derive(Debug)]
+pub struct ShardLog {
+    shard: u16,
+    generation: u64,
+    policy: Policy,
+    records: RecordWriter,
+    /// Sequence of the next record to begin.
+    next_sequence: u64,
+    /// Sequence of the first record in `records`.
+    buffered_from: u64,
+    file: FileNumber,
+    /// Where the next write goes.
+    file_bytes: u64,
+    taken: Position,
+    written: Position,
+    durable: Position,
+    writing: Option<Block>,
+    /// Written, not durable, oldest first.
+    unsynced: VecDeque<Block>,
+    /// What the sync under way makes durable.
+    syncing: Option<Position>,
+    sync_began_us: u64,
+    failure: Option<Failure>,
+}
+
+impl ShardLog {
+    /// A log that goes on at `next_sequence` in a new segment, whose header the caller has written and made durable.
+    pub fn new(
+        shard: u16,
+        generation: u64,
+        next_sequence: u64,
+        file: FileNumber,
+        policy: Policy,
+    ) -> ShardLog {
+        ShardLog {
+            shard,
+            generation,
+            policy,
+            records: RecordWriter::default(),
+            next_sequence,
+            buffered_from: next_sequence,
+            file,
+            file_bytes: HEADER_BYTES as u64,
+            taken: Position(0),
+            written: Position(0),
+            durable: Position(0),
+            writing: None,
+            unsynced: VecDeque::new(),
+            syncing: None,
+            sync_began_us: 0,
+            failure: None,
+        }
+    }
+
+    /// Logs a change to data of this shard. Changes that follow each other share a record.
+    #[inline]
+    pub fn effect<'w>(&mut self, db: u32, words: impl ExactSizeIterator<Item = &'w [u8]>) {
+        if !self.records.is_open() {
+            self.begin(Kind::Effects, None);
+        }
+        self.records.effect(db, words);
+        if self.records.open_bytes() >= RECORD_BYTES_FULL {
+            self.records.end();
+        }
+    }
+
+    /// Logs several changes that only count together.
+    pub fn group<'w, I>(&mut self, effects: impl IntoIterator<Item = (u32, I)>)
+    where
+        I: ExactSizeIterator<Item = &'w [u8]>,
+    {
+        self.end_record();
+        self.begin(Kind::Effects, None);
+        effects.into_iter().for_each(|(db, words)| self.records.effect(db, words));
+        self.records.end();
+    }
+
+    /// Logs this shard's part of a transaction over several shards.
+    pub fn part<'w, I>(&mut self, transaction: Transaction, effects: impl IntoIterator<Item = (u32, I)>)
+    where
+        I: ExactSizeIterator<Item = &'w [u8]>,
+    {
+        self.end_record();
+        self.begin(Kind::Part, Some(transaction));
+        effects.into_iter().for_each(|(db, words)| self.records.effect(db, words));
+        self.records.end();
+    }
+
+    /// Ends the record of this turn. What was logged may be written from now on.
+    pub fn end_record(&mut self) {
+        if self.records.is_open() {
+            self.records.end();
+        }
+    }
+
+    fn begin(&mut self, kind: Kind, transaction: Option<Transaction>) {
+        let head = Head {
+            sequence: self.next_sequence,
+            generation: self.generation,
+            shard: self.shard,
+            always: self.policy == Policy::Always,
+            kind,
+            transaction,
+        };
+        self.next_sequence += 1;
+        self.records.begin(&head);
+    }
+
+    /// The end of all that was logged.
+    #[inline]
+    pub fn position(&self) -> Position {
+        Position(self.taken.0 + self.records.len() as u64)
+    }
+
+    /// Everything before this is durable.
+    #[inline]
+    pub fn durable(&self) -> Position {
+        self.durable
+    }
+
+    /// Everything before this was handed to the system.
+    pub fn written_to(&self) -> Position {
+        self.written
+    }
+
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Bytes of the current segment that were written.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    pub fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// The log does not go on before it is reopened.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// Another policy from the next record on. A change to `always` needs [`ShardLog::durable`] to reach
+    /// [`ShardLog::position`] on *all* shards before the first transaction is logged under it.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.end_record();
+        self.policy = policy;
+    }
+
+    /// What to do now, if anything. Ends the open record.
+    pub fn next_action(&mut self, now_us: u64) -> Option<Action> {
+        self.end_record();
+        if self.failure.is_some() {
+            return None;
+        }
+        if self.writing.is_none()
+            && !self.records.is_empty()
+            && !(self.syncs_each_write() && self.syncing.is_some())
+        {
+            return Some(self.start_write(now_us));
+        }
+        let unsynced = self.written > self.durable;
+        if unsynced && self.syncing.is_none() && self.sync_is_due(now_us) {
+            self.syncing = Some(self.written);
+            self.sync_began_us = now_us;
+            return Some(Action::Sync { file: self.file });
+        }
+        None
+    }
+
+    /// When [`ShardLog::next_action`] may have something to do although nothing happens until then (monotonic us).
+    pub fn next_sync_us(&self) -> Option<u64> {
+        let waits = self.failure.is_none() && self.syncing.is_none() && self.written > self.durable;
+        waits.then(|| self.sync_began_us + self.sync_interval_us())
+    }
+
+    fn syncs_each_write(&self) -> bool {
+        self.policy == Policy::Always
+    }
+
+    fn sync_interval_us(&self) -> u64 {
+        match self.policy {
+            Policy::Always => 0,
+            Policy::Everysec => EVERYSEC_US,
+            Policy::No => NO_SYNC_US,
+        }
+    }
+
+    fn sync_is_due(&self, now_us: u64) -> bool {
+        now_us >= self.sync_began_us + self.sync_interval_us()
+            || self.written.0 - self.durable.0 >= UNSYNCED_BYTES_MAX
+    }
+
+    fn start_write(&mut self, now_us: u64) -> Action {
+        let bytes = Arc::new(self.records.take());
+        self.taken.0 += bytes.len() as u64;
+        let block = Block { bytes: Arc::clone(&bytes), first_sequence: self.buffered_from, end: self.taken };
+        self.buffered_from = self.next_sequence;
+        self.writing = Some(block);
+        let then_sync = self.syncs_each_write();
+        if then_sync {
+            self.syncing = Some(self.taken);
+            self.sync_began_us = now_us;
+        }
+        Action::Write { file: self.file, offset: self.file_bytes, bytes, then_sync }
+    }
+
+    /// The write under way has ended with this many bytes, or an error. A short write is a failure like any other: the
+    /// rest may not be written behind what a crash could tear off.
+    pub fn write_ended(&mut self, outcome: io::Result<usize>) {
+        let block = self.writing.take().expect("a write is under way");
+        let end = block.end;
+        let expected = block.bytes.len();
+        self.unsynced.push_back(block);
+        match outcome {
+            Ok(count) if count == expected => {
+                self.file_bytes += count as u64;
+                self.written = end;
+            }
+            Ok(_) => self.fail("write", &io::Error::from(io::ErrorKind::WriteZero)),
+            Err(error) => self.fail("write", &error),
+        }
+    }
+
+    /// The sync under way has ended.
+    pub fn sync_ended(&mut self, outcome: io::Result<()>) {
+        let position = self.syncing.take().expect("a sync is under way");
+        if self.failure.is_some() {
+            return;
+        }
+        match outcome {
+            Ok(()) => {
+                self.durable = position;
+                while let Some(block) = self.unsynced.front()
+                    && block.end <= position
+                {
+                    let block = self.unsynced.pop_front().expect("it is there");
+                    if let Ok(buffer) = Arc::try_unwrap(block.bytes) {
+                        self.records.reuse(buffer);
+                    }
+                }
+            }
+            Err(error) => self.fail("fdatasync", &error),
+        }
+    }
+
+    fn fail(&mut self, call: &'static str, error: &io::Error) {
+        self.failure.get_or_insert(Failure { call, error: error.kind(), os_error: error.raw_os_error() });
+    }
+
+    /// Whether operations on the current file are still under way.
+    pub fn is_busy(&self) -> bool {
+        self.writing.is_some() || self.syncing.is_some()
+    }
+
+    /// What a new segment has to begin with after a failure, once nothing is under way any more: its header, and every
+    /// record that is not known to be durable. When the caller has written and synced it and the manifest lists it,
+    /// [`ShardLog::reopened`] goes on there.
+    pub fn reopen(&mut self) -> (SegmentHeader, Vec<u8>) {
+        assert!(!self.is_busy(), "operations on the old segment are under way");
+        self.end_record();
+        let first_sequence = self.unsynced.front().map_or(self.buffered_from, |block| block.first_sequence);
+        let header = SegmentHeader { shard: self.shard, generation: self.generation, first_sequence };
+        let mut bytes = header.to_bytes().to_vec();
+        self.unsynced.iter().for_each(|block| bytes.extend_from_slice(&block.bytes));
+        (header, bytes)
+    }
+
+    /// The new segment of [`ShardLog::reopen`] is durable, `file_bytes` long, and listed in the manifest.
+    pub fn reopened(&mut self, file: FileNumber, file_bytes: u64) {
+        self.failure = None;
+        self.file = file;
+        self.file_bytes = file_bytes;
+        self.unsynced.clear();
+        self.written = self.taken;
+        self.durable = self.taken;
+    }
+
+    /// Goes on in a new segment of another generation: the cut of a rewrite. Everything logged so far must have been
+    /// written; the old file is synced by whoever publishes the new generation.
+    pub fn switch(&mut self, generation: u64, file: FileNumber) -> SegmentHeader {
+        assert!(self.records.is_empty() && !self.is_busy(), "the old segment is not written to its end");
+        self.generation = generation;
+        self.file = file;
+        self.file_bytes = HEADER_BYTES as u64;
+        self.unsynced.clear();
+        self.durable = self.written;
+        SegmentHeader { shard: self.shard, generation, first_sequence: self.next_sequence }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment;
+
+    fn log(policy: Policy) -> ShardLog {
+        ShardLog::new(0, 1, 10, FileNumber(1), policy)
+    }
+
+    fn set(log: &mut ShardLog, value: &str) {
+        log.effect(0, [&b"SET"[..], b"k", value.as_bytes()].into_iter());
+    }
+
+    fn write(log: &mut ShardLog, now_us: u64) -> (Arc<Vec<u8>>, u64, bool) {
+        match log.next_action(now_us) {
+            Some(Action::Write { offset, bytes, then_sync, .. }) => (bytes, offset, then_sync),
+            other => panic!("expected a write, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn always_syncs_each_write_and_groups_what_comes_meanwhile() {
+        let mut log = log(Policy::Always);
+        assert_eq!(log.next_action(0), None);
+        set(&mut log, "1");
+        log.end_record();
+        let first = log.position();
+        let (bytes, offset, then_sync) = write(&mut log, 0);
+        assert_eq!((offset, then_sync), (HEADER_BYTES as u64, true));
+        set(&mut log, "2");
+        set(&mut log, "3");
+        assert_eq!(log.next_action(1), None, "one pair at a time");
+        let len = bytes.len();
+        log.write_ended(Ok(len));
+        assert_eq!(log.next_action(1), None, "its sync is under way");
+        assert!(log.durable() < first);
+        log.sync_ended(Ok(()));
+        assert_eq!(log.durable(), first);
+        let (_, offset, _) = write(&mut log, 2);
+        assert_eq!(offset, (HEADER_BYTES + len) as u64);
+    }
+
+    #[test]
+    fn everysec_syncs_once_a_second_beside_the_writes() {
+        let mut log = log(Policy::Everysec);
+        set(&mut log, "1");
+        let (bytes, _, then_sync) = write(&mut log, 1_000_000);
+        assert!(!then_sync);
+        log.write_ended(Ok(bytes.len()));
+        assert_eq!(log.next_action(1_000_000), Some(Action::Sync { file: FileNumber(1) }));
+        set(&mut log, "2");
+        let (bytes, ..) = write(&mut log, 1_100_000);
+        log.sync_ended(Ok(()));
+        log.write_ended(Ok(bytes.len()));
+        assert_eq!(log.next_action(1_900_000), None);
+        assert_eq!(log.next_sync_us(), Some(2_000_000));
+        assert_eq!(log.next_action(2_000_000), Some(Action::Sync { file: FileNumber(1) }));
+        log.sync_ended(Ok(()));
+        assert_eq!(log.durable(), log.position());
+        assert_eq!(log.next_sync_us(), None);
+    }
+
+    /// After a short write the new segment begins with what the old one may lack, and supersedes what it has.
+    #[test]
+    fn records_that_may_be_lost_move_to_a_new_segment() {
+        let mut log = log(Policy::Everysec);
+        let mut old = SegmentHeader { shard: 0, generation: 1, first_sequence: 10 }.to_bytes().to_vec();
+        set(&mut log, "durable");
+        let (bytes, ..) = write(&mut log, 1_000_000);
+        old.extend_from_slice(&bytes);
+        log.write_ended(Ok(bytes.len()));
+        log.next_action(1_000_000);
+        log.sync_ended(Ok(()));
+        set(&mut log, "written");
+        let (bytes, ..) = write(&mut log, 1_100_000);
+        old.extend_from_slice(&bytes);
+        log.write_ended(Ok(bytes.len()));
+        set(&mut log, "torn");
+        let (bytes, ..) = write(&mut log, 1_200_000);
+        old.extend_from_slice(&bytes[..10]);
+        log.write_ended(Ok(10));
+        assert_eq!(log.failure().map(|failure| failure.call), Some("write"));
+        set(&mut log, "later");
+        assert_eq!(log.next_action(9_000_000), None, "nothing is tried again on this file");
+        let (header, new) = log.reopen();
+        assert_eq!(header.first_sequence, 11);
+        log.reopened(FileNumber(2), new.len() as u64);
+        let (bytes, offset, _) = write(&mut log, 9_000_000);
+        assert_eq!(offset, new.len() as u64);
+        let new = [new, bytes.to_vec()].concat();
+        let sequences = |bytes: &[u8]| {
+            let mut sequences = Vec::new();
+            segment::scan(bytes, |record| sequences.push(record.head.sequence)).expect("a segment");
+            sequences
+        };
+        assert_eq!(sequences(&old), [10, 11]);
+        assert_eq!(sequences(&new), [11, 12, 13]);
+    }
+
+    #[test]
+    fn a_failed_sync_is_final_for_the_file() {
+        let mut log = log(Policy::Always);
+        set(&mut log, "1");
+        let (bytes, ..) = write(&mut log, 0);
+        log.write_ended(Ok(bytes.len()));
+        log.sync_ended(Err(io::Error::from_raw_os_error(5)));
+        assert_eq!(log.failure().and_then(|failure| failure.os_error), Some(5));
+        assert_eq!(log.durable(), Position(0));
+        assert_eq!(log.next_action(10_000_000), None);
+    }
+
+    #[test]
+    fn a_new_generation_begins_where_the_last_one_ended() {
+        let mut log = log(Policy::Everysec);
+        set(&mut log, "1");
+        let (bytes, ..) = write(&mut log, 0);
+        log.write_ended(Ok(bytes.len()));
+        let header = log.switch(2, FileNumber(2));
+        assert_eq!(header, SegmentHeader { shard: 0, generation: 2, first_sequence: 11 });
+        set(&mut log, "2");
+        let (bytes, offset, _) = write(&mut log, 0);
+        assert_eq!(offset, HEADER_BYTES as u64);
+        let scan = segment::scan(&[&header.to_bytes()[..], &bytes].concat(), |_| {}).expect("a segment");
+        assert_eq!(scan.records, 1);
+    }
+}

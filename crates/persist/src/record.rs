@@ -1,0 +1,363 @@
+//! Records: what one shard appends to its segment, and how they are read back from bytes of unknown quality.
+//!
+//! A record is a run of effects that become durable together: all that a shard wrote in one turn of its loop, or its
+//! part of one transaction. Owns the byte format. Never touches files.
+//!
+//! ```text
+//! ┌────────┬──────────┬──────────┬────────────┬──────┬───────┬───────┬──────────────────────────────────┐
+//! │ crc32c │ body len │ sequence │ generation │ kind │ flags │ shard │ body                             │
+//! │ u32    │ u32      │ u64      │ u64        │ u8   │ u8    │ u16   │ [transaction], effects           │
+//! └────────┴──────────┴──────────┴────────────┴──────┴───────┴───────┴──────────────────────────────────┘
+//!
+//! transaction   ticket u64 │ participants u16 │ shard u16 …
+//! effect        database varint │ words varint │ (length varint │ bytes) …
+//! ```
+//!
+//! All integers are little-endian. The checksum covers everything behind itself, so that bytes of an older file that lie
+//! in a reused block are told apart by their generation. Sequences ascend by one over all files of a shard.
+
+/// Bytes in front of a record's body.
+pub const HEADER_BYTES: usize = 28;
+/// Longest body: two strings of the greatest length that the protocol allows, and room for their command.
+pub const BODY_BYTES_MAX: usize = (1 << 30) + (1 << 20);
+
+const FLAG_ALWAYS: u8 = 1;
+
+/// What a record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Effects of commands that touched this shard only.
+    Effects = 1,
+    /// This shard's part of a transaction over several shards.
+    Part = 2,
+    /// Nothing: tells that the log was alive.
+    Mark = 3,
+}
+
+impl Kind {
+    fn from_byte(byte: u8) -> Option<Kind> {
+        [Kind::Effects, Kind::Part, Kind::Mark].into_iter().find(|kind| *kind as u8 == byte)
+    }
+}
+
+/// Identifies a transaction over several shards in the logs of all its participants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    /// Commit ticket: ascending in the order in which transactions took effect.
+    pub ticket: u64,
+    /// Shards that log a part, in any order.
+    pub participants: Vec<u16>,
+}
+
+/// Everything of a record but its effects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub sequence: u64,
+    pub generation: u64,
+    pub shard: u16,
+    /// Written under `appendfsync always`: replies waited for it.
+    pub always: bool,
+    pub kind: Kind,
+    /// Present in parts.
+    pub transaction: Option<Transaction>,
+}
+
+/// One change to the data, as the words of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect<'a> {
+    pub db: u32,
+    pub words: Vec<&'a [u8]>,
+}
+
+/// Writes records of one shard behind each other into a buffer.
+#[derive(Debug, Default)]
+pub struct RecordWriter {
+    bytes: Vec<u8>,
+    /// Where the record under construction begins.
+    open_at: Option<usize>,
+}
+
+impl RecordWriter {
+    /// Begins a record; its sequence is given when it ends.
+    pub fn begin(&mut self, head: &Head) {
+        assert!(self.open_at.is_none(), "a record begins before the last one has ended");
+        self.open_at = Some(self.bytes.len());
+        let mut header = [0; HEADER_BYTES];
+        header[8..16].copy_from_slice(&head.sequence.to_le_bytes());
+        header[16..24].copy_from_slice(&head.generation.to_le_bytes());
+        header[24] = head.kind as u8;
+        header[25] = if head.always { FLAG_ALWAYS } else { 0 };
+        header[26..28].copy_from_slice(&head.shard.to_le_bytes());
+        self.bytes.extend_from_slice(&header);
+        if let Some(transaction) = &head.transaction {
+            self.bytes.extend_from_slice(&transaction.ticket.to_le_bytes());
+            self.bytes.extend_from_slice(&(transaction.participants.len() as u16).to_le_bytes());
+            for shard in &transaction.participants {
+                self.bytes.extend_from_slice(&shard.to_le_bytes());
+            }
+        }
+    }
+
+    /// Adds an effect to the open record.
+    #[inline]
+    pub fn effect<'w>(&mut self, db: u32, words: impl ExactSizeIterator<Item = &'w [u8]>) {
+        debug_assert!(self.open_at.is_some(), "an effect belongs to an open record");
+        put_varint(&mut self.bytes, u64::from(db));
+        put_varint(&mut self.bytes, words.len() as u64);
+        for word in words {
+            put_varint(&mut self.bytes, word.len() as u64);
+            self.bytes.extend_from_slice(word);
+        }
+    }
+
+    /// Ends the open record: its length and checksum are written.
+    pub fn end(&mut self) {
+        let start = self.open_at.take().expect("a record was begun");
+        let body_bytes = self.bytes.len() - start - HEADER_BYTES;
+        assert!(body_bytes <= BODY_BYTES_MAX, "a record of {body_bytes} bytes");
+        self.bytes[start + 4..start + 8].copy_from_slice(&(body_bytes as u32).to_le_bytes());
+        let crc = crc32c::crc32c(&self.bytes[start + 4..]);
+        self.bytes[start..start + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// Bytes of the record under construction, its header included; 0 if there is none.
+    pub fn open_bytes(&self) -> usize {
+        self.open_at.map_or(0, |start| self.bytes.len() - start)
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.open_at.is_some()
+    }
+
+    /// Bytes of ended records and of the open one.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Hands the ended records over. None may be open.
+    pub fn take(&mut self) -> Vec<u8> {
+        assert!(self.open_at.is_none(), "an open record can't be written");
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Uses this buffer's memory for the next records, if there is nothing to keep.
+    pub fn reuse(&mut self, mut buffer: Vec<u8>) {
+        if self.bytes.capacity() == 0 {
+            buffer.clear();
+            self.bytes = buffer;
+        }
+    }
+}
+
+/// A record as read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    pub head: Head,
+    /// The encoded effects.
+    effects: &'a [u8],
+    /// Bytes of the whole record.
+    pub bytes: usize,
+}
+
+impl<'a> Record<'a> {
+    /// The record at the beginning of `bytes`; `None` if there is no whole, undamaged one.
+    pub fn read(bytes: &'a [u8]) -> Option<Record<'a>> {
+        let header = bytes.get(..HEADER_BYTES)?;
+        let body_bytes = u32_at(header, 4) as usize;
+        if body_bytes > BODY_BYTES_MAX {
+            return None;
+        }
+        let whole = bytes.get(..HEADER_BYTES + body_bytes)?;
+        let kind = Kind::from_byte(header[24])?;
+        if crc32c::crc32c(&whole[4..]) != u32_at(header, 0) {
+            return None;
+        }
+        let mut body = &whole[HEADER_BYTES..];
+        let transaction = match kind {
+            Kind::Part => Some(read_transaction(&mut body)?),
+            Kind::Effects | Kind::Mark => None,
+        };
+        let head = Head {
+            sequence: u64_at(header, 8),
+            generation: u64_at(header, 16),
+            shard: u16::from_le_bytes([header[26], header[27]]),
+            always: header[25] & FLAG_ALWAYS != 0,
+            kind,
+            transaction,
+        };
+        Some(Record { head, effects: body, bytes: whole.len() })
+    }
+
+    /// The effects in their order. A checksum vouches for them: `Err` means that the writer was not torc.
+    pub fn effects(&self) -> impl Iterator<Item = Result<Effect<'a>, Malformed>> + use<'a> {
+        let mut rest = self.effects;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let effect = read_effect(&mut rest).ok_or(Malformed);
+            if effect.is_err() {
+                rest = &[];
+            }
+            Some(effect)
+        })
+    }
+}
+
+/// A record with a right checksum and a body that makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a record's checksum is right, but its content makes no sense")
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+fn read_transaction(body: &mut &[u8]) -> Option<Transaction> {
+    let ticket = u64_at(take(body, 8)?, 0);
+    let count = take(body, 2)?;
+    let count = u16::from_le_bytes([count[0], count[1]]);
+    let shards = take(body, 2 * usize::from(count))?;
+    let participants = shards.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+    Some(Transaction { ticket, participants })
+}
+
+fn read_effect<'a>(rest: &mut &'a [u8]) -> Option<Effect<'a>> {
+    let db = u32::try_from(take_varint(rest)?).ok()?;
+    let count = usize::try_from(take_varint(rest)?).ok()?;
+    // A word takes at least the byte of its length, so this bounds the allocation by the record's size.
+    if count == 0 || count > rest.len() {
+        return None;
+    }
+    let mut words = Vec::with_capacity(count);
+    for _ in 0..count {
+        let len = usize::try_from(take_varint(rest)?).ok()?;
+        words.push(take(rest, len)?);
+    }
+    Some(Effect { db, words })
+}
+
+fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = bytes.split_at_checked(count)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+#[inline]
+fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = take(bytes, 1)?[0];
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(kind: Kind, transaction: Option<Transaction>) -> Head {
+        Head { sequence: 7, generation: 3, shard: 2, always: true, kind, transaction }
+    }
+
+    fn words<'a>(effect: &Effect<'a>) -> Vec<&'a str> {
+        effect.words.iter().map(|word| std::str::from_utf8(word).expect("ascii")).collect()
+    }
+
+    #[test]
+    fn records_come_back_as_they_were_written() {
+        let mut writer = RecordWriter::default();
+        let effects = head(Kind::Effects, None);
+        writer.begin(&effects);
+        writer.effect(
+            0,
+            ["SET", "k", &"v".repeat(300)].into_iter().map(str::as_bytes).collect::<Vec<_>>().into_iter(),
+        );
+        writer.effect(15, [&b"DEL"[..], b""].into_iter());
+        writer.end();
+        let part = head(Kind::Part, Some(Transaction { ticket: u64::MAX, participants: vec![0, 2, 900] }));
+        writer.begin(&part);
+        writer.end();
+        let bytes = writer.take();
+        let first = Record::read(&bytes).expect("a record");
+        assert_eq!(first.head, effects);
+        let read: Vec<_> = first.effects().map(|effect| effect.expect("well formed")).collect();
+        assert_eq!((read.len(), read[0].db, read[1].db), (2, 0, 15));
+        assert_eq!(words(&read[0])[..2], ["SET", "k"]);
+        assert_eq!(words(&read[1]), ["DEL", ""]);
+        let second = Record::read(&bytes[first.bytes..]).expect("a record");
+        assert_eq!(second.head, part);
+        assert_eq!(second.effects().count(), 0);
+        assert_eq!(first.bytes + second.bytes, bytes.len());
+    }
+
+    #[test]
+    fn any_damage_is_noticed() {
+        let mut writer = RecordWriter::default();
+        writer.begin(&head(Kind::Part, Some(Transaction { ticket: 1, participants: vec![0, 2] })));
+        writer.effect(0, [&b"SET"[..], b"key", b"value"].into_iter());
+        writer.end();
+        let bytes = writer.take();
+        for cut in 0..bytes.len() {
+            assert_eq!(Record::read(&bytes[..cut]), None);
+        }
+        for index in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[index] ^= 1 << bit;
+                assert_eq!(Record::read(&damaged), None, "byte {index} bit {bit}");
+            }
+        }
+        assert_eq!(Record::read(&[0; 100]), None);
+    }
+
+    /// Bodies with a right checksum and random content: no panic, no large allocation.
+    #[test]
+    fn malformed_bodies_are_errors() {
+        let mut state = 1u64;
+        for _ in 0..20_000 {
+            let mut writer = RecordWriter::default();
+            writer.begin(&head(Kind::Effects, None));
+            let len = state % 40;
+            for _ in 0..len {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                writer.bytes.push(state as u8);
+            }
+            state = state.wrapping_add(0x9e37_79b9);
+            writer.end();
+            let bytes = writer.take();
+            let record = Record::read(&bytes).expect("the checksum is right");
+            record.effects().for_each(drop);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The file seam: what the log asks of the directory it lives in, apart from appending, which goes through the ring.
+//!
+//! Owns the trait and its implementation by the standard library. Calls block, so they belong to start-up and to threads
+//! beside the shards. Tests put a simulated disk behind the same trait.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// One directory of files. Nothing is durable before it was synced: the content of a file by [`Store::sync`], its name
+/// by [`Store::sync_directory`].
+pub trait Store {
+    fn list(&self) -> io::Result<Vec<String>>;
+    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// Makes a new file with this content.
+    fn create(&mut self, name: &str, content: &[u8]) -> io::Result<()>;
+    fn sync(&mut self, name: &str) -> io::Result<()>;
+    fn sync_directory(&mut self) -> io::Result<()>;
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+    fn remove(&mut self, name: &str) -> io::Result<()>;
+    /// Cuts a file behind its first `len` bytes.
+    fn truncate(&mut self, name: &str, len: u64) -> io::Result<()>;
+}
+
+/// A directory of the file system.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// The directory, made if it is not there (its parent must be).
+    pub fn open(path: &Path) -> io::Result<Directory> {
+        match fs::create_dir(path) {
+            Ok(()) => File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Directory { path: path.to_owned() })
+    }
+
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+impl Store for Directory {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+        Ok(names.collect::<io::Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path_of(name))
+    }
+
+    fn create(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        OpenOptions::new().write(true).create_new(true).open(self.path_of(name))?.write_all(content)
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        File::open(self.path_of(name))?.sync_all()
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path_of(from), self.path_of(to))
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path_of(name))
+    }
+
+    fn truncate(&mut self, name: &str, len: u64) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.path_of(name))?.set_len(len)
+    }
+}
