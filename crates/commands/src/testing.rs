@@ -59,16 +59,22 @@ impl Bench {
     /// `"$ set key"` (class letter, name, key).
     #[track_caller]
     pub(crate) fn check_changes(&mut self, line: &str, expected: &str, dirty: u64, events: &[&str]) {
+        let (got_dirty, got_events) = self.changes_of(|bench| bench.check(line, expected));
+        assert_eq!(got_events, events, "events of {line}");
+        assert_eq!(got_dirty, dirty, "changes counted by {line}");
+    }
+
+    /// What `act` changes on the RESP3 side: how many changes it counts, and its events as in [`Bench::check_changes`].
+    #[track_caller]
+    pub(crate) fn changes_of(&mut self, act: impl FnOnce(&mut Bench)) -> (u64, Vec<String>) {
         let dirty_before = self.sides[1].changes.dirty;
         self.sides[1].changes.take_events();
-        self.check(line, expected);
+        act(self);
         let changes = &mut self.sides[1].changes;
         let named = |event: torc_keyspace::Event| {
             format!("{} {} {}", event.class, event.name, String::from_utf8_lossy(event.key()))
         };
-        let got: Vec<String> = changes.take_events().into_iter().map(named).collect();
-        assert_eq!(got, events, "events of {line}");
-        assert_eq!(changes.dirty - dirty_before, dirty, "changes counted by {line}");
+        (changes.dirty - dirty_before, changes.take_events().into_iter().map(named).collect())
     }
 
     /// Runs a line in both protocols and returns both replies.

@@ -34,6 +34,26 @@ impl Set {
         }
     }
 
+    /// Visits members drawn one by one, any of them any number of times. The set must not be empty.
+    pub fn draw(
+        &self,
+        draws: usize,
+        mut random: impl FnMut(usize) -> usize,
+        mut visit: impl FnMut(Item<'_>),
+    ) {
+        match &self.form {
+            Form::Listpack(listpack) if draws > 1 => {
+                let members: Vec<Item<'_>> = listpack.iter().collect();
+                (0..draws).for_each(|_| visit(members[random(members.len())]));
+            }
+            _ => {
+                for _ in 0..draws {
+                    visit(self.random(&mut random).expect("the set is not empty"));
+                }
+            }
+        }
+    }
+
     /// Visits `count` different members, in no particular order; at most as many as there are.
     pub fn sample(
         &self,

@@ -71,7 +71,7 @@ fn delete(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
 }
 
 /// Frees an entry that was taken out: now if that is quick, otherwise in the background.
-pub(super) fn release(cx: &mut Context<'_>, entry: Entry) {
+pub(in crate::families) fn release(cx: &mut Context<'_>, entry: Entry) {
     if entry.value().is_some_and(|value| value.free_effort() > INLINE_FREE_EFFORT_MAX) {
         cx.keyspace.graveyard.bury_entry(entry);
     }

@@ -3,7 +3,8 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use torc_datatypes::{Entry, StrRef};
+use torc_datatypes::value::IntText;
+use torc_datatypes::{Entry, Set, Value};
 use torc_keyspace::slot_of;
 use torc_resp::{Args, CommandError};
 
@@ -32,6 +33,10 @@ impl Digest {
         Digest([self.0[0] ^ other.0[0], self.0[1] ^ other.0[1], self.0[2] ^ other.0[2]])
     }
 
+    fn bytes(self) -> Vec<u8> {
+        self.0.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
     fn hex(self) -> String {
         format!("{:016x}{:016x}{:08x}", self.0[0], self.0[1], self.0[2] as u32)
     }
@@ -40,13 +45,18 @@ impl Digest {
 /// The digest of a value: of its type, its content and its expiry.
 fn of_value(entry: &Entry) -> Digest {
     let expiry = entry.expire_at().map_or([0; 8], i64::to_le_bytes);
-    let content = match entry.str_ref() {
-        Some(StrRef::Bytes(bytes)) => bytes.to_vec(),
-        Some(StrRef::Shared(bytes)) => bytes.to_vec(),
-        Some(StrRef::Int(int)) => int.to_string().into_bytes(),
-        None => Vec::new(),
+    let content = match (entry.str_ref(), entry.value()) {
+        (Some(string), _) => string.to_vec(),
+        (None, Some(Value::Set(set))) => of_set(set).bytes(),
+        _ => Vec::new(),
     };
-    Digest::of(&[b"string", &content, &expiry])
+    Digest::of(&[entry.kind().name().as_bytes(), &content, &expiry])
+}
+
+/// In whatever order the members lie.
+fn of_set(set: &Set) -> Digest {
+    let mut text = IntText::new();
+    set.iter().fold(Digest::default(), |sum, member| sum.combine(Digest::of(&[member.as_bytes(&mut text)])))
 }
 
 /// DEBUG DIGEST
@@ -60,9 +70,7 @@ pub(super) fn digest(
         let mut sum = Digest::default();
         for db in 0..keyspace.databases() {
             keyspace.for_each(db, now.unix_ms, changes, |entry| {
-                let Digest(value) = of_value(entry);
-                let value: Vec<u8> = value.iter().flat_map(|word| word.to_le_bytes()).collect();
-                sum = sum.combine(Digest::of(&[&db.to_le_bytes(), entry.key(), &value]));
+                sum = sum.combine(Digest::of(&[&db.to_le_bytes(), entry.key(), &of_value(entry).bytes()]));
             });
         }
         sum
@@ -127,5 +135,17 @@ mod tests {
         assert!(values.ends_with(&nothing));
         three.check("PERSIST c", ":1");
         assert_ne!(three.run("DEBUG DIGEST"), digest);
+    }
+
+    #[test]
+    fn the_order_of_members_does_not_matter() {
+        let mut bench = Bench::new("--enable-debug-command yes");
+        bench.check("SADD a 1 2 x", ":3");
+        bench.check("SADD b x 2 1", ":3");
+        bench.check("SADD c 1 2 y", ":3");
+        let digest = |bench: &mut Bench, key: &str| bench.run(&format!("DEBUG DIGEST-VALUE {key}"));
+        let a = digest(&mut bench, "a");
+        assert_eq!(a, digest(&mut bench, "b"));
+        assert_ne!(a, digest(&mut bench, "c"));
     }
 }
