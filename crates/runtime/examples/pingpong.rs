@@ -136,7 +136,7 @@ fn take(work: &mut Work, event: Event<'_>) {
             work.dirty.push(conn);
         }
         Event::AcceptFailed { error, .. } => eprintln!("accept: {error}"),
-        Event::Woken => {}
+        Event::Woken | Event::Written { .. } | Event::Synced { .. } => {}
     }
 }
 

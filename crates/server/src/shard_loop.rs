@@ -251,7 +251,7 @@ impl ShardLoop {
                 }
                 Event::Failed { conn, .. } => deferred.ended.push(conn),
                 Event::Writable { conn } => deferred.writable.push(conn),
-                Event::Woken => {}
+                Event::Woken | Event::Written { .. } | Event::Synced { .. } => {}
             }
         })?;
         self.seat.mesh.end_sleep();

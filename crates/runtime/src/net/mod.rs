@@ -8,6 +8,7 @@
 //! `send`, once per connection and turn; only a full socket costs a ring operation.
 
 mod buffers;
+mod files;
 mod ring;
 mod table;
 pub(crate) mod trial;
@@ -15,6 +16,7 @@ pub(crate) mod trial;
 use std::io::{self, IoSlice};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::listen::Listener;
@@ -24,9 +26,11 @@ use crate::sys;
 use crate::wake::Doorbell;
 
 use buffers::Buffers;
+use files::Files;
 use ring::{Completion, EnterWait, Op, Ring};
 use table::{Receiving, Table};
 
+pub use files::FileId;
 pub use table::ConnId;
 
 /// How long a listener rests after an accept failed for want of resources (descriptors, memory).
@@ -73,6 +77,10 @@ pub enum Event<'a> {
     Failed { conn: ConnId, error: io::Error },
     /// A socket that was full has room again.
     Writable { conn: ConnId },
+    /// A [`Net::write_file`] has ended: with so many bytes written, or an error.
+    Written { file: FileId, result: io::Result<usize> },
+    /// A sync of a file has ended.
+    Synced { file: FileId, result: io::Result<()> },
     /// Another thread rang: look at the mesh, at signals, at whatever it shares with this shard.
     Woken,
 }
@@ -126,6 +134,7 @@ pub struct NetStats {
 /// The socket ring of one shard. Stays on the thread that made it.
 pub struct Net {
     table: Table,
+    files: Files,
     listeners: Vec<Option<Accepting>>,
     receive: Receive,
     ring: Ring,
@@ -164,6 +173,7 @@ impl Net {
         doorbell.publish_ring(ring.fd());
         Ok(Net {
             table: Table::default(),
+            files: Files::default(),
             listeners: Vec::new(),
             receive,
             ring,
@@ -273,6 +283,33 @@ impl Net {
         Ok(())
     }
 
+    /// Takes a file over, opened for writing.
+    pub fn add_file(&mut self, fd: OwnedFd) -> FileId {
+        self.files.add(fd)
+    }
+
+    /// Writes at `offset`, and makes the file durable behind that if wished, as one linked pair. Answers come as
+    /// [`Event::Written`] and [`Event::Synced`]; one write and one sync of a file may be under way.
+    pub fn write_file(
+        &mut self,
+        file: FileId,
+        offset: u64,
+        bytes: Arc<Vec<u8>>,
+        then_sync: bool,
+    ) -> io::Result<()> {
+        self.files.write(&mut self.ring, file, offset, bytes, then_sync)
+    }
+
+    /// Makes what was written durable (fdatasync).
+    pub fn sync_file(&mut self, file: FileId) -> io::Result<()> {
+        self.files.sync(&mut self.ring, file)
+    }
+
+    /// Closes a file once nothing of it is under way.
+    pub fn close_file(&mut self, file: FileId) {
+        self.files.close(file);
+    }
+
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.table.open()
@@ -351,6 +388,14 @@ impl Net {
                 Ok(())
             }
             Kind::Accept => self.complete_accept(ListenerId(tag.index), completion, sink),
+            Kind::FileWrite => {
+                self.files.write_ended(tag.file_id(), completion.result, sink);
+                Ok(())
+            }
+            Kind::FileSync => {
+                self.files.sync_ended(tag.file_id(), completion.result, sink);
+                Ok(())
+            }
             Kind::Doorbell => {
                 sys::event_drain(self.doorbell.event());
                 if !completion.has_more() {
@@ -539,6 +584,7 @@ impl Drop for Net {
         for index in 0..self.listeners.len() {
             let _ = self.close_listener(ListenerId(index as u32));
         }
+        self.files.abandon();
         // Also submits wake-ups that are still queued: they must not be lost with the ring.
         let _ = self.ring.enter(EnterWait::No);
         if let Receive::Provided(buffers) = &self.receive {
@@ -624,6 +670,8 @@ enum Kind {
     Mail,
     /// A wake-up sent from here has failed.
     Wake,
+    FileWrite,
+    FileSync,
 }
 
 impl Tag {
@@ -660,8 +708,17 @@ impl Tag {
     }
 
     fn decode(user_data: u64) -> Tag {
-        const KINDS: [Kind; 7] =
-            [Kind::Ignored, Kind::Receive, Kind::Room, Kind::Accept, Kind::Doorbell, Kind::Mail, Kind::Wake];
+        const KINDS: [Kind; 9] = [
+            Kind::Ignored,
+            Kind::Receive,
+            Kind::Room,
+            Kind::Accept,
+            Kind::Doorbell,
+            Kind::Mail,
+            Kind::Wake,
+            Kind::FileWrite,
+            Kind::FileSync,
+        ];
         Tag {
             kind: KINDS[(user_data >> 56) as usize],
             generation: (user_data >> 32) as u32 & (table::GENERATIONS - 1),

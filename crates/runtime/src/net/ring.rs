@@ -30,10 +30,23 @@ pub(crate) enum Op {
     Poll { fd: RawFd, events: i16 },
     /// Completes every time one of the poll events comes up.
     PollMulti { fd: RawFd, events: i16 },
+    /// Makes the content of a file durable (fdatasync).
+    SyncData { fd: RawFd },
     /// Ends the operation with this user data.
     Cancel { user_data: u64 },
     /// Posts a completion with this user data into another ring.
     Message { ring: RawFd, user_data: u64 },
+}
+
+/// A write into a file, and the sync behind it if `sync_user_data` names it: that one begins when all bytes are
+/// written, and is cancelled (ECANCELED) when they are not.
+pub(crate) struct FileWrite {
+    pub(crate) fd: RawFd,
+    pub(crate) offset: u64,
+    pub(crate) bytes: *const u8,
+    pub(crate) len: u32,
+    pub(crate) user_data: u64,
+    pub(crate) sync_user_data: Option<u64>,
 }
 
 /// One completion.
@@ -124,6 +137,37 @@ impl Ring {
         }
     }
 
+    /// Queues a write into a file, with its sync in the same submission.
+    ///
+    /// # Safety
+    /// The `len` bytes at `bytes` must stay readable and unchanged until the write has completed.
+    pub(crate) unsafe fn push_file_write(&mut self, write: FileWrite) -> io::Result<()> {
+        let entry = opcode::Write::new(types::Fd(write.fd), write.bytes, write.len)
+            .offset(write.offset)
+            .build()
+            .user_data(write.user_data);
+        let pair;
+        let single;
+        let entries: &[squeue::Entry] = match write.sync_user_data {
+            None => {
+                single = [entry];
+                &single
+            }
+            Some(user_data) => {
+                let sync = Op::SyncData { fd: write.fd }.entry().user_data(user_data);
+                pair = [entry.flags(squeue::Flags::IO_LINK), sync];
+                &pair
+            }
+        };
+        loop {
+            // SAFETY: the caller vouches for the bytes; a pair is pushed as a whole or not at all.
+            if unsafe { self.ring.submission().push_multiple(entries) }.is_ok() {
+                return Ok(());
+            }
+            self.enter(EnterWait::No)?;
+        }
+    }
+
     /// Submits what is queued and waits for a completion, in one system call; or in none, when there is nothing to
     /// submit, to wait for, or to run. Being interrupted or timing out is no error.
     pub(crate) fn enter(&mut self, wait: EnterWait) -> io::Result<()> {
@@ -194,6 +238,9 @@ impl Op {
             Op::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd), events as u16 as u32).build(),
             Op::PollMulti { fd, events } => {
                 opcode::PollAdd::new(types::Fd(fd), events as u16 as u32).multi(true).build()
+            }
+            Op::SyncData { fd } => {
+                opcode::Fsync::new(types::Fd(fd)).flags(types::FsyncFlags::DATASYNC).build()
             }
             Op::Cancel { user_data } => opcode::AsyncCancel::new(user_data).build(),
             Op::Message { ring, user_data } => opcode::MsgRingData::new(types::Fd(ring), 0, user_data, None)

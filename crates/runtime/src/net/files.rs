@@ -1,0 +1,129 @@
+//! Files on a shard's ring: appends and syncs of a log, without a thread and without waiting.
+//!
+//! Owns the descriptors, and the bytes of writes until the kernel is done with them. One write and one sync of a file are
+//! under way at most. Never opens, creates or deletes a file, and never knows what is in it.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use super::ring::{FileWrite, Ring};
+use super::{Event, Kind, Tag};
+
+/// A file on this ring. The index is used again when the file is closed and nothing of it is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId(u32);
+
+struct OpenFile {
+    fd: OwnedFd,
+    /// What the kernel reads from.
+    writing: Option<Arc<Vec<u8>>>,
+    is_syncing: bool,
+    is_closing: bool,
+}
+
+impl OpenFile {
+    fn is_done(&self) -> bool {
+        self.is_closing && self.writing.is_none() && !self.is_syncing
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Files {
+    open: Vec<Option<OpenFile>>,
+}
+
+impl Files {
+    pub(super) fn add(&mut self, fd: OwnedFd) -> FileId {
+        let file = OpenFile { fd, writing: None, is_syncing: false, is_closing: false };
+        let index = self.open.iter().position(Option::is_none).unwrap_or(self.open.len());
+        if index == self.open.len() {
+            self.open.push(None);
+        }
+        self.open[index] = Some(file);
+        FileId(index as u32)
+    }
+
+    fn get(&mut self, id: FileId) -> &mut OpenFile {
+        self.open[id.0 as usize].as_mut().expect("a file id is used while the file is open")
+    }
+
+    /// Closes the file when what is under way has ended; its events still come.
+    pub(super) fn close(&mut self, id: FileId) {
+        self.get(id).is_closing = true;
+        self.release_if_done(id);
+    }
+
+    pub(super) fn write(
+        &mut self,
+        ring: &mut Ring,
+        id: FileId,
+        offset: u64,
+        bytes: Arc<Vec<u8>>,
+        then_sync: bool,
+    ) -> io::Result<()> {
+        let file = self.get(id);
+        assert!(file.writing.is_none(), "one write of a file at a time");
+        assert!(!(then_sync && file.is_syncing), "one sync of a file at a time");
+        let bytes = file.writing.insert(bytes);
+        file.is_syncing |= then_sync;
+        let write = FileWrite {
+            fd: file.fd.as_raw_fd(),
+            offset,
+            bytes: bytes.as_ptr(),
+            len: u32::try_from(bytes.len()).expect("a write is shorter than 4 GiB"),
+            user_data: Tag::file(Kind::FileWrite, id).encode(),
+            sync_user_data: then_sync.then(|| Tag::file(Kind::FileSync, id).encode()),
+        };
+        // SAFETY: the bytes are kept in `writing`, unchanged, until the completion has come (see also `abandon`).
+        unsafe { ring.push_file_write(write) }
+    }
+
+    pub(super) fn sync(&mut self, ring: &mut Ring, id: FileId) -> io::Result<()> {
+        let file = self.get(id);
+        assert!(!file.is_syncing, "one sync of a file at a time");
+        file.is_syncing = true;
+        ring.push(super::Op::SyncData { fd: file.fd.as_raw_fd() }, Tag::file(Kind::FileSync, id).encode())
+    }
+
+    pub(super) fn write_ended(&mut self, id: FileId, result: i32, sink: &mut impl FnMut(Event<'_>)) {
+        self.get(id).writing = None;
+        sink(Event::Written { file: id, result: outcome(result).map(|count| count as usize) });
+        self.release_if_done(id);
+    }
+
+    pub(super) fn sync_ended(&mut self, id: FileId, result: i32, sink: &mut impl FnMut(Event<'_>)) {
+        self.get(id).is_syncing = false;
+        sink(Event::Synced { file: id, result: outcome(result).map(drop) });
+        self.release_if_done(id);
+    }
+
+    fn release_if_done(&mut self, id: FileId) {
+        let slot = &mut self.open[id.0 as usize];
+        if slot.as_ref().is_some_and(OpenFile::is_done) {
+            *slot = None;
+        }
+    }
+
+    /// The ring is going away: what the kernel may still read stays allocated for ever.
+    pub(super) fn abandon(&mut self) {
+        for file in self.open.iter_mut().flatten() {
+            std::mem::forget(file.writing.take());
+        }
+    }
+}
+
+fn outcome(result: i32) -> io::Result<u32> {
+    u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}
+
+impl Tag {
+    fn file(kind: Kind, id: FileId) -> Tag {
+        Tag::plain(kind, id.0)
+    }
+
+    pub(super) fn file_id(self) -> FileId {
+        FileId(self.index)
+    }
+}
