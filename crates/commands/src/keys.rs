@@ -21,8 +21,13 @@ pub fn for_each(
 ) -> Result<(), InvalidKeys> {
     let mut outcome = Ok(());
     for key in spec.keys {
-        if let Some(begin) = begin_of(key, args) {
-            outcome = outcome.and(find(key, begin, args, &mut found));
+        match begin_of(key, args) {
+            Some(begin) => outcome = outcome.and(find(key, begin, args, &mut found)),
+            // A keyword that is not there may be one of several ways to name keys, if the spec says so.
+            None if matches!(key.begin, Begin::Keyword { .. }) && !key.access.has(Access::INCOMPLETE) => {
+                outcome = Err(InvalidKeys);
+            }
+            None => {}
         }
     }
     outcome

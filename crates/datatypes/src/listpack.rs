@@ -17,9 +17,9 @@
 
 use crate::number::parse_i64;
 
-const HEADER_BYTES: usize = 6;
-const END: u8 = 0xff;
-const COUNT_UNKNOWN: usize = 0xffff;
+pub(crate) const HEADER_BYTES: usize = 6;
+pub(crate) const END: u8 = 0xff;
+pub(crate) const COUNT_UNKNOWN: usize = 0xffff;
 /// Longest text that can be an integer.
 const INT_TEXT_BYTES_MAX: usize = 20;
 /// Encoding byte, and up to eight bytes of length or integer.
@@ -175,19 +175,7 @@ impl Listpack {
     /// The element that ends at byte `end`.
     #[inline]
     fn before(&self, end: usize) -> Option<Pos> {
-        if end <= HEADER_BYTES {
-            return None;
-        }
-        let (mut body, mut shift, mut at) = (0usize, 0, end - 1);
-        loop {
-            let byte = self.bytes[at];
-            body |= usize::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(Pos((at - body) as u32));
-            }
-            shift += 7;
-            at -= 1;
-        }
+        (end > HEADER_BYTES).then(|| Pos(start_before(&self.bytes, end) as u32))
     }
 
     /// The element number `index`, negative ones counted from the end. Walks from the nearer end.
@@ -204,32 +192,14 @@ impl Listpack {
         }
     }
 
-    /// Encoding, data and back length of the element at byte `at`.
     #[inline]
     fn element_bytes(&self, at: usize) -> usize {
-        let body = body_bytes(&self.bytes[at..]);
-        body + back_len(body)
+        element_bytes(&self.bytes[at..])
     }
 
     #[inline]
     pub fn get(&self, pos: Pos) -> Item<'_> {
-        let bytes = &self.bytes[pos.0 as usize..];
-        let first = bytes[0];
-        let str_at = |from: usize, len: usize| Item::Bytes(&bytes[from..from + len]);
-        match first {
-            0..=0x7f => Item::Int(i64::from(first)),
-            0x80..=0xbf => str_at(1, usize::from(first & 0x3f)),
-            0xc0..=0xdf => {
-                let raw = i64::from(first & 0x1f) << 8 | i64::from(bytes[1]);
-                Item::Int(raw << 51 >> 51)
-            }
-            0xe0..=0xef => str_at(2, usize::from(first & 0x0f) << 8 | usize::from(bytes[1])),
-            0xf0 => str_at(5, u32::from_le_bytes(bytes[1..5].try_into().expect("four bytes")) as usize),
-            0xf1 => Item::Int(i64::from(i16::from_le_bytes([bytes[1], bytes[2]]))),
-            0xf2 => Item::Int(i64::from(i32::from_le_bytes([0, bytes[1], bytes[2], bytes[3]]) >> 8)),
-            0xf3 => Item::Int(i64::from(i32::from_le_bytes(bytes[1..5].try_into().expect("four bytes")))),
-            _ => Item::Int(i64::from_le_bytes(bytes[1..9].try_into().expect("eight bytes"))),
-        }
+        item(&self.bytes[pos.0 as usize..])
     }
 
     #[inline]
@@ -391,6 +361,59 @@ impl<'a> Iterator for Iter<'a> {
         self.next = self.listpack.next(pos);
         Some(self.listpack.get(pos))
     }
+}
+
+/// The element that `bytes` begin with.
+#[inline]
+pub(crate) fn item(bytes: &[u8]) -> Item<'_> {
+    let first = bytes[0];
+    let str_at = |from: usize, len: usize| Item::Bytes(&bytes[from..from + len]);
+    match first {
+        0..=0x7f => Item::Int(i64::from(first)),
+        0x80..=0xbf => str_at(1, usize::from(first & 0x3f)),
+        0xc0..=0xdf => {
+            let raw = i64::from(first & 0x1f) << 8 | i64::from(bytes[1]);
+            Item::Int(raw << 51 >> 51)
+        }
+        0xe0..=0xef => str_at(2, usize::from(first & 0x0f) << 8 | usize::from(bytes[1])),
+        0xf0 => str_at(5, u32::from_le_bytes(bytes[1..5].try_into().expect("four bytes")) as usize),
+        0xf1 => Item::Int(i64::from(i16::from_le_bytes([bytes[1], bytes[2]]))),
+        0xf2 => Item::Int(i64::from(i32::from_le_bytes([0, bytes[1], bytes[2], bytes[3]]) >> 8)),
+        0xf3 => Item::Int(i64::from(i32::from_le_bytes(bytes[1..5].try_into().expect("four bytes")))),
+        _ => Item::Int(i64::from_le_bytes(bytes[1..9].try_into().expect("eight bytes"))),
+    }
+}
+
+/// Encoding, data and back length of the element that `bytes` begin with.
+#[inline]
+pub(crate) fn element_bytes(bytes: &[u8]) -> usize {
+    let body = body_bytes(bytes);
+    body + back_len(body)
+}
+
+/// Where the element begins that ends at byte `end`.
+#[inline]
+pub(crate) fn start_before(bytes: &[u8], end: usize) -> usize {
+    let (mut body, mut shift, mut at) = (0usize, 0, end - 1);
+    loop {
+        let byte = bytes[at];
+        body |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return at - body;
+        }
+        shift += 7;
+        at -= 1;
+    }
+}
+
+/// Appends the bytes of an element.
+#[inline]
+pub(crate) fn write(item: Item<'_>, out: &mut Vec<u8>) {
+    let (head, head_len, data) = encode(item);
+    out.extend_from_slice(&head[..head_len]);
+    out.extend_from_slice(data);
+    let (back, back_len) = back_bytes(head_len + data.len());
+    out.extend_from_slice(&back[..back_len]);
 }
 
 /// Encoding byte with length or integer, how many of these bytes count, and the data behind them.

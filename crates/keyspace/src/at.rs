@@ -116,6 +116,11 @@ impl At<'_> {
         self.changes.dirty += 1;
     }
 
+    /// Tells WATCH that the key was changed, and nobody else.
+    pub fn touched(&mut self) {
+        self.keyspace.touched(self.db, self.key.bytes);
+    }
+
     /// Records `count` more changes to the key without an event of their own.
     #[inline]
     pub fn changed_more(&mut self, count: u64) {

@@ -57,6 +57,8 @@ pub enum CommandError {
     Text(&'static str),
     /// Any other text made at run time, code included.
     Owned(Box<str>),
+    /// The whole text; see [`CommandError::quoting`].
+    Quoting(Box<[u8]>),
 }
 
 /// Redis shows at most this many bytes of an unknown name, and of the arguments behind it.
@@ -90,6 +92,12 @@ impl CommandError {
         text.extend_from_slice(container.to_ascii_uppercase().as_bytes());
         text.extend_from_slice(b" HELP.");
         CommandError::UnknownSubcommand(text.into())
+    }
+
+    /// A text, code included, some parts of which are words of the client: each ends at a NUL, as C prints it.
+    pub fn quoting(parts: &[&[u8]]) -> CommandError {
+        let text: Vec<u8> = parts.iter().flat_map(|part| c_prefix(part, part.len())).copied().collect();
+        CommandError::Quoting(text.into())
     }
 
     /// Wrong arity of a command whose full name is only known at run time.
@@ -129,7 +137,9 @@ impl CommandError {
             CommandError::WrongArity(name) => {
                 return (b"ERR wrong number of arguments for '", name.as_bytes(), b"' command");
             }
-            CommandError::UnknownCommand(text) | CommandError::UnknownSubcommand(text) => {
+            CommandError::UnknownCommand(text)
+            | CommandError::UnknownSubcommand(text)
+            | CommandError::Quoting(text) => {
                 return (text, b"", b"");
             }
             CommandError::StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)",

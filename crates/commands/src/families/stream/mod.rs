@@ -1,5 +1,108 @@
 //! STREAM: the family's list, and what its files share.
+//!
+//! Owns how a stream is found at a key and how its entries are written to a reply. Never parses options.
 
-use crate::Command;
+mod add;
+mod claim;
+mod delete;
+mod group;
+mod ids;
+mod info;
+mod pending;
+mod range;
+mod read;
+#[cfg(test)]
+mod tests;
 
-pub(super) const COMMANDS: &[Command] = &[];
+use torc_datatypes::listpack::Item;
+use torc_datatypes::stream::{ConsumerId, Entry as StreamEntry, Group, NodeLimits, Stream, StreamId};
+use torc_datatypes::{Entry, Value};
+use torc_keyspace::{At, Class};
+use torc_resp::{CommandError, Reply};
+
+use crate::{Command, Context};
+
+pub(super) const COMMANDS: &[Command] = &[
+    add::XADD,
+    delete::XDEL,
+    delete::XTRIM,
+    delete::XSETID,
+    range::XLEN,
+    range::XRANGE,
+    range::XREVRANGE,
+    read::XREAD,
+    read::XREADGROUP,
+    pending::XACK,
+    pending::XPENDING,
+    claim::XCLAIM,
+    claim::XAUTOCLAIM,
+    group::XGROUP,
+    info::XINFO,
+];
+
+/// The stream that a live entry holds.
+fn stream_of(entry: &Entry) -> Result<&Stream, CommandError> {
+    match entry.value() {
+        Some(Value::Stream(stream)) => Ok(stream),
+        _ => Err(CommandError::WrongType),
+    }
+}
+
+/// The stream at a key's place, or `None` if there is nothing.
+fn stream_at(entry: Option<&Entry>) -> Result<Option<&Stream>, CommandError> {
+    entry.map(stream_of).transpose()
+}
+
+/// Lends the stream at a place for change; there must be one.
+fn edit<R>(at: &mut At<'_>, change: impl FnOnce(&mut Stream) -> R) -> R {
+    let mut entry = at.entry_mut().expect("a stream was found here");
+    match entry.value_mut() {
+        Some(Value::Stream(stream)) => change(stream),
+        _ => unreachable!("the type was checked"),
+    }
+}
+
+fn node_limits(cx: &Context<'_>) -> NodeLimits {
+    let encodings = &cx.settings.encodings;
+    NodeLimits { max_bytes: encodings.stream_node_max_bytes, max_entries: encodings.stream_node_max_entries }
+}
+
+/// The number of a consumer, which is added (and told) if the group does not know it yet.
+fn consumer_or_new(group: &mut Group, name: &[u8], now_ms: i64, is_new: &mut bool) -> ConsumerId {
+    let id = group.find_consumer(name).unwrap_or_else(|| {
+        *is_new = true;
+        group.add_consumer(name, now_ms)
+    });
+    group.consumer_mut(id).seen_ms = now_ms;
+    id
+}
+
+/// Counts changes that WATCH is not told of, as in Redis: what happens inside a group changes no entry.
+fn changed_in_group(at: &mut At<'_>, changes: u64, event: Option<&'static str>) {
+    at.changed_more(changes);
+    if let Some(event) = event {
+        at.event(Class::STREAM, event);
+    }
+}
+
+fn write_id(reply: &mut Reply<'_>, id: StreamId) {
+    reply.bulk(id.text().as_bytes());
+}
+
+fn write_item(reply: &mut Reply<'_>, item: Item<'_>) {
+    match item {
+        Item::Bytes(bytes) => reply.bulk(bytes),
+        Item::Int(int) => reply.bulk_int(int),
+    }
+}
+
+/// An entry: its id, and an array of names and values.
+fn write_entry(reply: &mut Reply<'_>, entry: StreamEntry<'_>) {
+    reply.array(2);
+    write_id(reply, entry.id);
+    reply.array(2 * entry.fields.len());
+    for (name, value) in entry.fields {
+        write_item(reply, name);
+        write_item(reply, value);
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
+use torc_datatypes::stream::{Stream, StreamId};
 use torc_datatypes::value::IntText;
 use torc_datatypes::{Entry, Set, Value};
 use torc_keyspace::slot_of;
@@ -48,6 +49,7 @@ fn of_value(entry: &Entry) -> Digest {
     let content = match (entry.str_ref(), entry.value()) {
         (Some(string), _) => string.to_vec(),
         (None, Some(Value::Set(set))) => of_set(set).bytes(),
+        (None, Some(Value::Stream(stream))) => of_stream(stream).bytes(),
         _ => Vec::new(),
     };
     Digest::of(&[entry.kind().name().as_bytes(), &content, &expiry])
@@ -57,6 +59,36 @@ fn of_value(entry: &Entry) -> Digest {
 fn of_set(set: &Set) -> Digest {
     let mut text = IntText::new();
     set.iter().fold(Digest::default(), |sum, member| sum.combine(Digest::of(&[member.as_bytes(&mut text)])))
+}
+
+/// Entries and history, and all that groups know but when it happened.
+fn of_stream(stream: &Stream) -> Digest {
+    let log = stream.log();
+    let id = |id: StreamId| id.text();
+    let mut sum = Digest::of(&[
+        id(log.last_id()).as_bytes(),
+        id(log.max_deleted_id()).as_bytes(),
+        &log.entries_added().to_le_bytes(),
+    ]);
+    for entry in log.range(StreamId::MIN, StreamId::MAX) {
+        let fields: Vec<Vec<u8>> =
+            entry.fields.flat_map(|(name, value)| [name.to_vec(), value.to_vec()]).collect();
+        let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
+        sum = sum.combine(Digest::of(&[id(entry.id).as_bytes(), &Digest::of(&fields).bytes()]));
+    }
+    for (name, group) in stream.groups() {
+        let read = group.entries_read.map_or([0xff; 8], u64::to_le_bytes);
+        sum = sum.combine(Digest::of(&[name, id(group.last_id).as_bytes(), &read]));
+        for consumer in group.consumers() {
+            sum = sum.combine(Digest::of(&[name, consumer.name()]));
+        }
+        for (entry, pending) in group.pending_from(StreamId::MIN) {
+            let consumer = group.consumer(pending.consumer).name();
+            let deliveries = pending.deliveries.to_le_bytes();
+            sum = sum.combine(Digest::of(&[name, id(entry).as_bytes(), consumer, &deliveries]));
+        }
+    }
+    sum
 }
 
 /// DEBUG DIGEST
@@ -147,5 +179,20 @@ mod tests {
         let a = digest(&mut bench, "a");
         assert_eq!(a, digest(&mut bench, "b"));
         assert_ne!(a, digest(&mut bench, "c"));
+    }
+
+    #[test]
+    fn groups_belong_to_a_stream() {
+        let mut bench = Bench::new("--enable-debug-command yes");
+        let digest = |bench: &mut Bench, key: &str| bench.run(&format!("DEBUG DIGEST-VALUE {key}"));
+        bench.check("XADD s 1 a 1", "$3 1-0");
+        let plain = digest(&mut bench, "s");
+        bench.check("XGROUP CREATE s g 0", "+OK");
+        let with_group = digest(&mut bench, "s");
+        assert_ne!(plain, with_group);
+        bench.check("COPY s t", ":1");
+        assert_eq!(with_group, digest(&mut bench, "t"));
+        bench.run("XREADGROUP GROUP g c COUNT 1 STREAMS t >");
+        assert_ne!(with_group, digest(&mut bench, "t"));
     }
 }
