@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, btree_map};
 
 use super::node::{self, Entry, NewFields, Node};
-use super::{StreamId, tree_bytes};
+use super::{StreamId, radix, tree_bytes};
 use crate::entry::class::allocated_bytes;
 
 /// When a node is full.
@@ -51,6 +51,8 @@ pub struct Log {
     entries_added: u64,
     /// What the nodes have allocated.
     nodes_bytes: usize,
+    /// Nodes of a radix tree of the same keys, beyond those of an empty one.
+    radix_nodes: usize,
 }
 
 impl Log {
@@ -117,8 +119,7 @@ impl Log {
             }
             if entries > 0 {
                 log.len = log.len.checked_add(entries)?;
-                log.nodes_bytes += allocated_bytes(node.capacity());
-                log.nodes.insert(id, node);
+                log.insert_node(id, node);
             }
         }
         log.first_id = log.oldest_id();
@@ -148,8 +149,7 @@ impl Log {
                 }
                 let mut node = Node::new(fields.clone());
                 node.append(id, id, fields);
-                self.nodes_bytes += allocated_bytes(node.capacity());
-                self.nodes.insert(id, node);
+                self.insert_node(id, node);
             }
         }
         if self.len == 0 {
@@ -232,9 +232,16 @@ impl Log {
         }
     }
 
+    fn insert_node(&mut self, first: StreamId, node: Node) {
+        self.radix_nodes += radix::nodes_of(&self.nodes, first);
+        self.nodes_bytes += allocated_bytes(node.capacity());
+        self.nodes.insert(first, node);
+    }
+
     fn remove_node(&mut self, first: StreamId) {
         let node = self.nodes.remove(&first).expect("the node was just found");
         self.nodes_bytes -= allocated_bytes(node.capacity());
+        self.radix_nodes -= radix::nodes_of(&self.nodes, first);
     }
 
     /// The entries with ids from `start` to `end`, both included.
@@ -294,6 +301,11 @@ impl Log {
     /// Number of nodes.
     pub fn node_count(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Number of nodes of the radix tree that Redis would keep them in. O(1).
+    pub fn radix_node_count(&self) -> usize {
+        radix::EMPTY + self.radix_nodes
     }
 
     /// Bytes on the heap. O(1).

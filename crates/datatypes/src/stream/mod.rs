@@ -6,6 +6,7 @@ pub mod group;
 pub mod id;
 pub mod log;
 pub mod node;
+mod radix;
 
 #[cfg(test)]
 mod tests;

@@ -154,7 +154,7 @@ fn stream(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     reply.bulk(b"radix-tree-keys");
     reply.int(log.node_count() as i64);
     reply.bulk(b"radix-tree-nodes");
-    reply.int(log.node_count() as i64 + 1);
+    reply.int(log.radix_node_count() as i64);
     reply.bulk(b"last-generated-id");
     write_id(reply, log.last_id());
     reply.bulk(b"max-deleted-entry-id");
