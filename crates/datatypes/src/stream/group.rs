@@ -3,8 +3,9 @@
 //! Owns the agreement of its two views of pending entries: all of them by id, and those of each consumer by id. Never
 //! looks at the entries of the stream, and knows no clock: times come in as values.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::id_map::IdMap;
 use super::{StreamId, tree_bytes};
 use crate::entry::class::allocated_bytes;
 
@@ -15,13 +16,15 @@ pub struct Group {
     pub last_id: StreamId,
     /// How many entries of the stream's history were delivered, where that is known.
     pub entries_read: Option<u64>,
-    pending: BTreeMap<StreamId, Pending>,
+    pending: IdMap<Pending>,
     names: BTreeMap<Box<[u8]>, ConsumerId>,
     /// By number.
     consumers: Vec<Option<Consumer>>,
     /// Numbers of removed consumers.
     free: Vec<ConsumerId>,
     names_bytes: usize,
+    /// What the consumers' pending entries take.
+    ids_bytes: usize,
 }
 
 /// Number of a consumer within its group.
@@ -36,7 +39,7 @@ pub struct Consumer {
     /// When it last got something.
     pub active_ms: Option<i64>,
     name: Box<[u8]>,
-    pending: BTreeSet<StreamId>,
+    pending: IdMap<()>,
 }
 
 impl Consumer {
@@ -51,7 +54,7 @@ impl Consumer {
 
     /// Its pending entries from `start` on.
     pub fn pending_from(&self, start: StreamId) -> impl Iterator<Item = StreamId> {
-        self.pending.range(start..).copied()
+        self.pending.range(start).map(|(id, ())| id)
     }
 }
 
@@ -70,11 +73,12 @@ impl Group {
         Group {
             last_id,
             entries_read,
-            pending: BTreeMap::new(),
+            pending: IdMap::default(),
             names: BTreeMap::new(),
             consumers: Vec::new(),
             free: Vec::new(),
             names_bytes: 0,
+            ids_bytes: 0,
         }
     }
 
@@ -85,16 +89,16 @@ impl Group {
 
     /// The pending entries from `start` on.
     pub fn pending_from(&self, start: StreamId) -> impl Iterator<Item = (StreamId, Pending)> {
-        self.pending.range(start..).map(|(&id, &pending)| (id, pending))
+        self.pending.range(start)
     }
 
     /// The first and the last pending entry.
     pub fn pending_bounds(&self) -> Option<(StreamId, StreamId)> {
-        Some((*self.pending.first_key_value()?.0, *self.pending.last_key_value()?.0))
+        Some((self.pending.first()?, self.pending.last()?))
     }
 
     pub fn pending(&self, id: StreamId) -> Option<Pending> {
-        self.pending.get(&id).copied()
+        self.pending.get(id)
     }
 
     /// Number of consumers.
@@ -122,7 +126,7 @@ impl Group {
 
     /// Adds a consumer; there must be none of that name.
     pub fn add_consumer(&mut self, name: &[u8], seen_ms: i64) -> ConsumerId {
-        let consumer = Consumer { seen_ms, active_ms: None, name: name.into(), pending: BTreeSet::new() };
+        let consumer = Consumer { seen_ms, active_ms: None, name: name.into(), pending: IdMap::default() };
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
@@ -142,22 +146,24 @@ impl Group {
         let id = self.names.remove(name)?;
         self.names_bytes -= 2 * allocated_bytes(name.len());
         let consumer = self.consumers[id.0 as usize].take().expect("it has a name");
-        for entry in &consumer.pending {
+        for (entry, ()) in consumer.pending.range(StreamId::MIN) {
             self.pending.remove(entry);
         }
         self.free.push(id);
+        self.ids_bytes -= consumer.pending.heap_bytes();
         Some(consumer.pending.len())
     }
 
     /// Makes an entry pending under this consumer, whoever had it before.
     pub fn assign(&mut self, id: StreamId, pending: Pending) {
-        let before = self.pending.insert(id, pending);
-        if let Some(before) = before.filter(|before| before.consumer != pending.consumer) {
-            self.consumer_mut(before.consumer).pending.remove(&id);
+        let before = self.pending.insert(id, pending).map(|before| before.consumer);
+        if before == Some(pending.consumer) {
+            return;
         }
-        if before.is_none_or(|before| before.consumer != pending.consumer) {
-            self.consumer_mut(pending.consumer).pending.insert(id);
+        if let Some(before) = before {
+            self.edit_ids(before, |ids| ids.remove(id));
         }
+        self.edit_ids(pending.consumer, |ids| ids.insert(id, ()));
     }
 
     /// Visits the pending entries of a consumer from `start` on, for change in anything but the consumer.
@@ -170,38 +176,47 @@ impl Group {
     ) {
         let consumer = self.consumers[consumer.0 as usize].as_ref();
         let ids = &consumer.expect("numbers of removed consumers are in no use").pending;
-        for id in ids.range(start..).take(count_max) {
-            visit(*id, self.pending.get_mut(id).expect("pending entries of a consumer are the group's too"));
+        for (id, ()) in ids.range(start).take(count_max) {
+            visit(id, self.pending.get_mut(id).expect("pending entries of a consumer are the group's too"));
         }
     }
 
     /// An entry is pending no more; false if it was not.
     pub fn acknowledge(&mut self, id: StreamId) -> bool {
-        let Some(pending) = self.pending.remove(&id) else { return false };
-        self.consumer_mut(pending.consumer).pending.remove(&id);
+        let Some(pending) = self.pending.remove(id) else { return false };
+        self.edit_ids(pending.consumer, |ids| ids.remove(id));
         true
+    }
+
+    /// Changes the ids of a consumer's pending entries.
+    fn edit_ids(&mut self, consumer: ConsumerId, edit: impl FnOnce(&mut IdMap<()>) -> Option<()>) {
+        let ids = &mut self.consumer_mut(consumer).pending;
+        let bytes_before = ids.heap_bytes();
+        edit(ids);
+        let bytes = ids.heap_bytes();
+        self.ids_bytes = self.ids_bytes + bytes - bytes_before;
     }
 
     /// Parts that freeing the group has to walk.
     pub(super) fn free_effort(&self) -> usize {
-        self.pending.len() + self.names.len()
+        // About as many parts hold the ids of its consumers.
+        2 * self.pending.free_effort() + self.names.len()
     }
 
     /// Frees up to `parts_max` parts; returns how many.
     pub(super) fn free_some(&mut self, parts_max: usize) -> usize {
-        let mut freed = (0..parts_max).take_while(|_| self.pending.pop_first().is_some()).count();
+        let mut freed = self.pending.free_some(parts_max);
         while freed < parts_max {
+            let left = parts_max - freed;
             match self.consumers.last_mut() {
-                Some(Some(consumer)) if !consumer.pending.is_empty() => {
-                    let left = parts_max - freed;
-                    freed += (0..left).take_while(|_| consumer.pending.pop_first().is_some()).count();
+                Some(Some(consumer)) if consumer.pending.free_effort() > 0 => {
+                    freed += consumer.pending.free_some(left);
                 }
                 Some(_) => {
                     self.consumers.pop();
                     freed += 1;
                 }
                 None => {
-                    let left = parts_max - freed;
                     freed += (0..left).take_while(|_| self.names.pop_first().is_some()).count();
                     break;
                 }
@@ -212,11 +227,9 @@ impl Group {
 
     /// Bytes on the heap. O(1).
     pub(super) fn heap_bytes(&self) -> usize {
-        let pending = tree_bytes(self.pending.len(), size_of::<(StreamId, Pending)>());
-        // Every pending entry has one consumer.
-        let of_consumers = tree_bytes(self.pending.len(), size_of::<StreamId>());
         let names = tree_bytes(self.names.len(), size_of::<(Box<[u8]>, ConsumerId)>());
         let consumers = allocated_bytes(self.consumers.capacity() * size_of::<Option<Consumer>>());
-        pending + of_consumers + names + consumers + self.names_bytes
+        let free = allocated_bytes(self.free.capacity() * size_of::<ConsumerId>());
+        self.pending.heap_bytes() + self.ids_bytes + names + self.names_bytes + consumers + free
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod group;
 pub mod id;
+mod id_map;
 pub mod log;
 pub mod node;
 mod radix;
