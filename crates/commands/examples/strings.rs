@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use torc_commands::families::FAMILIES;
-use torc_commands::{Context, DataSettings, Handler, Rng, Run, SlotMap};
+use torc_commands::{Context, DataSettings, Handler, Rng, Run, SlotMap, Waiting};
 use torc_keyspace::{Changes, Keyspace};
 use torc_resp::{Args, OwnedArgs, Proto, Reply, ReplyBuf};
 
@@ -37,6 +37,7 @@ impl Shard {
             shard: 0,
             no_touch: false,
             key_hint: None,
+            waiting: Waiting::Denied,
         }
     }
 }

@@ -9,6 +9,8 @@ use torc_datatypes::clock::LfuSettings;
 use torc_keyspace::{AccessClock, At, Changes, Class, Key, Keyspace, Lookup, Rng, SlotMap};
 use torc_resp::Args;
 
+use crate::wait::{Wait, Waiting};
+
 /// Keys of one command whose memory is asked for before the first of them is looked up.
 pub const KEYS_AHEAD: usize = 16;
 
@@ -29,6 +31,8 @@ pub struct Context<'a> {
     pub no_touch: bool,
     /// Slot and hash of one key argument, when the router has computed them already.
     pub key_hint: Option<KeyHint>,
+    /// Whether this command may wait for data.
+    pub waiting: Waiting,
 }
 
 /// Slot and hash of the argument that starts at `address`. The hint is only valid while that argument stands there.
@@ -102,6 +106,16 @@ impl<'a> Context<'a> {
     pub fn at<'k>(&'k mut self, key: &'k [u8], lookup: Lookup) -> At<'k> {
         let key = self.key(key);
         self.keyspace.at(self.db, key, self.now_ms, lookup, self.changes)
+    }
+
+    /// Asks to run this request again when its keys may have what it did not find; the handler then writes no reply.
+    /// `false`: nobody waits here, answer now.
+    pub fn wait(&mut self, wait: Wait) -> bool {
+        let may_wait = !matches!(self.waiting, Waiting::Denied);
+        if may_wait {
+            self.waiting = Waiting::Wanted(Box::new(wait));
+        }
+        may_wait
     }
 
     /// Records a change to a key under the name of its event: WATCH, the dirty counter and listeners are told.

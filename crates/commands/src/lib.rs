@@ -16,6 +16,7 @@ pub mod keys;
 mod spec;
 #[cfg(test)]
 pub(crate) mod testing;
+mod wait;
 
 pub use context::{Context, DataSettings, Encodings, KEYS_AHEAD, KeyHint};
 pub use spec::{
@@ -23,3 +24,4 @@ pub use spec::{
     MergeFn, Run, Spec, Status,
 };
 pub use torc_keyspace::{Rng, SlotMap};
+pub use wait::{Wait, Waiting, timeout_in_ms, timeout_in_seconds};

@@ -33,6 +33,8 @@ pub enum Run {
     /// On the shard of its keys; when they live on several, the entries are gathered on one shard first and the same
     /// handler runs there.
     OnShard(Handler),
+    /// As `OnShard`, for a command that may wait for data (see [`crate::Wait`]): `waits` says whether this request may.
+    MayWait { handler: Handler, waits: fn(Args<'_>) -> bool },
     /// Each item (`step` arguments, the first of which is a key) is independent of the others: every shard runs the
     /// handler on its own items, and the partial replies are folded. Items start at argument 1.
     Split { handler: Handler, step: usize, fold: Fold },

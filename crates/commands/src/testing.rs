@@ -7,13 +7,15 @@ use torc_keyspace::{AccessClock, Changes, Class, Keyspace, Rng, SlotMap};
 use torc_resp::{Args, CommandError, OwnedArgs, Proto, Reply, ReplyBuf, split_line};
 
 use crate::families::FAMILIES;
-use crate::{Command, Context, DataSettings, Run};
+use crate::{Command, Context, DataSettings, Run, Waiting};
 
 /// A keyspace per protocol, with everything else that a handler sees.
 pub(crate) struct Bench {
     pub(crate) now_ms: i64,
     pub(crate) db: usize,
     pub(crate) no_touch: bool,
+    /// Commands may wait; the reply of one that does reads `waits for a b` (its keys), with the timeout if it has one.
+    pub(crate) may_wait: bool,
     pub(crate) settings: DataSettings,
     sides: [Side; 2],
 }
@@ -35,7 +37,7 @@ impl Bench {
             Side { proto, keyspace: Keyspace::new(1, settings.databases), changes, rng: Rng::new(1) }
         };
         let sides = [side(Proto::Resp2), side(Proto::Resp3)];
-        Bench { now_ms: 1_700_000_000_000, db: 0, no_touch: false, settings, sides }
+        Bench { now_ms: 1_700_000_000_000, db: 0, no_touch: false, may_wait: true, settings, sides }
     }
 
     /// The reply to a line (quoted as in redis-cli). Where a null is expected in RESP2's form, RESP3's is meant too;
@@ -134,9 +136,10 @@ impl Bench {
         let proto = side.proto;
         let mut part = ReplyBuf::new();
         let (handler, fold) = match command.run {
-            Run::OnShard(handler) | Run::Split { handler, .. } | Run::ByCursor { handler, .. } => {
-                (handler, None)
-            }
+            Run::OnShard(handler)
+            | Run::MayWait { handler, .. }
+            | Run::Split { handler, .. }
+            | Run::ByCursor { handler, .. } => (handler, None),
             Run::EveryShard { handler, fold, .. } => (handler, Some(fold)),
             Run::Container => unreachable!("containers are resolved to a subcommand"),
         };
@@ -151,6 +154,7 @@ impl Bench {
             shard: 0,
             no_touch: self.no_touch,
             key_hint: None,
+            waiting: if self.may_wait { Waiting::Allowed } else { Waiting::Denied },
         };
         let mut outcome = Err(CommandError::WrongArity(command.spec.name));
         if command.spec.arity.accepts(args.len()) {
@@ -159,6 +163,14 @@ impl Bench {
         if let Err(error) = outcome {
             assert!(part.is_empty(), "{args:?} wrote a reply and then failed");
             Reply::new(&mut part, proto).error(&error);
+        }
+        if let Waiting::Wanted(wait) = context.waiting {
+            assert!(part.is_empty(), "{args:?} wrote a reply and then waits");
+            let request = wait.request.as_ref().map_or(args, |request| request.as_args());
+            let keys: Vec<_> = request.range(wait.keys).iter().map(String::from_utf8_lossy).collect();
+            let timeout = wait.timeout_ms.map_or(String::new(), |ms| format!(", {ms} ms"));
+            let text = format!("waits for {}{timeout}\r\n", keys.join(" "));
+            return Reply::new(out, proto).raw(text.as_bytes());
         }
         match fold {
             None => *out = part,

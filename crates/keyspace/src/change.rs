@@ -275,10 +275,11 @@ impl Changes {
         }
     }
 
-    /// Repeats at the owner of a key what a transaction did to it elsewhere: tells WATCH, keeps the event.
+    /// Repeats at the owner of a key what a transaction did to it elsewhere: tells those who watch or await it, keeps
+    /// the event.
     pub fn replay(&mut self, event: &Event, keyspace: &mut Keyspace) {
         if event.class.intersects(Class::CHANGES) {
-            keyspace.touched(event.db, &event.key);
+            keyspace.touched_by(event.db, &event.key, event.class, event.name);
         }
         self.keep(event);
     }

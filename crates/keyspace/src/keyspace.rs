@@ -7,6 +7,7 @@ use bytes::Bytes;
 use torc_datatypes::Entry;
 use torc_datatypes::clock::{LfuSettings, lfu_new, lfu_touch, lru_now};
 
+use crate::awaited::{self, AwaitedKeys, Ready};
 use crate::change::{Changes, Class};
 use crate::database::{Database, EntryMut, Found};
 use crate::expire::Cycle;
@@ -96,6 +97,9 @@ pub struct Keyspace {
     hasher: Hasher,
     rng: Rng,
     watches: WatchTable,
+    awaited: AwaitedKeys,
+    /// Some key is watched or awaited.
+    observed: bool,
     access_clock: AccessClock,
     pub(crate) cycle: Cycle,
     pub stats: Stats,
@@ -121,6 +125,8 @@ impl Keyspace {
             hasher: Hasher::new(seed),
             rng: Rng::new(!seed),
             watches: WatchTable::default(),
+            awaited: AwaitedKeys::default(),
+            observed: false,
             access_clock: AccessClock::Lru,
             cycle: Cycle::default(),
             stats: Stats::default(),
@@ -490,28 +496,39 @@ impl Keyspace {
         }
     }
 
-    /// Empties a database and hands over what it held. Watchers of keys that were there are told.
+    /// Empties a database and hands over what it held. Those who watch or await keys that were there are told.
     pub fn flush(&mut self, db: usize) -> Flushed {
-        if !self.watches.is_empty() {
+        if self.observed {
             for key in self.watches.keys_in(db) {
                 if self.dbs[db].find(&self.hasher.key(&key)).is_some() {
                     self.watches.touched(db, &key, Left::Nothing);
+                }
+            }
+            for key in self.awaited.keys_in(db) {
+                if self.dbs[db].find(&self.hasher.key(&key)).is_some() {
+                    self.awaited.touched(db, &key);
                 }
             }
         }
         self.dbs[db].take_all()
     }
 
-    /// Exchanges two databases. Watchers of keys that are in either are told.
+    /// Exchanges two databases. Those who watch or await keys that are in either are told.
     pub fn swap_dbs(&mut self, a: usize, b: usize) {
         if a == b {
             return;
         }
         self.dbs.swap(a, b);
-        if self.watches.is_empty() {
+        if !self.observed {
             return;
         }
         for (db, other) in [(a, b), (b, a)] {
+            for bytes in self.awaited.keys_in(db) {
+                let key = self.hasher.key(&bytes);
+                if self.dbs[db].find(&key).is_some() || self.dbs[other].find(&key).is_some() {
+                    self.awaited.touched(db, &bytes);
+                }
+            }
             for bytes in self.watches.keys_in(db) {
                 let key = self.hasher.key(&bytes);
                 let is_here = self.dbs[db].find(&key).is_some();
@@ -522,7 +539,7 @@ impl Keyspace {
         }
     }
 
-    /// Records that a command changed a key: WATCH, the dirty counter and listeners are told.
+    /// Records that a command changed a key: WATCH, blocked commands, the dirty counter and listeners are told.
     #[inline]
     pub fn changed(
         &mut self,
@@ -532,20 +549,31 @@ impl Keyspace {
         name: &'static str,
         changes: &mut Changes,
     ) {
-        self.touched(db, key);
+        self.touched_by(db, key, class, name);
         changes.change(class, name, db, key);
     }
 
-    /// Tells the watchers of a key that it was changed, created or removed.
+    /// Tells those who watch or await a key that it was changed, created or removed.
     #[inline]
     pub fn touched(&mut self, db: usize, key: &[u8]) {
-        if !self.watches.is_empty() {
-            self.touch_watchers(db, key);
+        if self.observed {
+            self.tell_observers(db, key, true);
+        }
+    }
+
+    /// The same where it is known by what event.
+    #[inline]
+    pub fn touched_by(&mut self, db: usize, key: &[u8], class: Class, name: &'static str) {
+        if self.observed {
+            self.tell_observers(db, key, awaited::may_serve(class, name));
         }
     }
 
     #[cold]
-    fn touch_watchers(&mut self, db: usize, key: &[u8]) {
+    fn tell_observers(&mut self, db: usize, key: &[u8], may_serve: bool) {
+        if may_serve {
+            self.awaited.touched(db, key);
+        }
         if self.watches.is_watched(db, key) {
             let is_there = self.dbs[db].find(&self.hasher.key(key)).is_some();
             self.watches.touched(db, key, if is_there { Left::Key } else { Left::Nothing });
@@ -558,11 +586,36 @@ impl Keyspace {
             .find(key)
             .is_some_and(|found| is_expired(self.dbs[db].entry(key.slot, found).expire_at(), now_ms));
         self.watches.watch(db, key.bytes, token, was_expired);
+        self.observed = true;
     }
 
     /// Forgets everything about `token`.
     pub fn unwatch(&mut self, token: Token) {
         self.watches.unwatch(token);
+        self.observed = !self.watches.is_empty() || !self.awaited.is_empty();
+    }
+
+    /// From now on, the key is reported by [`Keyspace::take_ready`] when something happens to it.
+    pub fn await_key(&mut self, db: usize, key: &[u8]) {
+        self.awaited.add(db, key);
+        self.observed = true;
+    }
+
+    /// Nobody waits for the key any more.
+    pub fn forget_awaited(&mut self, db: usize, key: &[u8]) {
+        self.awaited.remove(db, key);
+        self.observed = !self.watches.is_empty() || !self.awaited.is_empty();
+    }
+
+    /// Whether something has happened to an awaited key.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        self.awaited.has_ready()
+    }
+
+    /// The awaited keys that something has happened to, in the order in which it first did.
+    pub fn take_ready(&mut self) -> Vec<Ready> {
+        self.awaited.take_ready()
     }
 
     /// Whether a key watched by `token` was changed, or has expired, since it was watched.
@@ -651,8 +704,9 @@ impl Keyspace {
     /// The same, where the event is the caller's.
     pub(crate) fn count_expired(&mut self, db: usize, key: &[u8]) {
         self.stats.expired += 1;
-        if !self.watches.is_empty() {
+        if self.observed {
             self.watches.touched(db, key, Left::Nothing);
+            self.awaited.touched(db, key);
         }
     }
 

@@ -1,4 +1,4 @@
-//! One shard's keys: databases as a table per slot, expiry, scan, the change stream and WATCH.
+//! One shard's keys: databases as a table per slot, expiry, scan, the change stream, WATCH and awaited keys.
 //!
 //! Never touches sockets, files or clocks: time and randomness come in as values, so that a run can be repeated.
 //! Entry points: [`Keyspace`] for everything a command does, [`Hasher`] to turn bytes into a [`Key`].
@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod at;
+mod awaited;
 pub mod change;
 mod database;
 mod expire;
@@ -20,6 +21,7 @@ mod split;
 pub mod watch;
 
 pub use at::At;
+pub use awaited::Ready;
 pub use change::{ChangeLog, Changes, Class, Event, EventRef};
 pub use database::EntryMut;
 pub use expire::ExpireReport;

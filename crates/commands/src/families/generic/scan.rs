@@ -132,8 +132,8 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::DataSettings;
     use crate::testing::Bench;
+    use crate::{DataSettings, Waiting};
     use torc_keyspace::{Changes, Keyspace, Rng, SetExpire, SlotMap, StrValue, slot_of};
     use torc_resp::{Proto, Value, split_line};
 
@@ -265,6 +265,7 @@ mod tests {
                 shard,
                 no_touch: false,
                 key_hint: None,
+                waiting: Waiting::Denied,
             };
             scan(&mut cx, request.as_args(), &mut Reply::new(&mut part, Proto::Resp2)).unwrap();
             part
@@ -378,6 +379,7 @@ mod tests {
             shard: 0,
             no_touch: false,
             key_hint: None,
+            waiting: Waiting::Denied,
         };
         assert_eq!(scan_shard(&mut cx, foreign, 10, |_| panic!("nothing to see here")), foreign);
     }
