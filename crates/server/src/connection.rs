@@ -12,6 +12,7 @@ use crate::clients::ClientKey;
 use crate::packet::ShardId;
 use crate::pubsub::Subscriptions;
 use crate::registry::Registered;
+use crate::shard::blocking::spread::SpreadWait;
 use crate::shard::pending::Pending;
 
 /// Commands of one connection that may be under way on other shards; then parsing stops until replies arrive.
@@ -40,6 +41,8 @@ pub struct Connection {
     pub input_start: usize,
     pub output: Output,
     pub suspension: Suspension,
+    /// What it waits for inside a blocking command.
+    pub blocked_on: Option<BlockedOn>,
     /// A request that could not start yet, and runs first when the connection goes on.
     pub held: Option<Held>,
     pub multi: Option<Box<MultiState>>,
@@ -123,6 +126,18 @@ pub enum Suspension {
     Work,
     /// Until CLIENT PAUSE ends.
     Pause,
+    /// Until a command that may wait for data has its reply.
+    Blocked,
+}
+
+/// Where the wait of a blocking command is.
+pub enum BlockedOn {
+    /// All its keys live on shard `at`, and the wait is there.
+    OneShard {
+        at: ShardId,
+        number: u64,
+    },
+    Several(Box<SpreadWait>),
 }
 
 /// A request that waits for its turn.
@@ -183,6 +198,7 @@ impl Connection {
             input_start: 0,
             output: Output::default(),
             suspension: Suspension::None,
+            blocked_on: None,
             held: None,
             multi: None,
             pending: None,
@@ -212,6 +228,11 @@ impl Connection {
             Some(execution) => &mut execution.replies,
             None => self.output.direct(),
         }
+    }
+
+    /// Inside a blocking command, waiting for data.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked_on.is_some()
     }
 
     /// Nothing is owed to this client.

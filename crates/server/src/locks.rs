@@ -5,10 +5,15 @@
 //! order (see `transaction`) can never wait for each other in a circle. Plain commands register only when they
 //! conflict with something; while the table is empty it costs one comparison per command.
 //!
+//! A key can also be *reserved* for a transaction that is not here yet (it will serve a blocked client): plain commands
+//! on it wait until the reservation is lifted, and so does everything plain behind them. Transactions of the global
+//! order pass all of those by, because the one that is expected may stand behind them in that order: so a reservation
+//! never makes a circle either.
+//!
 //! Never runs commands, never sends messages, never knows time. Keys appear as 64-bit fingerprints: a collision
 //! makes two keys wait for each other, which is slower and still correct.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use ahash::RandomState;
 
@@ -37,6 +42,8 @@ pub struct RequestId(u64);
 struct Request<T> {
     scope: Scope,
     granted: bool,
+    /// Not part of the global order: reservations hold it up.
+    is_plain: bool,
     payload: Option<T>,
 }
 
@@ -48,6 +55,12 @@ pub struct LockTable<T> {
     keys: HashMap<u64, VecDeque<(u64, Mode)>, RandomState>,
     /// Requests for the whole shard, in arrival order.
     wholes: VecDeque<(u64, Mode)>,
+    /// Reserved keys, and how often.
+    reserved: HashMap<u64, usize, RandomState>,
+    /// Plain requests that wait for a reservation to be lifted, by arrival. They stand in no queue.
+    held_back: BTreeMap<u64, (Scope, T)>,
+    /// The keys of those.
+    held_back_keys: HashSet<u64, RandomState>,
 }
 
 impl<T> LockTable<T> {
@@ -56,33 +69,59 @@ impl<T> LockTable<T> {
         LockTable {
             last_id: 0,
             requests: BTreeMap::new(),
-            keys: HashMap::with_hasher(hasher),
+            keys: HashMap::with_hasher(hasher.clone()),
             wholes: VecDeque::new(),
+            reserved: HashMap::with_hasher(hasher.clone()),
+            held_back: BTreeMap::new(),
+            held_back_keys: HashSet::with_hasher(hasher),
         }
     }
 
-    /// True when nobody holds or waits for anything: every plain command may run at once.
+    /// True when nobody holds, waits for or has reserved anything: every plain command may run at once.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.requests.is_empty()
+        self.requests.is_empty() && self.reserved.is_empty()
     }
 
-    /// Requests held or waiting.
+    /// Requests held or waiting, and reservations.
     pub fn len(&self) -> usize {
-        self.requests.len()
+        self.requests.len() + self.held_back.len() + self.reserved.len()
     }
 
-    /// Would a command that uses `keys` in `mode` have to wait behind a request that is here already?
+    /// Would a plain command that uses `keys` in `mode` have to wait behind what is here already?
     pub fn conflicts(&self, keys: impl IntoIterator<Item = u64>, mode: Mode) -> bool {
-        if self.requests.is_empty() {
+        if self.is_empty() {
             return false;
         }
         if self.wholes.iter().any(|&(_, held)| clash(held, mode)) {
             return true;
         }
         keys.into_iter().any(|key| {
-            self.keys.get(&key).is_some_and(|queue| queue.iter().any(|&(_, held)| clash(held, mode)))
+            self.is_reserved(key)
+                || self.keys.get(&key).is_some_and(|queue| queue.iter().any(|&(_, held)| clash(held, mode)))
         })
+    }
+
+    /// Does another request than `own` hold one of these keys?
+    pub fn is_held(&self, keys: impl IntoIterator<Item = u64>, own: Option<RequestId>) -> bool {
+        let is_holder = |&(id, _): &(u64, Mode)| own != Some(RequestId(id)) && self.requests[&id].granted;
+        self.wholes.iter().any(is_holder)
+            || keys
+                .into_iter()
+                .any(|key| self.keys.get(&key).is_some_and(|queue| queue.iter().any(is_holder)))
+    }
+
+    /// Is the key reserved, or wanted by a request that waits for a reservation?
+    pub fn is_reserved(&self, key: u64) -> bool {
+        self.reserved.contains_key(&key) || self.held_back_keys.contains(&key)
+    }
+
+    fn meets_reservation(&self, scope: &Scope) -> bool {
+        match scope {
+            Scope::Keys(keys) => keys.iter().any(|&(key, _)| self.is_reserved(key)),
+            // Who looks at the whole shard looks at reserved keys too: nothing is away from there.
+            Scope::Whole(_) => false,
+        }
     }
 
     /// Would a command that looks at every key of the shard have to wait?
@@ -93,9 +132,23 @@ impl<T> LockTable<T> {
         })
     }
 
-    /// Add a request at the end of every queue it names. `Some(payload)` comes straight back when it is granted at
-    /// once; otherwise the payload is kept until [`LockTable::release`] reports the request.
-    pub fn acquire(&mut self, mut scope: Scope, payload: T) -> (RequestId, Option<T>) {
+    /// Add a request of the global order at the end of every queue it names. `Some(payload)` comes straight back when it
+    /// is granted at once; otherwise the payload is kept until [`LockTable::release`] reports the request.
+    pub fn acquire(&mut self, scope: Scope, payload: T) -> (RequestId, Option<T>) {
+        self.enqueue(scope, payload, false)
+    }
+
+    /// The same for a request outside the global order, which reservations hold up.
+    pub fn acquire_plain(&mut self, scope: Scope, payload: T) -> (RequestId, Option<T>) {
+        if self.meets_reservation(&scope) {
+            self.last_id += 1;
+            self.hold_back(self.last_id, scope, payload);
+            return (RequestId(self.last_id), None);
+        }
+        self.enqueue(scope, payload, true)
+    }
+
+    fn enqueue(&mut self, mut scope: Scope, payload: T, is_plain: bool) -> (RequestId, Option<T>) {
         self.last_id += 1;
         let id = self.last_id;
         match &mut scope {
@@ -109,7 +162,7 @@ impl<T> LockTable<T> {
         }
         let granted = self.may_run(id, &scope);
         let (kept, back) = if granted { (None, Some(payload)) } else { (Some(payload), None) };
-        self.requests.insert(id, Request { scope, granted, payload: kept });
+        self.requests.insert(id, Request { scope, granted, is_plain, payload: kept });
         (RequestId(id), back)
     }
 
@@ -118,16 +171,68 @@ impl<T> LockTable<T> {
     /// # Panics
     /// When the request is unknown or was never granted: the transaction protocol is broken then.
     pub fn release(&mut self, id: RequestId, ready: &mut Vec<(RequestId, T)>) {
-        let request = self.requests.remove(&id.0).expect("a released request is in the table");
-        assert!(request.granted, "only a granted request can be released");
         let mut candidates: Vec<u64> = Vec::new();
-        match request.scope {
+        let request = self.take_out(id.0, &mut candidates);
+        assert!(request.granted, "only a granted request can be released");
+        self.grant(candidates, ready);
+    }
+
+    /// Reserve a key. Plain requests that wait for it, and those behind them, are held back from now on; what waited
+    /// only for them is pushed onto `ready`.
+    pub fn reserve(&mut self, key: u64, ready: &mut Vec<(RequestId, T)>) {
+        *self.reserved.entry(key).or_insert(0) += 1;
+        let waiting = self.requests.iter().filter(|(_, request)| request.is_plain && !request.granted);
+        let waiting: Vec<u64> = waiting.map(|(&id, _)| id).collect();
+        let mut candidates = Vec::new();
+        for id in waiting {
+            if self.meets_reservation(&self.requests[&id].scope) {
+                let request = self.take_out(id, &mut candidates);
+                let payload = request.payload.expect("a waiting request keeps its payload");
+                self.hold_back(id, request.scope, payload);
+            }
+        }
+        candidates.retain(|id| self.requests.contains_key(id));
+        self.grant(candidates, ready);
+    }
+
+    /// Undo one [`LockTable::reserve`]. Requests that were held back queue up now, in the order in which they came.
+    ///
+    /// # Panics
+    /// When the key is not reserved.
+    pub fn lift(&mut self, key: u64, ready: &mut Vec<(RequestId, T)>) {
+        let count = self.reserved.get_mut(&key).expect("a lifted key is reserved");
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        self.reserved.remove(&key);
+        self.held_back_keys.clear();
+        for (id, (scope, payload)) in std::mem::take(&mut self.held_back) {
+            if self.meets_reservation(&scope) {
+                self.hold_back(id, scope, payload);
+            } else if let (id, Some(payload)) = self.enqueue(scope, payload, true) {
+                ready.push((id, payload));
+            }
+        }
+    }
+
+    fn hold_back(&mut self, id: u64, scope: Scope, payload: T) {
+        if let Scope::Keys(keys) = &scope {
+            self.held_back_keys.extend(keys.iter().map(|&(key, _)| key));
+        }
+        self.held_back.insert(id, (scope, payload));
+    }
+
+    /// Take a request out of all its queues; those that may be next are added to `candidates`.
+    fn take_out(&mut self, id: u64, candidates: &mut Vec<u64>) -> Request<T> {
+        let request = self.requests.remove(&id).expect("the request is in the table");
+        match &request.scope {
             Scope::Keys(keys) => {
                 for (key, _) in keys {
-                    let queue = self.keys.get_mut(&key).expect("a held key has a queue");
-                    queue.retain(|&(holder, _)| holder != id.0);
+                    let queue = self.keys.get_mut(key).expect("a held key has a queue");
+                    queue.retain(|&(holder, _)| holder != id);
                     if queue.is_empty() {
-                        self.keys.remove(&key);
+                        self.keys.remove(key);
                     } else {
                         candidates.extend(runnable_prefix(queue));
                     }
@@ -135,10 +240,14 @@ impl<T> LockTable<T> {
                 candidates.extend(self.wholes.iter().map(|&(whole, _)| whole));
             }
             Scope::Whole(_) => {
-                self.wholes.retain(|&(whole, _)| whole != id.0);
+                self.wholes.retain(|&(whole, _)| whole != id);
                 candidates.extend(self.requests.keys().copied());
             }
         }
+        request
+    }
+
+    fn grant(&mut self, mut candidates: Vec<u64>, ready: &mut Vec<(RequestId, T)>) {
         candidates.sort_unstable();
         candidates.dedup();
         for candidate in candidates {
@@ -285,6 +394,120 @@ mod tests {
         assert!(table.conflicts([7], Mode::Shared));
         table.release(id, &mut Vec::new());
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_reservation_holds_up_plain_requests_and_nobody_else() {
+        let mut table = table();
+        table.reserve(1, &mut Vec::new());
+        assert!(
+            !table.is_empty() && table.conflicts([1], Mode::Shared) && !table.conflicts([2], Mode::Shared)
+        );
+        assert!(!table.conflicts_whole(Mode::Shared), "a walk needs not wait");
+        assert_eq!(table.acquire_plain(exclusive(&[1, 2]), "first").1, None);
+        assert_eq!(table.acquire_plain(exclusive(&[2, 3]), "second").1, None, "it stands behind the first");
+        let (transaction, granted) = table.acquire(exclusive(&[1, 3]), "transaction");
+        assert_eq!(granted, Some("transaction"));
+        let mut ready = Vec::new();
+        table.lift(1, &mut ready);
+        assert!(ready.is_empty(), "the transaction came before");
+        table.release(transaction, &mut ready);
+        let (first, payload) = ready.pop().expect("the first is next");
+        assert!(payload == "first" && ready.is_empty());
+        table.release(first, &mut ready);
+        let (second, payload) = ready.pop().expect("the second is next");
+        assert_eq!(payload, "second");
+        table.release(second, &mut ready);
+        assert_eq!((table.is_empty(), table.len()), (true, 0));
+    }
+
+    #[test]
+    fn a_reservation_holds_back_plain_requests_that_wait_already() {
+        let mut table = table();
+        let (holder, _) = table.acquire(exclusive(&[1]), "holder");
+        assert!(table.acquire_plain(exclusive(&[1, 2]), "plain").1.is_none());
+        assert!(table.acquire_plain(exclusive(&[2]), "behind it").1.is_none());
+        assert!(table.acquire(exclusive(&[2]), "transaction").1.is_none());
+        let mut ready = Vec::new();
+        table.reserve(1, &mut ready);
+        let (transaction, payload) = ready.pop().expect("only the plain ones were in its way");
+        assert_eq!(payload, "transaction");
+        assert!(
+            table.is_held([1], None) && !table.is_held([1], Some(holder)) && table.is_held([2], Some(holder))
+        );
+        table.release(holder, &mut ready);
+        table.release(transaction, &mut ready);
+        assert!(ready.is_empty(), "the key is reserved");
+        table.lift(1, &mut ready);
+        assert_eq!(names(ready), ["plain"]);
+    }
+
+    /// Random requests and reservations: whatever is granted clashes with nothing, and all are granted in the end.
+    #[test]
+    fn reservations_make_nobody_wait_for_ever() {
+        for seed in 0..300u64 {
+            let mut rng = torc_keyspace::Rng::new(seed);
+            let mut table: LockTable<usize> = LockTable::new(RandomState::with_seeds(1, 2, 3, 4));
+            let mut scopes: Vec<Scope> = Vec::new();
+            let mut granted: Vec<(RequestId, usize)> = Vec::new();
+            let mut reserved: Vec<u64> = Vec::new();
+            let mut done = 0;
+            for step in 0..200 {
+                let mut ready = Vec::new();
+                match if step < 100 { rng.below(6) } else { 4 + rng.below(2) } {
+                    0 => {
+                        let key = rng.below(4);
+                        table.reserve(key, &mut ready);
+                        reserved.push(key);
+                    }
+                    kind @ 1..=3 => {
+                        let mode = if rng.below(3) == 0 { Mode::Shared } else { Mode::Exclusive };
+                        let scope = if rng.below(10) == 0 {
+                            Scope::Whole(mode)
+                        } else {
+                            Scope::Keys((0..1 + rng.below(2)).map(|_| (rng.below(4), mode)).collect())
+                        };
+                        scopes.push(scope.clone());
+                        let name = scopes.len() - 1;
+                        let (id, payload) = if kind == 1 {
+                            table.acquire(scope, name)
+                        } else {
+                            table.acquire_plain(scope, name)
+                        };
+                        ready.extend(payload.map(|name| (id, name)));
+                    }
+                    4 if !reserved.is_empty() => {
+                        let key = reserved.swap_remove(rng.index(reserved.len()));
+                        table.lift(key, &mut ready);
+                    }
+                    _ if !granted.is_empty() => {
+                        let (id, _) = granted.swap_remove(rng.index(granted.len()));
+                        table.release(id, &mut ready);
+                        done += 1;
+                    }
+                    _ => {}
+                }
+                granted.extend(ready);
+                for (index, (_, a)) in granted.iter().enumerate() {
+                    for (_, b) in &granted[..index] {
+                        assert!(!scopes_clash(&scopes[*a], &scopes[*b]), "seed {seed} step {step}");
+                    }
+                }
+            }
+            for key in reserved {
+                let mut ready = Vec::new();
+                table.lift(key, &mut ready);
+                granted.extend(ready);
+            }
+            while let Some((id, _)) = granted.pop() {
+                let mut ready = Vec::new();
+                table.release(id, &mut ready);
+                granted.extend(ready);
+                done += 1;
+            }
+            assert_eq!(done, scopes.len(), "seed {seed}: somebody waits for ever");
+            assert_eq!(table.len(), 0);
+        }
     }
 
     /// Random requests against a brute-force model: a request is granted exactly when no earlier active one clashes.

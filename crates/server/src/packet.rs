@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use torc_datatypes::Entry;
+use torc_datatypes::{Entry, Kind};
 use torc_keyspace::{Event, Keyspace};
 use torc_resp::{Args, Mark, OwnedArgs, Proto, ReplyBuf};
 
@@ -45,6 +45,15 @@ pub enum Packet {
     Unwatch {
         watcher: u64,
     },
+    /// A command of the receiving shard's client found nothing, and waits at the sending shard.
+    Waiting {
+        client: ClientKey,
+        number: u64,
+    },
+    /// The client of a wait is gone, or waits no longer.
+    Unwait(WaitId),
+    /// A key may have what a client of the receiving shard waits for: its command is to be tried again.
+    Ring(WaitId),
     /// A command that ran for a client of the receiving shard belongs into a log.
     Log(Box<LogReport>),
     /// Pub/sub between shards.
@@ -60,6 +69,16 @@ pub struct ReturnAddress {
     pub slot: u32,
 }
 
+/// Names one wait of a blocked client, at every shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WaitId {
+    /// The shard of the client.
+    pub home: ShardId,
+    pub client: ClientKey,
+    /// Tells waits of one client apart: its reply slot, or (keys on several shards) a number of its shard.
+    pub number: u64,
+}
+
 /// How a command is to be run, apart from its arguments.
 #[derive(Clone, Copy)]
 pub struct Invocation {
@@ -67,6 +86,8 @@ pub struct Invocation {
     pub db: u16,
     pub proto: Proto,
     pub no_touch: bool,
+    /// A command that finds nothing may wait; the caller knows what to do then.
+    pub may_wait: bool,
 }
 
 /// All commands that one loop turn of one shard has for another one. The batch owns one arena for arguments and one
@@ -148,6 +169,8 @@ pub struct Prepare {
     pub txn: u64,
     pub scope: Scope,
     pub work: Work,
+    /// It came through the sequencer.
+    pub is_sequenced: bool,
 }
 
 /// What a participant does as soon as its locks are granted.
@@ -156,8 +179,8 @@ pub enum Work {
     Part { invocation: Invocation, args: OwnedArgs, each: Option<usize> },
     /// Run an every-shard command on the whole keyspace.
     Every { invocation: Invocation, args: OwnedArgs },
-    /// Hand the entries of these keys (in every database) to the coordinator.
-    Export { keys: Vec<Box<[u8]>>, watcher: Option<u64> },
+    /// Hand the entries of these keys (in every database) to the coordinator. `wait`: its bell here has been heard.
+    Export { keys: Vec<Box<[u8]>>, watcher: Option<u64>, wait: Option<WaitId> },
     /// Hand the whole keyspace to the coordinator.
     ExportWhole { watcher: Option<u64> },
     /// Remember that `watcher` wants to know of writes to these keys.
@@ -192,6 +215,28 @@ pub struct Release {
     pub coordinator: ShardId,
     pub txn: u64,
     pub home: Homecoming,
+    pub bell: BellChange,
+}
+
+/// What the attempt of a command that waits for keys of several shards means for its bell at a participant.
+pub enum BellChange {
+    None,
+    /// The wait begins.
+    Hang(Box<NewBell>),
+    /// Nothing was found: the bell stays in its place.
+    Keep(WaitId),
+    /// The wait is over.
+    TakeDown(WaitId),
+}
+
+/// A bell and the keys of the participant that it stands for.
+pub struct NewBell {
+    pub wait: WaitId,
+    pub db: u16,
+    pub keys: Vec<Box<[u8]>>,
+    /// As in [`torc_commands::Wait`].
+    pub kind: Kind,
+    pub also_gone: bool,
 }
 
 /// What comes back to a participant.

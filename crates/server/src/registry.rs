@@ -117,7 +117,9 @@ impl Registry {
             None => spec.name,
         };
         let id = self.all.len() as u16;
-        let single_key = spec.single_key();
+        // Commands that may wait have a way of their own.
+        let may_wait = matches!(route, Route::Data(Run::MayWait { .. }));
+        let single_key = spec.single_key().filter(|_| !may_wait);
         let registered =
             Box::leak(Box::new(Registered { id, name, spec, route, single_key, container, subcommands }));
         self.all.push(registered);

@@ -219,7 +219,8 @@ impl ShardLoop {
         if self.shard.has_runnable() || self.shard.has_background() {
             return Wait::Poll;
         }
-        let left = self.next_tick_us.saturating_sub(clock::monotonic_us());
+        let next_us = self.next_tick_us.min(self.shard.next_deadline_us().unwrap_or(u64::MAX));
+        let left = next_us.saturating_sub(clock::monotonic_us());
         if left == 0 { Wait::Poll } else { Wait::For(Duration::from_micros(left)) }
     }
 
@@ -484,7 +485,7 @@ impl ShardLoop {
             self.turn(Wait::For(DRAIN_POLL))?;
             let idle = !self.shard.has_runnable()
                 && self.backlog.iter().all(VecDeque::is_empty)
-                && self.shard.clients.iter().all(|client| client.is_idle());
+                && self.shard.clients.iter().all(|client| client.is_idle() || client.is_blocked());
             if idle && !reported {
                 reported = true;
                 self.shared.drained.fetch_add(1, Ordering::AcqRel);

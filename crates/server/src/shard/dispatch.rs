@@ -10,7 +10,7 @@ use torc_resp::{Args, CommandError, OwnedArgs, Proto, Reply};
 
 use crate::connection::{Connection, Held, ReplyMode, Suspension};
 use crate::locks::Mode;
-use crate::packet::{Invocation, ShardId};
+use crate::packet::{Invocation, ReturnAddress, ShardId};
 use crate::registry::{Registered, Route, registry};
 use crate::session::Flow;
 
@@ -176,6 +176,12 @@ impl Shard {
             }
             return;
         }
+        if let Run::MayWait { waits, .. } = run
+            && waits(args)
+            && !connection.flags.input_ended
+        {
+            return self.start_that_may_wait(connection, command, run, args);
+        }
         if let Run::ByCursor { .. } = run
             && self.shards() > 1
         {
@@ -189,7 +195,7 @@ impl Shard {
             Some(owner) => self.start_on(owner, connection, command, run, args),
             None => {
                 if !self.must_wait_for_replies(connection, command, args) {
-                    self.start_multi_shard(connection, command, run, args, &key_list);
+                    self.start_multi_shard(connection, command, run, args, &key_list, false);
                 }
             }
         }
@@ -213,7 +219,7 @@ impl Shard {
     }
 
     #[inline]
-    fn start_on(
+    pub(super) fn start_on(
         &mut self,
         owner: ShardId,
         connection: &mut Connection,
@@ -226,26 +232,46 @@ impl Shard {
             db: connection.db as u16,
             proto: connection.proto,
             no_touch: connection.flags.no_touch,
+            may_wait: false,
         };
         let muted = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
         if owner != self.id {
             self.forward(owner, connection, invocation, muted, args);
         } else if self.must_queue(command, run, args) {
-            let slot = connection.output.reserve(muted);
-            connection.output.expect_late();
-            let address = self.address(connection, slot);
+            let address = self.late_address(connection, muted);
             self.defer(invocation, OwnedArgs::copy_of(&args), address);
         } else {
-            if muted {
-                let mut discard = std::mem::take(&mut self.discard);
-                self.execute(invocation, run, args, &mut discard);
-                discard.clear();
-                self.discard = discard;
-            } else {
-                connection.output.write(|out| self.execute(invocation, run, args, out));
-            }
+            self.execute_here(connection, invocation, run, args, muted);
             self.queue_flush(connection);
+            self.serve_waiting(None);
         }
+    }
+
+    /// Run a command now, with its reply in its place.
+    #[inline]
+    pub(super) fn execute_here(
+        &mut self,
+        connection: &mut Connection,
+        invocation: Invocation,
+        run: Run,
+        args: Args<'_>,
+        muted: bool,
+    ) {
+        if muted {
+            let mut discard = std::mem::take(&mut self.discard);
+            self.execute(invocation, run, args, &mut discard);
+            discard.clear();
+            self.discard = discard;
+        } else {
+            connection.output.write(|out| self.execute(invocation, run, args, out));
+        }
+    }
+
+    /// The place of a reply that may take a while.
+    pub(super) fn late_address(&self, connection: &mut Connection, muted: bool) -> ReturnAddress {
+        let slot = connection.output.reserve(muted);
+        connection.output.expect_late();
+        ReturnAddress { shard: self.id, client: connection.key, slot }
     }
 
     /// Barrier: anything but a plain single-shard command starts when all earlier replies of its connection are in.

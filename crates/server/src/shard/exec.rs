@@ -6,7 +6,7 @@
 //! keys are not visible to anybody meanwhile.
 
 use torc_commands::{Flags, Run};
-use torc_keyspace::{Class, slot_of};
+use torc_keyspace::{Class, Event, slot_of};
 use torc_resp::{Args, CommandError, Mark, OwnedArgs, Proto, Reply, ReplyBuf};
 
 use crate::clients::ClientKey;
@@ -114,6 +114,7 @@ impl Shard {
         let watcher = (!connection.watched.is_empty()).then(|| self.watcher(connection.key));
         let plan = self.plan_exec(connection, &multi);
         let commands = multi.queue.len();
+        let runs_through = multi.queue.iter().all(|held| matches!(held.command.route, Route::Data(_)));
         let queue = multi.queue.into_iter();
         connection.exec =
             Some(Box::new(Execution { queue, gathered: None, replies: ReplyBuf::new(), muted, commands }));
@@ -121,7 +122,10 @@ impl Shard {
             None => self.shards() == 1 && self.locks.is_empty(),
             Some(plan) => {
                 let keys = plan.keys_on(self.id).map(|(key, _)| key);
-                plan.is_only_on(self.id) && !self.locks.conflicts(keys, Mode::Exclusive)
+                // A command that may have to ask other shards must not leave the others' keys open meanwhile.
+                (runs_through || plan.is_empty())
+                    && plan.is_only_on(self.id)
+                    && !self.locks.conflicts(keys, Mode::Exclusive)
             }
         };
         if local_and_free {
@@ -212,8 +216,9 @@ impl Shard {
             connection.output.direct().copy_range(&execution.replies, Mark::default(), end);
         }
         connection.output.release_later_pushes();
-        if let Some(gathered) = gathered {
-            self.send_home(gathered);
+        match gathered {
+            Some(gathered) => self.send_home(gathered),
+            None => self.serve_waiting(None),
         }
     }
 
@@ -283,7 +288,7 @@ impl Shard {
                 out.append(&reply);
             }
             Run::ByCursor { .. } => self.walk_in_whole(gathered, invocation, args, out),
-            Run::OnShard(_) | Run::Split { .. } | Run::Container => {
+            Run::OnShard(_) | Run::MayWait { .. } | Run::Split { .. } | Run::Container => {
                 let keys = key_list(invocation.command, args);
                 let owner_of = |shard: &Shard, index: usize| shard.slots.owner(slot_of(args.get(index)));
                 let home = keys.first().map_or(self.id, |&(index, _)| owner_of(self, index));
@@ -332,7 +337,8 @@ impl Shard {
         for event in gathered.parts[home as usize].events.split_off(from) {
             let owner = self.slots.owner(slot_of(event.key()));
             if owner != home && event.class.intersects(Class::CHANGES) {
-                gathered.keyspace(owner).touched(event.db, event.key());
+                let Event { db, ref key, class, name, .. } = event;
+                gathered.keyspace(owner).touched_by(db, key, class, name);
             }
             gathered.parts[owner as usize].events.push(event);
         }

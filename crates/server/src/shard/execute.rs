@@ -3,7 +3,7 @@
 //! Owns the call of a handler: context, error reply, statistics, change stream, and the queue of commands that met a
 //! lock. Hot path. Never routes, and never lets a command wait once it has begun.
 
-use torc_commands::{Context, Handler, Run};
+use torc_commands::{Context, Handler, Run, Waiting};
 use torc_resp::{Args, CommandError, OwnedArgs, Proto, Reply, ReplyBuf};
 
 use crate::connection::Connection;
@@ -27,7 +27,10 @@ impl Shard {
     /// Run a command here and now; its reply goes to `out`. The caller has made sure that no lock stands against it.
     pub(super) fn execute(&mut self, invocation: Invocation, run: Run, args: Args<'_>, out: &mut ReplyBuf) {
         match run {
-            Run::OnShard(handler) | Run::Split { handler, .. } | Run::ByCursor { handler, .. } => {
+            Run::OnShard(handler)
+            | Run::MayWait { handler, .. }
+            | Run::Split { handler, .. }
+            | Run::ByCursor { handler, .. } => {
                 self.call_handler(invocation, handler, args, out);
             }
             Run::EveryShard { handler, fold, .. } => {
@@ -60,8 +63,14 @@ impl Shard {
             shard: self.id,
             no_touch: invocation.no_touch,
             key_hint: self.key_hint,
+            waiting: Shard::waiting_of(invocation),
         };
         let outcome = handler(&mut context, args, &mut Reply::new(out, invocation.proto));
+        if let Waiting::Wanted(wait) = context.waiting {
+            // It is counted when it has ended.
+            self.waiting = Some(wait);
+            return;
+        }
         let failed = outcome.is_err();
         if let Err(error) = outcome {
             self.stats.count_error(error.code());
@@ -99,6 +108,7 @@ impl Shard {
             shard: self.id,
             no_touch: true,
             key_hint: None,
+            waiting: Waiting::Denied,
         };
         handler(&mut context, args, &mut Reply::new(&mut reply, proto))?;
         Ok(reply)
@@ -201,7 +211,7 @@ impl Shard {
         };
         let scope = self.scope_of(invocation.command, run, args.as_args());
         let waiter = Waiter::Command(Box::new(Deferred { invocation, args, address }));
-        let (id, granted) = self.locks.acquire(scope, waiter);
+        let (id, granted) = self.locks.acquire_plain(scope, waiter);
         if let Some(waiter) = granted {
             self.run_waiter(id, waiter);
         }
@@ -215,11 +225,16 @@ impl Shard {
                     unreachable!("only data commands meet locks");
                 };
                 let mut reply = ReplyBuf::new();
-                let ReturnAddress { shard, client, slot } = deferred.address;
+                let Deferred { invocation, args, address } = *deferred;
+                let ReturnAddress { shard, client, slot } = address;
                 self.acting = Origin { shard, client: Some(client) };
-                self.execute(deferred.invocation, run, deferred.args.as_args(), &mut reply);
+                self.execute(invocation, run, args.as_args(), &mut reply);
                 self.settle_logs();
-                self.send(shard, Packet::LateReply(Box::new(LateReply { client, slot, reply })));
+                match self.waiting.take() {
+                    Some(wait) => self.begin_wait(invocation, args.as_args(), *wait, address),
+                    None => self.send(shard, Packet::LateReply(Box::new(LateReply { client, slot, reply }))),
+                }
+                self.serve_waiting(Some(id));
                 self.release_locks(id);
             }
             Waiter::Walk(walk) => self.run_waiting_walk(id, *walk),

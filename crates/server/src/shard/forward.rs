@@ -72,6 +72,12 @@ impl Shard {
             } else {
                 self.execute(command.invocation, run, args, &mut replies);
                 command.reply_end = Some(replies.mark());
+                if let Some(wait) = self.waiting.take() {
+                    let address = ReturnAddress { shard: from, client: command.client, slot: command.slot };
+                    self.begin_wait(command.invocation, args, *wait, address);
+                    command.reply_end = None;
+                }
+                self.serve_waiting(None);
             }
         }
         batch.replies = replies;
@@ -136,8 +142,9 @@ impl Shard {
     pub(crate) fn fill_reply(&mut self, key: ClientKey, slot: u32, from: &ReplyBuf, start: Mark, end: Mark) {
         let Some(connection) = self.clients.get_mut(key) else { return };
         connection.output.fill(slot, from, start, end);
-        let resume = connection.suspension == Suspension::Replies && connection.output.outstanding() == 0;
-        if resume {
+        let waits_for_it = matches!(connection.suspension, Suspension::Replies | Suspension::Blocked);
+        if waits_for_it && connection.output.outstanding() == 0 {
+            connection.blocked_on = None;
             connection.suspension = Suspension::None;
             if !connection.flags.run_queued {
                 connection.flags.run_queued = true;

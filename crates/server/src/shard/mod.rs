@@ -7,6 +7,7 @@
 //! Never touches a socket, a file or a clock, and never waits: commands run to completion.
 
 mod aside;
+pub mod blocking;
 pub mod calls;
 pub mod command_log;
 mod dispatch;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::RandomState;
-use torc_commands::{DataSettings, KeyHint, Rng, SlotMap};
+use torc_commands::{DataSettings, KeyHint, Rng, SlotMap, Wait};
 use torc_keyspace::{Changes, Keyspace};
 use torc_resp::{Limits, Mark, ReplyBuf};
 
@@ -115,6 +116,9 @@ pub struct Shard {
     pub cron_paused: bool,
     /// Work of this shard's connections in threads of its own.
     aside: aside::Aside,
+    blocking: blocking::Blocking,
+    /// The command that has just run found nothing and wants to wait.
+    waiting: Option<Box<Wait>>,
     /// The keyspace is with a coordinator, which holds this whole shard locked.
     keyspace_away: bool,
     locks: LockTable<Waiter>,
@@ -203,6 +207,8 @@ impl Shard {
             acting: command_log::Origin { shard: setup.id, client: None },
             cron_paused: false,
             aside: aside::Aside::default(),
+            blocking: blocking::Blocking::default(),
+            waiting: None,
             coordinator: Coordinator::default(),
             participant: Participant::default(),
             calls: calls::Calls::default(),
@@ -271,7 +277,8 @@ impl Shard {
     pub fn input_ended(&mut self, key: ClientKey) {
         let Some(connection) = self.clients.get_mut(key) else { return };
         connection.flags.input_ended = true;
-        if connection.is_finished() {
+        // Nobody can tell whether the client still reads; Redis takes it for gone, and so must not serve it.
+        if connection.is_finished() || connection.is_blocked() {
             self.kill(key);
         }
     }
@@ -299,6 +306,7 @@ impl Shard {
             return self.clients.put_back(connection);
         }
         self.unwatch(&mut connection);
+        self.unwait(&mut connection);
         self.pubsub_end(&mut connection);
         self.clients.forget(connection.key);
     }
@@ -343,6 +351,11 @@ impl Shard {
             Packet::Call(call) => self.run_call(from, *call),
             Packet::CallDone(done) => self.call_done(*done),
             Packet::Unwatch { watcher } => self.keyspace.unwatch(watcher),
+            Packet::Waiting { client, number } => self.wait_has_begun(from, client, number),
+            Packet::Unwait(wait) => {
+                self.end_wait(wait, blocking::Ending::Gone);
+            }
+            Packet::Ring(wait) => self.bell_rings(wait),
             Packet::Log(report) => self.log_report(*report),
             Packet::PubSub(message) => self.pubsub_message(from, *message),
         }
@@ -364,6 +377,10 @@ impl Shard {
             let Some(key) = self.runnable.pop_front() else { break };
             self.resume(key);
         }
+        self.run_loopback();
+        self.end_overdue_waits();
+        self.hang_late_bells();
+        self.serve_waiting(None);
         self.run_loopback();
         self.settle_logs();
         self.tell_changes();

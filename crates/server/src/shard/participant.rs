@@ -43,7 +43,19 @@ impl Shard {
 
     pub(super) fn prepare(&mut self, prepare: Prepare) {
         let scope = prepare.scope.clone();
-        let (id, granted) = self.locks.acquire(scope, Waiter::Prepared(Box::new(prepare)));
+        let wait = match &prepare.work {
+            Work::Export { wait, .. } => *wait,
+            _ => None,
+        };
+        let is_sequenced = prepare.is_sequenced;
+        let waiter = Waiter::Prepared(Box::new(prepare));
+        let (id, granted) = match is_sequenced {
+            true => self.locks.acquire(scope, waiter),
+            false => self.locks.acquire_plain(scope, waiter),
+        };
+        if let Some(wait) = wait {
+            self.bell_was_heard(wait);
+        }
         if let Some(waiter) = granted {
             self.run_waiter(id, waiter);
         }
@@ -56,7 +68,7 @@ impl Shard {
         let result = match work {
             Work::Part { invocation, args, each } => self.run_part(invocation, &args, each),
             Work::Every { invocation, args } => self.run_every_part(invocation, &args),
-            Work::Export { keys, watcher } => {
+            Work::Export { keys, watcher, wait: _ } => {
                 let watch_broken = self.watch_broken(watcher);
                 let mut entries = Vec::with_capacity(keys.len());
                 for key in &keys {
@@ -149,6 +161,8 @@ impl Shard {
                 self.keyspace_away = false;
             }
         }
+        self.change_bell(release.bell);
+        self.serve_waiting(Some(id));
         self.release_locks(id);
         self.run_loopback();
     }

@@ -19,12 +19,12 @@ use crate::clients::ClientKey;
 use crate::connection::{Connection, Suspension};
 use crate::locks::{Mode, Scope};
 use crate::packet::{
-    Granted, Homecoming, Invocation, Packet, PartResult, Prepare, Release, Sequence, ShardId, Work,
+    BellChange, Granted, Homecoming, Invocation, Packet, PartResult, Prepare, Release, Sequence, ShardId,
+    WaitId, Work,
 };
 use crate::registry::{Registered, Route};
 
 use super::Shard;
-use super::command_log::Origin;
 use super::dispatch::KeyList;
 
 /// Transactions that this shard's connections have under way.
@@ -92,6 +92,10 @@ impl Plan {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     pub(super) fn is_only_on(&self, shard: ShardId) -> bool {
         self.parts.keys().all(|&part| part == shard)
     }
@@ -110,26 +114,16 @@ impl Shard {
         run: Run,
         args: Args<'_>,
         keys: &KeyList,
+        may_wait: bool,
     ) {
-        let invocation = self.invocation(connection, command);
+        let invocation = Invocation { may_wait, ..self.invocation(connection, command) };
         match run {
             Run::Split { step, fold, .. } if (args.len() - 1).is_multiple_of(step) => {
                 self.start_split(connection, invocation, args, step, fold, keys);
             }
-            Run::OnShard(_) | Run::Split { .. } => {
-                let mut plan = Plan::default();
-                for &(index, _) in keys {
-                    let key = args.get(index);
-                    // Entries leave their shard, so even readers need the key for themselves.
-                    plan.add(
-                        self.slots.owner(slot_of(key)),
-                        self.fingerprint(key),
-                        Some(key),
-                        Mode::Exclusive,
-                    );
-                }
-                let goal = Goal::Gathered { invocation, args: OwnedArgs::copy_of(&args) };
-                self.begin_gather(connection, plan, goal, None);
+            Run::OnShard(_) | Run::MayWait { .. } | Run::Split { .. } => {
+                let plan = self.plan_gather(args, invocation);
+                self.begin_attempt(connection, plan, invocation, OwnedArgs::copy_of(&args), None);
             }
             Run::EveryShard { .. } | Run::ByCursor { .. } | Run::Container => {
                 unreachable!("these are routed without looking at keys")
@@ -143,6 +137,7 @@ impl Shard {
             db: connection.db as u16,
             proto: connection.proto,
             no_touch: connection.flags.no_touch,
+            may_wait: false,
         }
     }
 
@@ -180,7 +175,7 @@ impl Shard {
         for (shard, share) in shares {
             let work = Work::Part { invocation, args: share.args, each };
             let scope = Scope::Keys(share.scope);
-            prepares.push((shard, Prepare { coordinator: self.id, txn, scope, work }));
+            prepares.push((shard, self.part(txn, scope, work)));
             parts.insert(shard, Part { keys: Vec::new(), items: share.items, result: None });
         }
         self.begin(connection, txn, Goal::Split { invocation, fold, items }, parts, prepares);
@@ -203,21 +198,40 @@ impl Shard {
         let mut prepares = Vec::with_capacity(self.shards());
         for shard in 0..self.shards() as ShardId {
             let work = Work::Every { invocation, args: OwnedArgs::copy_of(&args) };
-            prepares.push((shard, Prepare { coordinator: self.id, txn, scope: Scope::Whole(mode), work }));
+            prepares.push((shard, self.part(txn, Scope::Whole(mode), work)));
             parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
         }
         self.begin(connection, txn, Goal::Every { invocation }, parts, prepares);
     }
 
+    /// Bring the keys of a command here and run it. `wait`: it has waited for them.
+    pub(super) fn begin_attempt(
+        &mut self,
+        connection: &mut Connection,
+        plan: Plan,
+        invocation: Invocation,
+        args: OwnedArgs,
+        wait: Option<WaitId>,
+    ) {
+        self.begin_gather(connection, plan, Goal::Gathered { invocation, args }, None, wait);
+    }
+
     /// Bring the planned keys here, then reach the goal.
-    fn begin_gather(&mut self, connection: &mut Connection, plan: Plan, goal: Goal, watcher: Option<u64>) {
+    fn begin_gather(
+        &mut self,
+        connection: &mut Connection,
+        plan: Plan,
+        goal: Goal,
+        watcher: Option<u64>,
+        wait: Option<WaitId>,
+    ) {
         let txn = self.next_txn();
         let mut parts = BTreeMap::new();
         let mut prepares = Vec::with_capacity(plan.parts.len());
         for (shard, part) in plan.parts {
-            let work = Work::Export { keys: part.keys.clone(), watcher };
+            let work = Work::Export { keys: part.keys.clone(), watcher, wait };
             let scope = Scope::Keys(part.scope);
-            prepares.push((shard, Prepare { coordinator: self.id, txn, scope, work }));
+            prepares.push((shard, self.part(txn, scope, work)));
             parts.insert(shard, Part { keys: part.keys, items: Vec::new(), result: None });
         }
         self.begin(connection, txn, goal, parts, prepares);
@@ -225,7 +239,7 @@ impl Shard {
 
     /// EXEC over the planned keys.
     pub(super) fn begin_exec(&mut self, connection: &mut Connection, plan: Plan, watcher: Option<u64>) {
-        self.begin_gather(connection, plan, Goal::Exec, watcher);
+        self.begin_gather(connection, plan, Goal::Exec, watcher, None);
     }
 
     /// EXEC with commands that look at everything: all keyspaces come here.
@@ -236,7 +250,7 @@ impl Shard {
         for shard in 0..self.shards() as ShardId {
             let work = Work::ExportWhole { watcher };
             let scope = Scope::Whole(Mode::Exclusive);
-            prepares.push((shard, Prepare { coordinator: self.id, txn, scope, work }));
+            prepares.push((shard, self.part(txn, scope, work)));
             parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
         }
         self.begin(connection, txn, Goal::Exec, parts, prepares);
@@ -250,10 +264,14 @@ impl Shard {
         for (shard, part) in plan.parts {
             let work = Work::Watch { watcher, db: connection.db as u16, keys: part.keys };
             let scope = Scope::Keys(part.scope);
-            prepares.push((shard, Prepare { coordinator: self.id, txn, scope, work }));
+            prepares.push((shard, self.part(txn, scope, work)));
             parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
         }
         self.begin(connection, txn, Goal::Watch, parts, prepares);
+    }
+
+    fn part(&self, txn: u64, scope: Scope, work: Work) -> Prepare {
+        Prepare { coordinator: self.id, txn, scope, work, is_sequenced: true }
     }
 
     fn next_txn(&mut self) -> u64 {
@@ -278,7 +296,8 @@ impl Shard {
         self.coordinator.pending.insert(txn, transaction);
         if prepares.len() == 1 {
             // One participant has one order already.
-            let (shard, prepare) = prepares.pop().expect("one participant");
+            let (shard, mut prepare) = prepares.pop().expect("one participant");
+            prepare.is_sequenced = false;
             self.send(shard, Packet::Prepare(Box::new(prepare)));
         } else {
             self.send(0, Packet::Sequence(Box::new(Sequence { parts: prepares })));
@@ -309,7 +328,7 @@ impl Shard {
             PartResult::Keyspace { keyspace, .. } => Homecoming::Keyspace { keyspace, events: Vec::new() },
             PartResult::Reply { .. } | PartResult::Done => Homecoming::Nothing,
         };
-        self.release_part(granted.shard, granted.txn, home);
+        self.release_part(granted.shard, granted.txn, home, BellChange::None);
     }
 
     /// Everybody holds their locks: this is the moment at which the transaction happens.
@@ -338,7 +357,7 @@ impl Shard {
                 fold(&replies, self.rng.next_u64(), invocation.proto, &mut reply);
                 self.count_whole(invocation.command, started, &reply);
                 for shard in shards {
-                    self.release_part(shard, txn, Homecoming::Nothing);
+                    self.release_part(shard, txn, Homecoming::Nothing, BellChange::None);
                 }
                 self.answer(client, reply);
             }
@@ -349,17 +368,7 @@ impl Shard {
                 self.answer(client, reply);
             }
             Goal::Gathered { invocation, args } => {
-                let Route::Data(run) = invocation.command.route else {
-                    unreachable!("only data commands are gathered");
-                };
-                let mut gathered = Gathered::from_parts(txn, parts);
-                let mut reply = ReplyBuf::new();
-                self.acting = Origin { shard: self.home, client: Some(client) };
-                self.with_entries(&mut gathered, |shard| {
-                    shard.execute(invocation, run, args.as_args(), &mut reply);
-                });
-                self.send_home(gathered);
-                self.answer(client, reply);
+                self.attempt(client, Gathered::from_parts(txn, parts), invocation, args);
             }
             Goal::Exec => self.exec_granted(client, Gathered::from_parts(txn, parts)),
         }
@@ -415,7 +424,7 @@ impl Shard {
                 Some(keyspace) => Homecoming::Keyspace { keyspace, events: part.events },
                 None => Homecoming::Entries { entries: part.entries, events: part.events },
             };
-            self.release_part(part.shard, gathered.txn, home);
+            self.release_part(part.shard, gathered.txn, home, part.bell);
         }
     }
 
@@ -428,12 +437,12 @@ impl Shard {
                 Some(_) => Homecoming::Nothing,
                 None => continue,
             };
-            self.release_part(shard, txn, home);
+            self.release_part(shard, txn, home, BellChange::None);
         }
     }
 
-    fn release_part(&mut self, shard: ShardId, txn: u64, home: Homecoming) {
-        let release = Release { coordinator: self.id, txn, home };
+    fn release_part(&mut self, shard: ShardId, txn: u64, home: Homecoming, bell: BellChange) {
+        let release = Release { coordinator: self.id, txn, home, bell };
         self.send(shard, Packet::Release(Box::new(release)));
     }
 
@@ -479,6 +488,7 @@ pub(super) struct GatheredPart {
     entries: Vec<(usize, Entry)>,
     pub(super) events: Vec<Event>,
     pub(super) keyspace: Option<Box<torc_keyspace::Keyspace>>,
+    bell: BellChange,
 }
 
 impl Gathered {
@@ -501,9 +511,17 @@ impl Gathered {
                 entries,
                 events: Vec::new(),
                 keyspace,
+                bell: BellChange::None,
             });
         }
         gathered
+    }
+
+    /// What the participants are told about a command that waits.
+    pub(super) fn change_bells(&mut self, mut change: impl FnMut(ShardId) -> BellChange) {
+        for part in &mut self.parts {
+            part.bell = change(part.shard);
+        }
     }
 
     /// The keyspace that shard `owner` handed over.

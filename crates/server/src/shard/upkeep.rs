@@ -145,6 +145,7 @@ impl Shard {
             allowance.ns -= ns;
         }
         self.note_latency("expire-cycle", ns);
+        self.serve_waiting(None);
     }
 }
 

@@ -5,9 +5,11 @@ use torc_resp::{Args, CommandError};
 
 use crate::clients::ClientKey;
 use crate::connection::Connection;
+use crate::packet::ShardId;
 use crate::session::state::Pause;
 use crate::session::{Flow, SessionCommand};
 use crate::shard::Shard;
+use crate::shard::blocking::{Ending, UnblockResult};
 
 use super::ADMIN;
 use super::filter::Filter;
@@ -152,17 +154,42 @@ pub(super) const UNBLOCK: SessionCommand = SessionCommand::new(
     unblock,
 );
 
-/// No command of this version blocks, so nothing is ever unblocked (nor is a client that CLIENT PAUSE holds back).
-fn unblock(_shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
-    let known = args
-        .opt(3)
-        .is_none_or(|word| word.eq_ignore_ascii_case(b"timeout") || word.eq_ignore_ascii_case(b"error"));
-    if !known {
-        return Err(CommandError::Text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
-    }
-    args.int(2)?;
-    connection.reply().int(0);
-    Ok(Flow::Done)
+/// A client that CLIENT PAUSE holds back is not unblocked.
+fn unblock(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
+    let ending = match args.opt(3) {
+        None => Ending::TimedOut,
+        Some(word) if word.eq_ignore_ascii_case(b"timeout") => Ending::TimedOut,
+        Some(word) if word.eq_ignore_ascii_case(b"error") => Ending::Unblocked,
+        Some(_) => return Err(CommandError::Text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+    };
+    let Ok(id) = u64::try_from(args.int(2)?) else {
+        connection.reply().int(0);
+        return Ok(Flow::Done);
+    };
+    let shards: Vec<ShardId> = (0..shard.shards() as ShardId).collect();
+    let flow = shard.call_then(
+        connection,
+        &shards,
+        move |shard| shard.unblock(id, ending),
+        move |shard, connection, results| {
+            let found = results.into_iter().find(|result| *result != UnblockResult::NotHere);
+            let Some(UnblockResult::At(place, wait)) = found else {
+                connection.reply().int(i64::from(found == Some(UnblockResult::Done(true))));
+                return Ok(Flow::Done);
+            };
+            let flow = shard.call(
+                connection,
+                &[place],
+                move |shard| shard.end_wait(wait, ending),
+                |_shard, connection, ended| {
+                    connection.reply().int(i64::from(ended[0]));
+                    Ok(())
+                },
+            );
+            Ok(flow)
+        },
+    );
+    Ok(flow)
 }
 
 #[cfg(test)]
@@ -232,10 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_ever_unblocked() {
+    fn only_blocked_clients_are_unblocked() {
         let mut bench = Bench::new("");
         bench.check("CLIENT UNBLOCK x", "-ERR value is not an integer or out of range");
         bench.check("CLIENT UNBLOCK 1", ":0");
+        bench.check("CLIENT UNBLOCK 99", ":0");
+        bench.check("CLIENT UNBLOCK -1", ":0");
         bench.check("CLIENT UNBLOCK 1 error", ":0");
         bench.check("CLIENT UNBLOCK 1 foo", "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
     }

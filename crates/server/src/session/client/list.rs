@@ -154,7 +154,7 @@ fn line(connection: &Connection, now_ms: i64) -> Vec<u8> {
 
 /// Is a command of this connection under way?
 fn is_executing(connection: &Connection) -> bool {
-    connection.flags.executing || connection.suspension == Suspension::Work
+    connection.flags.executing || connection.is_blocked() || connection.suspension == Suspension::Work
 }
 
 /// Letters as in Redis.
@@ -162,7 +162,7 @@ fn flags(connection: &Connection) -> String {
     let set = [
         (ClientKind::of(connection) == ClientKind::PubSub, 'P'),
         (queued(connection).is_some(), 'x'),
-        (connection.suspension == Suspension::Pause, 'b'),
+        (connection.is_blocked() || connection.suspension == Suspension::Pause, 'b'),
         (connection.flags.close_after_reply, 'c'),
         (connection.flags.closing, 'A'),
         (connection.info.unix_socket, 'U'),

@@ -22,6 +22,8 @@ pub struct Figures {
     pub clients: ClientTotals,
     /// Keys that clients of this shard watch: shard and fingerprint.
     watched: Vec<(ShardId, u64)>,
+    /// Keys that clients wait for, and those whose end would be news to one of them.
+    awaited_keys: (usize, usize),
     pub changes: u64,
     subscribed: Subscribed,
     /// Share of volatile keys that have expired and are still there (0 to 1).
@@ -70,7 +72,7 @@ impl DatabaseFigures {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientTotals {
     pub connected: usize,
-    /// Held back by CLIENT PAUSE.
+    /// Inside a blocking command, or held back by CLIENT PAUSE.
     pub blocked: usize,
     pub pubsub: usize,
     pub watching: usize,
@@ -87,7 +89,7 @@ impl ClientTotals {
             let figures = ClientFigures::of(connection);
             totals = totals.plus(ClientTotals {
                 connected: 1,
-                blocked: usize::from(connection.suspension == Suspension::Pause),
+                blocked: usize::from(connection.is_blocked() || connection.suspension == Suspension::Pause),
                 pubsub: usize::from(connection.subscriptions.is_some()),
                 watching: usize::from(!connection.watched.is_empty()),
                 input_bytes_max: figures.input_capacity,
@@ -132,6 +134,7 @@ impl Figures {
             keyspace: shard.keyspace.stats,
             clients: ClientTotals::of(shard),
             watched: shard.clients.iter().flat_map(|client| client.watched.iter().copied()).collect(),
+            awaited_keys: shard.awaited_keys(),
             changes: shard.changes.dirty,
             subscribed: Subscribed {
                 channels: shard.channels_here(Kind::Channel).count(),
@@ -154,6 +157,8 @@ pub struct Totals {
     pub databases: Vec<DatabaseFigures>,
     pub clients: ClientTotals,
     pub watched_keys: usize,
+    pub awaited_keys: usize,
+    pub missed_keys: usize,
     pub changes: u64,
     pub subscribed: Subscribed,
     /// Share of volatile keys that have expired and are still there (0 to 1).
@@ -198,6 +203,8 @@ impl Totals {
             rates: figures.iter().fold(Counts::default(), |sum, shard| sum.plus(shard.rates)),
             clients: figures.iter().fold(ClientTotals::default(), |sum, shard| sum.plus(shard.clients)),
             watched_keys: watched.len(),
+            awaited_keys: figures.iter().map(|shard| shard.awaited_keys.0).sum(),
+            missed_keys: figures.iter().map(|shard| shard.awaited_keys.1).sum(),
             changes: figures.iter().map(|shard| shard.changes).sum(),
             subscribed: Subscribed {
                 channels: figures.iter().map(|shard| shard.subscribed.channels).sum(),

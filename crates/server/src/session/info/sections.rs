@@ -129,7 +129,8 @@ fn clients(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Field
     out.put("watching_clients", clients.watching);
     out.put("clients_in_timeout_table", 0);
     out.put("total_watched_keys", totals.watched_keys);
-    out.zeros(&["total_blocking_keys", "total_blocking_keys_on_nokey"]);
+    out.put("total_blocking_keys", totals.awaited_keys);
+    out.put("total_blocking_keys_on_nokey", totals.missed_keys);
     let pause = shard.state.pause.filter(|pause| pause.until_ms > shard.now.unix_ms);
     out.put("paused_actions", pause.map_or("none", |pause| if pause.writes_only { "write" } else { "all" }));
     out.put("paused_timeout_milliseconds", pause.map_or(0, |pause| pause.until_ms - shard.now.unix_ms));
