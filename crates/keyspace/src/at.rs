@@ -121,6 +121,11 @@ impl At<'_> {
         self.keyspace.touched(self.db, self.key.bytes);
     }
 
+    /// Tells those who wait for the key that they should look again; WATCH is not told.
+    pub fn wake(&mut self) {
+        self.keyspace.wake(self.db, self.key.bytes);
+    }
+
     /// Records `count` more changes to the key without an event of their own.
     #[inline]
     pub fn changed_more(&mut self, count: u64) {

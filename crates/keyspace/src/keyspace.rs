@@ -569,6 +569,13 @@ impl Keyspace {
         }
     }
 
+    /// Tells those who wait for a key that they should look again, without a change that WATCH is told of.
+    pub fn wake(&mut self, db: usize, key: &[u8]) {
+        if self.observed {
+            self.awaited.touched(db, key);
+        }
+    }
+
     #[cold]
     fn tell_observers(&mut self, db: usize, key: &[u8], may_serve: bool) {
         if may_serve {

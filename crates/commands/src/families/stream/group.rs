@@ -147,6 +147,8 @@ fn destroy(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     let removed = edit(&mut at, |stream| stream.remove_group(args.get(3)));
     if removed {
         changed_in_group(&mut at, 1, Some("xgroup-destroy"));
+        // Consumers that wait for entries of the group have an error coming.
+        at.wake();
     }
     reply.int(i64::from(removed));
     Ok(())

@@ -1,11 +1,16 @@
 //! Reading several streams at once: XREAD, and XREADGROUP on behalf of a consumer.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
+use torc_datatypes::Kind;
 use torc_datatypes::stream::{ConsumerId, Group as StreamGroup, Log, Pending, StreamId};
-use torc_resp::{Args, CommandError, Deferred, Proto, Reply};
+use torc_resp::{Args, CommandError, Deferred, OwnedArgs, Proto, Reply};
 
 use super::{changed_in_group, consumer_or_new, edit, ids, stream_at, write_entry, write_id};
-use crate::{Access, Arity, Begin, Command, Context, Docs, Find, Flags, Group, KeySpec, Run, Spec};
+use crate::{
+    Access, Arity, Begin, Command, Context, Docs, Find, Flags, Group, KeySpec, Run, Spec, Wait, timeout_in_ms,
+};
 
 /// Streams of one request whose ids are kept without an allocation.
 const STREAMS_INLINE: usize = 8;
@@ -35,7 +40,7 @@ pub(super) const XREAD: Command = Command {
         },
         ..Spec::DEFAULT
     },
-    run: Run::OnShard(xread),
+    run: Run::MayWait { handler: xread, waits },
     subcommands: &[],
 };
 
@@ -57,17 +62,23 @@ pub(super) const XREADGROUP: Command = Command {
         },
         ..Spec::DEFAULT
     },
-    run: Run::OnShard(xreadgroup),
+    run: Run::MayWait { handler: xreadgroup, waits },
     subcommands: &[],
 };
 
+/// Whether a request has the option BLOCK.
+fn waits(args: Args<'_>) -> bool {
+    let mut options = args.iter().take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
+    options.any(|arg| arg.eq_ignore_ascii_case(b"BLOCK"))
+}
+
 fn xread(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let request = Request::parse(cx, args, false)?;
-    let mut starts: SmallVec<[Option<StreamId>; STREAMS_INLINE]> = SmallVec::new();
+    let mut after: SmallVec<[StreamId; STREAMS_INLINE]> = SmallVec::new();
     for (key, id) in request.streams() {
         let log = stream_at(cx.read(key))?.map(|stream| stream.log());
         let last_id = log.map_or(StreamId::MIN, Log::last_id);
-        let after = match id {
+        after.push(match id {
             b"$" => last_id,
             b"+" if log.is_none() => StreamId::MIN,
             b"+" => {
@@ -81,13 +92,12 @@ fn xread(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
                 ));
             }
             id => ids::parse(id)?,
-        };
-        starts.push(after.next());
+        });
     }
     let mut served = Served::default();
-    for ((key, _), start) in request.streams().zip(starts) {
+    for ((key, _), after) in request.streams().zip(&after) {
         let Some(log) = stream_at(cx.read(key))?.map(|stream| stream.log()) else { continue };
-        let Some(start) = start.filter(|start| log.newest_id() >= *start && !log.is_empty()) else {
+        let Some(start) = after.next().filter(|start| !log.is_empty() && log.newest_id() >= *start) else {
             continue;
         };
         served.begin(reply, key);
@@ -98,6 +108,11 @@ fn xread(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
             count += 1;
         }
         reply.finish(array, count);
+    }
+    // From now on `$` means what it meant at first.
+    let wait = || Wait { request: request.with_last_ids(args, &after), ..request.wait() };
+    if served.count == 0 && request.block.is_some() && cx.wait(wait()) {
+        return Ok(());
     }
     served.finish(reply);
     Ok(())
@@ -172,6 +187,11 @@ fn xreadgroup(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Re
             changed_in_group(&mut at, 1, Some("xgroup-createconsumer"));
         }
         changed_in_group(&mut at, (served.count - count_before) as u64, None);
+    }
+    // Contract (Redis 7.2): whoever waits gets an error when the group or the stream goes away.
+    let wait = || Wait { also_gone: true, ..request.wait() };
+    if served.count == 0 && request.block.is_some() && cx.wait(wait()) {
+        return Ok(());
     }
     served.finish(reply);
     Ok(())
@@ -267,7 +287,11 @@ impl Served {
 struct Request<'a> {
     keys: Args<'a>,
     ids: Args<'a>,
+    /// Which arguments the keys are; the ids stand behind them.
+    keys_at: Range<usize>,
     count_max: usize,
+    /// To wait for so many milliseconds, or for ever.
+    block: Option<Option<u64>>,
     group: &'a [u8],
     consumer: &'a [u8],
     no_ack: bool,
@@ -275,12 +299,12 @@ struct Request<'a> {
 
 impl<'a> Request<'a> {
     fn parse(cx: &Context<'_>, args: Args<'a>, of_group: bool) -> Result<Request<'a>, CommandError> {
-        let (mut count_max, mut no_ack, mut group) = (usize::MAX, false, None);
+        let (mut count_max, mut block, mut no_ack, mut group) = (usize::MAX, None, false, None);
         let mut index = 1;
         loop {
             let more = args.len().saturating_sub(index + 1);
             if more > 0 && args.is(index, b"BLOCK") {
-                block_ms(args.get(index + 1), cx.now_ms)?;
+                block = Some(timeout_in_ms(args, index + 1, cx.now_ms)?);
                 index += 2;
             } else if more > 0 && args.is(index, b"COUNT") {
                 count_max = match args.int(index + 1)? {
@@ -325,31 +349,31 @@ impl<'a> Request<'a> {
             group => group.unwrap_or_default(),
         };
         let half = streams.len() / 2;
-        Ok(Request {
-            keys: streams.range(0..half),
-            ids: streams.from(half),
-            count_max,
-            group,
-            consumer,
-            no_ack,
-        })
+        let keys_at = index + 1..index + 1 + half;
+        let (keys, ids) = (streams.range(0..half), streams.from(half));
+        Ok(Request { keys, ids, keys_at, count_max, block, group, consumer, no_ack })
     }
 
     /// Keys and ids.
     fn streams(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.keys.iter().zip(self.ids.iter())
     }
-}
 
-/// How long to wait, in milliseconds; 0 is forever.
-fn block_ms(text: &[u8], now_ms: i64) -> Result<i64, CommandError> {
-    let not_integer = CommandError::Text("ERR timeout is not an integer or out of range");
-    let timeout_ms = torc_resp::number::parse_i64(text).ok_or(not_integer)?;
-    if timeout_ms < 0 {
-        return Err(CommandError::NegativeTimeout);
+    /// To wait for one of the streams.
+    fn wait(&self) -> Wait {
+        Wait::new(self.keys_at.clone(), Kind::Stream, self.block.flatten())
     }
-    match timeout_ms.checked_add(now_ms) {
-        Some(_) => Ok(timeout_ms),
-        None => Err(CommandError::Text("ERR timeout is out of range")),
+
+    /// The request with these ids in place of each `$`, if there is one.
+    fn with_last_ids(&self, args: Args<'_>, last_ids: &[StreamId]) -> Option<OwnedArgs> {
+        self.ids.iter().find(|id| *id == b"$")?;
+        let mut request = OwnedArgs::new();
+        for (index, arg) in args.iter().enumerate() {
+            match index.checked_sub(self.keys_at.end) {
+                Some(nth) if arg == b"$" => request.push(last_ids[nth].text().as_bytes()),
+                _ => request.push(arg),
+            }
+        }
+        Some(request)
     }
 }

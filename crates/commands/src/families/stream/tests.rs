@@ -193,3 +193,25 @@ fn a_group_agrees_with_a_model() {
         }
     }
 }
+
+#[test]
+fn who_finds_nothing_waits_with_the_ids_of_the_first_attempt() {
+    let mut bench = Bench::new();
+    bench.run("XADD s 5 a 1");
+    bench.run("XGROUP CREATE s g $");
+    bench.check("XREAD BLOCK 0 STREAMS s $", "waits for s");
+    bench.check("XREAD COUNT 3 BLOCK 20 STREAMS s t $ 7", "waits for s t, 20 ms");
+    let [_, served] = bench.run("XREAD BLOCK 0 STREAMS s t 4 $");
+    assert!(served.starts_with('%'), "{served}");
+    bench.check("XREAD STREAMS s $", "*-1");
+    bench.check_changes(
+        "XREADGROUP GROUP g c BLOCK 0 STREAMS s >",
+        "waits for s",
+        1,
+        &["t xgroup-createconsumer s"],
+    );
+    bench.check_both("XREADGROUP GROUP g c BLOCK 0 STREAMS s 0", "*1\n*2\n$1\ns\n*0", "%1\n$1\ns\n*0");
+    bench.may_wait = false;
+    bench.check("XREAD BLOCK 0 STREAMS s $", "*-1");
+    bench.check("XREADGROUP GROUP g c BLOCK 0 STREAMS s >", "*-1");
+}
