@@ -65,6 +65,13 @@ const REQUESTS: &[&str] = &[
     "MOVE k 1",
     "OBJECT ENCODING k",
     "MEMORY USAGE k",
+    "XADD k * a 1",
+    "XREAD COUNT 1 STREAMS a b 0 0",
+    "XREADGROUP GROUP g c NOACK STREAMS a b > >",
+    "XREADGROUP GROUP g STREAMS a > >",
+    "XGROUP CREATE k g 0",
+    "XINFO CONSUMERS k g",
+    "XAUTOCLAIM k g c 0 0",
     "WATCH a b",
     // Without keys, or wrong.
     "PUBLISH c m",

@@ -96,9 +96,10 @@ impl Log {
         self.nodes.iter().map(|(&id, node)| (id, node))
     }
 
-    /// Overwrites what is remembered of entries that are gone (XSETID).
+    /// Overwrites the largest id that was ever used (XSETID). It is never below the id of a node, whatever a file says.
     pub fn set_last_id(&mut self, last_id: StreamId) {
-        self.last_id = last_id;
+        let last_node = self.nodes.last_key_value().map_or(StreamId::MIN, |(id, _)| *id);
+        self.last_id = last_id.max(last_node);
     }
 
     pub fn set_max_deleted_id(&mut self, max_deleted_id: StreamId) {
@@ -123,7 +124,7 @@ impl Log {
             }
         }
         log.first_id = log.oldest_id();
-        log.last_id = log.newest_id();
+        log.set_last_id(log.newest_id());
         log.entries_added = log.len;
         Some(log)
     }
@@ -163,9 +164,7 @@ impl Log {
     /// Deletes an entry; false if there is none of this id.
     pub fn delete(&mut self, id: StreamId) -> bool {
         let Some((&first, node)) = self.nodes.range_mut(..=id).next_back() else { return false };
-        let Some(at) = node.find(first, id).filter(|entry| !entry.deleted).map(|entry| entry.at) else {
-            return false;
-        };
+        let Some(at) = node.find(first, id).map(|entry| entry.at) else { return false };
         if node.counts().0 == 1 {
             self.remove_node(first);
         } else {
@@ -258,7 +257,7 @@ impl Log {
     /// The entry of this id.
     pub fn get(&self, id: StreamId) -> Option<Entry<'_>> {
         let (&first, node) = self.nodes.range(..=id).next_back()?;
-        node.find(first, id).filter(|entry| !entry.deleted)
+        node.find(first, id)
     }
 
     /// Id of the newest entry; `0-0` when there is none.

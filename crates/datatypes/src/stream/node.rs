@@ -203,9 +203,10 @@ impl Node {
         EntriesRev { node: self, first, names: self.names(), end: self.bytes.len() - 1 }
     }
 
-    /// The entry of this id, deleted or not.
+    /// The entry of this id that is not deleted. One that is may lie before it, when XSETID set the last id back.
     pub(super) fn find(&self, first: StreamId, id: StreamId) -> Option<Entry<'_>> {
-        self.entries(first).take_while(|entry| entry.id <= id).find(|entry| entry.id == id)
+        let mut up_to = self.entries(first).take_while(|entry| entry.id <= id);
+        up_to.find(|entry| entry.id == id && !entry.deleted)
     }
 
     #[inline]

@@ -79,6 +79,13 @@ fn damaged_nodes_are_refused_or_harmless() {
             let Some(mut log) = Log::from_nodes([(StreamId::new(5, 0), node)]) else { continue };
             let ids: Vec<StreamId> = log.range(StreamId::MIN, StreamId::MAX).map(|entry| entry.id).collect();
             log.range_rev(StreamId::MIN, StreamId::MAX).for_each(|entry| drop(pairs(entry)));
+            log.set_last_id(StreamId::MIN);
+            if let Some(next) = log.last_id().next() {
+                append(&mut log, next, &[("name", "1"), ("other", "4")], LIMITS);
+            }
+            let mut trimmed = log.clone();
+            trimmed.trim(Trim::MinId(StreamId::new(5, 1)), TrimEffort::Exact);
+            trimmed.trim(Trim::MaxLen(1), TrimEffort::Exact);
             assert!(ids.len() <= 3 && ids.into_iter().all(|id| log.delete(id) || log.get(id).is_none()));
         }
     }
@@ -199,6 +206,22 @@ fn nodes_of_more_than_127_entries_move_their_counts() {
     assert_eq!(ids, (102..=300).step_by(2).collect::<Vec<u64>>());
     let bytes = log.nodes().next().expect("there is one node").1.as_bytes();
     assert!(Node::from_bytes(bytes.into()).is_some());
+}
+
+#[test]
+fn ids_come_again_when_the_last_id_is_set_back() {
+    let id = |ms| StreamId::new(ms, 0);
+    let mut log = Log::default();
+    (1..=3).for_each(|ms| append(&mut log, id(ms), &[("a", "1")], LIMITS));
+    assert!(log.delete(id(3)));
+    log.set_last_id(id(2));
+    append(&mut log, id(3), &[("b", "2")], LIMITS);
+    assert_eq!(log.get(id(3)).map(pairs), Some(vec![(b"b".to_vec(), b"2".to_vec())]));
+    assert!(log.delete(id(3)) && !log.delete(id(3)));
+    assert_eq!(log.len(), 2);
+    // Not below the id of a node.
+    log.set_last_id(StreamId::MIN);
+    assert_eq!(log.last_id(), id(1));
 }
 
 #[test]
