@@ -6,6 +6,7 @@
 use smallvec::SmallVec;
 use torc_datatypes::Entry;
 use torc_datatypes::clock::LfuSettings;
+use torc_datatypes::list::NodeLimits;
 use torc_keyspace::{AccessClock, At, Changes, Class, Key, Keyspace, Lookup, Rng, SlotMap};
 use torc_resp::Args;
 
@@ -154,6 +155,8 @@ pub struct Encodings {
     pub list_max_listpack_size: i64,
     /// Nodes at each end of a list that Redis would not compress.
     pub list_compress_depth: usize,
+    /// Elements of this length and more get list nodes of their own; 0: those longer than a node (DEBUG only).
+    pub list_packed_threshold: usize,
     /// Members of a set of integers at most.
     pub set_max_intset_entries: usize,
     /// Members of a compact set at most.
@@ -179,6 +182,7 @@ impl Default for Encodings {
             hash_max_listpack_value: 64,
             list_max_listpack_size: -2,
             list_compress_depth: 0,
+            list_packed_threshold: 0,
             set_max_intset_entries: 512,
             set_max_listpack_entries: 128,
             set_max_listpack_value: 64,
@@ -188,6 +192,14 @@ impl Default for Encodings {
             stream_node_max_bytes: 4096,
             stream_node_max_entries: 100,
         }
+    }
+}
+
+impl Encodings {
+    /// How large the nodes of lists may be.
+    #[inline]
+    pub fn list_nodes(&self) -> NodeLimits {
+        NodeLimits::new(self.list_max_listpack_size).with_packed_threshold(self.list_packed_threshold)
     }
 }
 

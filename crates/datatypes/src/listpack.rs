@@ -20,6 +20,8 @@ use crate::number::parse_i64;
 pub(crate) const HEADER_BYTES: usize = 6;
 pub(crate) const END: u8 = 0xff;
 pub(crate) const COUNT_UNKNOWN: usize = 0xffff;
+/// What a listpack takes besides its elements.
+pub(crate) const FRAME_BYTES: usize = HEADER_BYTES + 1;
 /// Longest text that can be an integer.
 const INT_TEXT_BYTES_MAX: usize = 20;
 /// Encoding byte, and up to eight bytes of length or integer.
@@ -92,13 +94,13 @@ impl Default for Listpack {
 
 impl Listpack {
     pub fn new() -> Listpack {
-        Listpack { bytes: Box::new([HEADER_BYTES as u8 + 1, 0, 0, 0, 0, 0, END]) }
+        Listpack { bytes: Box::new([FRAME_BYTES as u8, 0, 0, 0, 0, 0, END]) }
     }
 
     /// Takes bytes of unknown origin over if they are a well-formed listpack to the last byte.
     pub fn from_bytes(bytes: Box<[u8]>) -> Option<Listpack> {
         let total = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-        if total != bytes.len() || bytes.len() < HEADER_BYTES + 1 || *bytes.last()? != END {
+        if total != bytes.len() || bytes.len() < FRAME_BYTES || *bytes.last()? != END {
             return None;
         }
         let end = bytes.len() - 1;
@@ -138,7 +140,7 @@ impl Listpack {
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.bytes.len() == HEADER_BYTES + 1
+        self.bytes.len() == FRAME_BYTES
     }
 
     #[inline]
@@ -200,6 +202,24 @@ impl Listpack {
     #[inline]
     pub fn get(&self, pos: Pos) -> Item<'_> {
         item(&self.bytes[pos.0 as usize..])
+    }
+
+    /// The elements alone, without header and end.
+    #[inline]
+    pub(crate) fn elements(&self) -> &[u8] {
+        &self.bytes[HEADER_BYTES..self.end()]
+    }
+
+    /// A listpack of `count` well-formed elements.
+    pub(crate) fn of_elements(elements: &[u8], count: usize) -> Listpack {
+        let total = FRAME_BYTES + elements.len();
+        assert!(total <= LISTPACK_BYTES_MAX, "a listpack of {total} bytes");
+        let mut bytes = Vec::with_capacity(total);
+        bytes.extend_from_slice(&(total as u32).to_le_bytes());
+        bytes.extend_from_slice(&(count.min(COUNT_UNKNOWN) as u16).to_le_bytes());
+        bytes.extend_from_slice(elements);
+        bytes.push(END);
+        Listpack { bytes: bytes.into_boxed_slice() }
     }
 
     #[inline]
@@ -414,6 +434,17 @@ pub(crate) fn write(item: Item<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(data);
     let (back, back_len) = back_bytes(head_len + data.len());
     out.extend_from_slice(&back[..back_len]);
+}
+
+/// Writes an element to the beginning of `bytes`, which have room for it (see [`Listpack::bytes_for`]).
+#[inline]
+pub(crate) fn write_element(bytes: &mut [u8], item: Item<'_>) {
+    let (head, head_len, data) = encode(item);
+    let body = head_len + data.len();
+    let (back, back_len) = back_bytes(body);
+    bytes[..head_len].copy_from_slice(&head[..head_len]);
+    bytes[head_len..body].copy_from_slice(data);
+    bytes[body..body + back_len].copy_from_slice(&back[..back_len]);
 }
 
 /// Encoding byte with length or integer, how many of these bytes count, and the data behind them.

@@ -166,7 +166,10 @@ impl Shard {
         self.state.config_version = version;
         // Loops for which no new listeners lie ready ignore it.
         self.request(LoopRequest::Listen);
+        let list_packed_threshold = self.settings.encodings.list_packed_threshold;
         self.settings = data_settings(config);
+        // What DEBUG has set is no setting.
+        self.settings.encodings.list_packed_threshold = list_packed_threshold;
         self.keyspace.set_access_clock(self.settings.access_clock());
         self.choose_listening();
         let open_to_all = !self.state.password_required();

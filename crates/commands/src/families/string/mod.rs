@@ -93,7 +93,7 @@ pub(super) fn edit<R>(at: &mut At<'_>, len_min: usize, change: impl FnOnce(&mut 
 
 /// A string as a bulk; a big one is shared, not copied.
 #[inline]
-fn write_string(reply: &mut Reply<'_>, string: StrRef<'_>) {
+pub(super) fn write_string(reply: &mut Reply<'_>, string: StrRef<'_>) {
     match string {
         StrRef::Bytes(bytes) => reply.bulk(bytes),
         StrRef::Shared(bytes) => reply.bulk_bytes(bytes),

@@ -81,7 +81,7 @@ pub(super) fn change_repl_id(
     Ok(everywhere(shard, connection, move |shard| shard.state.replication_id = id.as_str().into()))
 }
 
-/// DEBUG QUICKLIST-PACKED-THRESHOLD size. Strings have no such bound, and there are no lists yet.
+/// DEBUG QUICKLIST-PACKED-THRESHOLD size
 pub(super) fn packed_threshold(
     shard: &mut Shard,
     connection: &mut Connection,
@@ -89,7 +89,9 @@ pub(super) fn packed_threshold(
 ) -> Result<Flow, CommandError> {
     let bytes = std::str::from_utf8(args.get(2)).ok().and_then(parse_memory);
     match bytes {
-        Some(bytes) if bytes < PACKED_THRESHOLD_MAX => shard.reply_ok(connection),
+        Some(bytes) if bytes < PACKED_THRESHOLD_MAX => Ok(everywhere(shard, connection, move |shard| {
+            shard.settings.encodings.list_packed_threshold = bytes as usize;
+        })),
         _ => {
             Err(CommandError::Text("ERR argument must be a memory value bigger than 1 and smaller than 4gb"))
         }
