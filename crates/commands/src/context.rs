@@ -153,8 +153,6 @@ pub struct Encodings {
     pub hash_max_listpack_value: usize,
     /// Elements of a list node at most, or its bytes from -1 (4 KiB) to -5 (64 KiB).
     pub list_max_listpack_size: i64,
-    /// Nodes at each end of a list that Redis would not compress.
-    pub list_compress_depth: usize,
     /// Elements of this length and more get list nodes of their own; 0: those longer than a node (DEBUG only).
     pub list_packed_threshold: usize,
     /// Members of a set of integers at most.
@@ -181,7 +179,6 @@ impl Default for Encodings {
             hash_max_listpack_entries: 512,
             hash_max_listpack_value: 64,
             list_max_listpack_size: -2,
-            list_compress_depth: 0,
             list_packed_threshold: 0,
             set_max_intset_entries: 512,
             set_max_listpack_entries: 128,

@@ -195,10 +195,6 @@ impl Config {
         self.int("list-max-listpack-size")
     }
 
-    pub fn list_compress_depth(&self) -> usize {
-        self.int("list-compress-depth")
-    }
-
     pub fn set_max_intset_entries(&self) -> usize {
         self.int("set-max-intset-entries")
     }

@@ -229,7 +229,6 @@ fn encodings(config: &Config) -> Encodings {
         hash_max_listpack_entries: config.hash_max_listpack_entries(),
         hash_max_listpack_value: config.hash_max_listpack_value(),
         list_max_listpack_size: config.list_max_listpack_size(),
-        list_compress_depth: config.list_compress_depth(),
         list_packed_threshold: 0,
         set_max_intset_entries: config.set_max_intset_entries(),
         set_max_listpack_entries: config.set_max_listpack_entries(),

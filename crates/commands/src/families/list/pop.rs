@@ -64,7 +64,8 @@ fn pop(
     match args.len() {
         2 => pop_one(cx, args.get(1), reply, end),
         3 => {
-            let count = usize::try_from(args.int(2)?).map_err(|_| CommandError::NotPositive)?;
+            let count = parse_i64(args.get(2)).and_then(|count| usize::try_from(count).ok());
+            let count = count.ok_or(CommandError::NotPositive)?;
             pop_many(cx, args.get(1), reply, end, count)
         }
         _ => Err(CommandError::WrongArity(name)),
@@ -230,7 +231,7 @@ mod tests {
         bench.check_changes("RPOP k 2", "*2\n$1\ne\n$1\nd", 2, &["l rpop k"]);
         bench.check_changes("RPOP k 9223372036854775807", "*1\n$1\nc", 1, &["l rpop k", "g del k"]);
         bench.check("LPOP k -1", "-ERR value is out of range, must be positive");
-        bench.check("LPOP k x", "-ERR value is not an integer or out of range");
+        bench.check("LPOP k x", "-ERR value is out of range, must be positive");
         bench.check("LPOP k 1 2", "-ERR wrong number of arguments for 'lpop' command");
         bench.check("RPOP k 1 2", "-ERR wrong number of arguments for 'rpop' command");
         bench.run("SET s v");

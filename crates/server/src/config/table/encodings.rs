@@ -18,7 +18,13 @@ pub(super) static ENCODINGS: Chapter = Chapter {
             "Entries of a list node, or its size from -1 (4 KiB) to -5 (64 KiB).",
         )
         .alias(&["list-max-ziplist-size"]),
-        Setting::active("list-compress-depth", COUNT, "0", "Nodes at each end not compressed."),
+        Setting::inert(
+            "list-compress-depth",
+            COUNT,
+            "0",
+            "Nodes at each end not compressed.",
+            "lists are never compressed",
+        ),
         Setting::active("set-max-intset-entries", LONG_COUNT, "512", "Members of a set of integers."),
         Setting::active("set-max-listpack-entries", LONG_COUNT, "128", "Members of a compact set."),
         Setting::active("set-max-listpack-value", LONG_COUNT, "64", "Bytes of a member there."),

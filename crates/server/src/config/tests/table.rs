@@ -139,7 +139,6 @@ fn getters_take_the_largest_values() {
             "latency-monitor-threshold" => assert!(config.latency_monitor_threshold().is_some()),
             "hash-max-listpack-entries" => assert!(config.hash_max_listpack_entries() >= i32::MAX as usize),
             "hash-max-listpack-value" => assert!(config.hash_max_listpack_value() >= i32::MAX as usize),
-            "list-compress-depth" => assert!(config.list_compress_depth() >= i32::MAX as usize),
             "set-max-intset-entries" => assert!(config.set_max_intset_entries() >= i32::MAX as usize),
             "set-max-listpack-entries" => assert!(config.set_max_listpack_entries() >= i32::MAX as usize),
             "set-max-listpack-value" => assert!(config.set_max_listpack_value() >= i32::MAX as usize),

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use torc_datatypes::stream::{Stream, StreamId};
 use torc_datatypes::value::IntText;
-use torc_datatypes::{Entry, Set, Value};
+use torc_datatypes::{Entry, List, Set, Value};
 use torc_keyspace::slot_of;
 use torc_resp::{Args, CommandError};
 
@@ -48,11 +48,19 @@ fn of_value(entry: &Entry) -> Digest {
     let expiry = entry.expire_at().map_or([0; 8], i64::to_le_bytes);
     let content = match (entry.str_ref(), entry.value()) {
         (Some(string), _) => string.to_vec(),
+        (None, Some(Value::List(list))) => of_list(list).bytes(),
         (None, Some(Value::Set(set))) => of_set(set).bytes(),
         (None, Some(Value::Stream(stream))) => of_stream(stream).bytes(),
         _ => Vec::new(),
     };
     Digest::of(&[entry.kind().name().as_bytes(), &content, &expiry])
+}
+
+/// Whatever the nodes are.
+fn of_list(list: &List) -> Digest {
+    let mut text = IntText::new();
+    list.iter()
+        .fold(Digest::default(), |sum, element| Digest::of(&[&sum.bytes(), element.as_bytes(&mut text)]))
 }
 
 /// In whatever order the members lie.
@@ -167,6 +175,19 @@ mod tests {
         assert!(values.ends_with(&nothing));
         three.check("PERSIST c", ":1");
         assert_ne!(three.run("DEBUG DIGEST"), digest);
+    }
+
+    #[test]
+    fn the_order_of_elements_matters_and_their_nodes_do_not() {
+        let mut bench = Bench::new("--enable-debug-command yes");
+        bench.check("RPUSH a 1 x 2", ":3");
+        bench.check("RPUSH c 2 x 1", ":3");
+        bench.check("CONFIG SET list-max-listpack-size 1", "+OK");
+        bench.check("RPUSH b 1 x 2", ":3");
+        let digest = |bench: &mut Bench, key: &str| bench.run(&format!("DEBUG DIGEST-VALUE {key}"));
+        let a = digest(&mut bench, "a");
+        assert_eq!(a, digest(&mut bench, "b"));
+        assert_ne!(a, digest(&mut bench, "c"));
     }
 
     #[test]
