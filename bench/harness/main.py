@@ -95,6 +95,8 @@ def compare(options: argparse.Namespace, arguments: list[str]) -> int:
         fleet.end()
         if "memory" in chosen:
             results["memory"] = probes.memory(single)
+        if "elements" in chosen:
+            results["elements"] = probes.elements(single)
         if "growth" in chosen:
             results["growth"] = probes.growth(single, rounds)
     except KeyboardInterrupt:

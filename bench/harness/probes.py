@@ -8,6 +8,7 @@ from collections.abc import Callable
 from harness import machine
 from harness.generators import GeneratorError, Load
 from harness.runner import Fleet
+from harness.scenarios import ELEMENTS
 from harness.servers import Echo, Instance, ServerError
 
 #: 18 bytes: `bytes:` and twelve digits.
@@ -45,6 +46,18 @@ class Probes:
                     f"{'memory':34} {label:9} {result['rss_bytes_per_key']:.1f} B/key by RSS, "
                     f"{result['info_bytes_per_key']:.1f} by INFO"
                 )
+        return results
+
+    def elements(self, labels: list[str]) -> dict[str, dict[str, float]]:
+        """Growth of RSS over a fill of collections, per element: by kind of collection, then by server."""
+        results: dict[str, dict[str, float]] = {}
+        for kind, (command, times, elements) in ELEMENTS.items():
+            for label in labels:
+                fill = lambda: _bytes_per_element(self.fleet, label, command, times, elements)  # noqa: B023
+                result = self._attempt("elements", label, fill)
+                if result:
+                    results.setdefault(kind, {})[label] = result["bytes"]
+                    self.progress(f"{kind:34} {label:9} {result['bytes']:.1f} B per element by RSS")
         return results
 
     def growth(self, labels: list[str], rounds: int) -> dict[str, dict]:
@@ -116,6 +129,27 @@ def _bytes_per_key(fleet: Fleet, label: str) -> dict[str, float]:
         "rss_bytes_full": rss_after,
         "fill_per_s": load.rate,
     }
+
+
+def _bytes_per_element(fleet: Fleet, label: str, command: str, times: int, elements: int) -> dict[str, float]:
+    times //= fleet.shrink
+    with fleet.fresh(label) as instance:
+        time.sleep(SETTLE_S / 2)
+        before = machine.resident_bytes(instance.pid)
+        load = fleet.own.load(
+            instance.port,
+            fleet.generator_cores(label),
+            operations=[(1, command)],
+            connections=4,
+            pipeline=4,
+            keys=times,
+            requests=times,
+            limit_s=LOAD_LIMIT_S,
+        )
+        after = _settled_rss(instance.pid)
+    if load.errors:
+        raise ServerError(f"answered errors: {load.first_error[:120]}")
+    return {"bytes": (after - before) / (times * elements)}
 
 
 def _idle_cpu(fleet: Fleet, label: str, seconds: float) -> dict[str, float]:

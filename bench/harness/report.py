@@ -49,7 +49,7 @@ def to_markdown(description: dict, series: list[Series], probes: dict, verdicts:
         chosen = [one for one in series if one.scenario.section == section and one.runs]
         if chosen:
             parts += ["", f"## {title}", "", text, "", *_medians(chosen), "", *_ratios(chosen)]
-    for name, table in (("memory", _memory), ("growth", _growth), ("idle", _idle)):
+    for name, table in (("memory", _memory), ("elements", _elements), ("growth", _growth), ("idle", _idle)):
         if probes.get(name):
             parts += ["", *table(probes[name])]
     notes = description["warnings"] + warnings(series)
@@ -147,6 +147,12 @@ def _ratios(chosen: list[Series]) -> list[str]:
             row += [f"{cpu['median']:.2f}x", f"{cpu['least']:.2f}-{cpu['greatest']:.2f}"]
             rows.append(row)
     return _table(header, rows) if rows else ["No peer to compare with."]
+
+
+def _elements(results: dict) -> list[str]:
+    labels = list(dict.fromkeys(label for row in results.values() for label in row))
+    rows = [[kind, *(f"{row[label]:.1f}" if label in row else "" for label in labels)] for kind, row in results.items()]
+    return ["## Bytes per element", "", *_table(["by RSS", *labels], rows)]
 
 
 def _memory(results: dict) -> list[str]:

@@ -19,6 +19,9 @@ DATASETS: dict[str, tuple[str, int]] = {
     "64k": ("SET k64:__seq__ @65536", 4_000),
     "tagged": ("SET {t}key:__seq__ @64", 100_000),
     "counters": ("SET ctr:__seq__ 0", 1_000_000),
+    "hashes": ("HSET hash:__seq__" + "".join(f" field:{n:02} @20" for n in range(50)), 20_000),
+    "sorted": ("ZADD sorted __seq__ member:__seq__", 1_000_000),
+    "groups": ("XGROUP CREATE stream:__seq__ group $ MKSTREAM", 100),
 }
 
 #: Generators of a scenario: the tool that was given (redis-benchmark, ...), torc-bench, or both after another.
@@ -39,6 +42,8 @@ class Scenario:
     value_bytes: int = 64
     generator: str = GIVEN
     section: str = "one"
+    #: Null replies are part of the load: queues run empty.
+    nulls: bool = False
 
     @property
     def instances(self) -> list[str]:
@@ -82,6 +87,41 @@ def _tagged(name: str, title: str, operations: list[tuple[int, str]], section: s
     return Scenario(name, title, operations, dataset="tagged", keys=DATASETS["tagged"][1], section=section)
 
 
+def _typed(name: str, title: str, command: str, dataset: str = "none", keys: int = 1_000, **more) -> Scenario:
+    operations = [(1, one) for one in command.split(" + ")]
+    return Scenario(
+        name, f"{title}, pipeline 16", operations, pipeline=16, dataset=dataset, keys=keys, generator=OWN, **more
+    )
+
+
+#: Collections: lists and sets of moderate size, hashes of 50 fields of 20 bytes, one sorted set of a million members.
+TYPES: list[Scenario] = [
+    _typed("list-queue", "LPUSH and LPOP", "LPUSH list:__rand_int__ @20 + LPOP list:__rand_int__", nulls=True),
+    _typed("set-sadd", "SADD", "SADD set:__rand_int__ __rand_int__"),
+    _typed("set-sismember", "SISMEMBER", "SISMEMBER set:__rand_int__ __rand_int__"),
+    _typed("hash-hset", "HSET of one field of 50", "HSET hash:__rand_int__ field:25 @20", "hashes", 20_000),
+    _typed("hash-hget", "HGET of one field of 50", "HGET hash:__rand_int__ field:25", "hashes", 20_000),
+    _typed("hash-hgetall", "HGETALL of 50 fields", "HGETALL hash:__rand_int__", "hashes", 20_000),
+    _typed("zset-zadd", "ZADD in 1 M members", "ZADD sorted __rand_int__ member:__rand_int__", "sorted", 1_000_000),
+    _typed(
+        "zset-range",
+        "ZRANGEBYSCORE of 10 in 1 M members",
+        "ZRANGEBYSCORE sorted __rand_int__ +inf LIMIT 0 10",
+        "sorted",
+        1_000_000,
+    ),
+    _typed("zset-zrank", "ZRANK in 1 M members", "ZRANK sorted member:__rand_int__", "sorted", 1_000_000),
+    _typed(
+        "stream-group",
+        "XADD and XREADGROUP",
+        "XADD stream:__rand_int__ MAXLEN ~ 1000 * field @20"
+        " + XREADGROUP GROUP group one COUNT 10 NOACK STREAMS stream:__rand_int__ >",
+        "groups",
+        100,
+        nulls=True,
+    ),
+]
+
 LOADS: list[Scenario] = [
     Scenario("get-p1", "GET, pipeline 1", GET, generator=BOTH),
     Scenario("set-p1", "SET, pipeline 1", SET, generator=BOTH),
@@ -106,6 +146,7 @@ LOADS: list[Scenario] = [
     Scenario("expire-p16", "expiry-heavy mix, pipeline 16", EXPIRING, pipeline=16, dataset="none", generator=OWN),
     Scenario("zipf-p1", "90/10 Zipf mix, pipeline 1", ZIPF, generator=OWN),
     Scenario("zipf-p16", "90/10 Zipf mix, pipeline 16", ZIPF, pipeline=16, generator=OWN),
+    *TYPES,
     Scenario("forward-get-p1", "GET, pipeline 1", GET, section="forward", generator=OWN),
     Scenario("forward-set-p1", "SET, pipeline 1", SET, section="forward", generator=OWN),
     Scenario("forward-get-p16", "GET, pipeline 16", GET, pipeline=16, section="forward", generator=OWN),
@@ -121,11 +162,22 @@ LOADS: list[Scenario] = [
 #: Scenarios that are not a steady load; see probes.py.
 PROBES = {
     "memory": "bytes per key",
+    "elements": "bytes per element of collections",
     "growth": "longest pause while growing from empty",
     "idle": "CPU of an idle server with 16 connections",
 }
 
-QUICK = ["get-p1", "set-p16", "mget10-p16", "expire-p16", "zipf-p16", "forward-get-p16", *PROBES]
+#: What a fill for "elements" is made of: command, how often, elements in each.
+ELEMENTS: dict[str, tuple[str, int, int]] = {
+    "hash of 50 x 20 bytes": (DATASETS["hashes"][0], 40_000, 50),
+    "set of 1,000 integers": ("SADD set:__seq__ " + " ".join(str(n) for n in range(100_000, 101_000)), 3_000, 1_000),
+    "sorted set of 1 M": ("ZADD sorted __seq__ member:__seq__", 1_000_000, 1),
+    "list of 1 M": ("RPUSH list element:__seq__", 1_000_000, 1),
+}
+
+QUICK = [
+    "get-p1", "set-p16", "mget10-p16", "expire-p16", "zipf-p16", "hash-hget", "zset-zrank", "forward-get-p16", *PROBES
+]
 QUICK_SHRINK = 50
 
 

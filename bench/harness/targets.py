@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from harness.runner import Series
+from harness.scenarios import TYPES
 
 #: Scenario, measure, bound, peer -> limit. `>=` for throughput, `<=` for cost.
 RATIO_TARGETS = [
     (("get-p16", "set-p16"), "throughput", ">=", {"valkey": 2.0, "redis": 2.8}),
     (("get-p1", "set-p1"), "cpu", "<=", {"valkey": 0.75, "redis": 0.65}),
     (("mget10-p1", "mset10-p1", "mget10-p16", "mset10-p16"), "throughput", ">=", {"valkey": 1.5}),
+    (tuple(scenario.name for scenario in TYPES), "throughput", ">=", {"valkey": 1.5}),
     (("forward-get-p1", "forward-set-p1"), "cpu", "<=", {"torc": 1.40}),
     (("forward-get-p16", "forward-set-p16"), "cpu", "<=", {"torc": 1.30}),
 ]
@@ -40,6 +42,7 @@ def evaluate(series: list[Series], probes: dict[str, dict]) -> list[Verdict]:
             if one.scenario.name in names:
                 for peer, limit in limits.items():
                     verdicts += _ratio_verdict(one, measure, bound, peer, limit)
+    verdicts += _elements(probes.get("elements", {}))
     return verdicts + _memory(probes.get("memory", {})) + _growth(probes.get("growth", {})) + _idle(
         probes.get("idle", {})
     )
@@ -58,6 +61,16 @@ def _ratio_verdict(series: Series, measure: str, bound: str, peer: str, limit: f
     what = "throughput" if measure == "throughput" else "server CPU per op"
     target = f"{series.name}: {what}, {label} : {peer}"
     return [Verdict(target, f"{bound} {limit:.2f}x", f"{ratio['median']:.2f}x", met, note)]
+
+
+def _elements(results: dict) -> list[Verdict]:
+    verdicts = []
+    for kind, row in results.items():
+        if "torc" in row and "valkey" in row:
+            limit = f"<= valkey's {row['valkey']:.1f} B"
+            met = row["torc"] <= row["valkey"]
+            verdicts.append(Verdict(f"bytes per element: {kind}", limit, f"{row['torc']:.1f} B", met))
+    return verdicts
 
 
 def _memory(results: dict) -> list[Verdict]:
