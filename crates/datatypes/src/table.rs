@@ -186,7 +186,7 @@ impl<E: Keyed> Table<E> {
         Iter { parts: self.parts.iter(), part: PartIter::default() }
     }
 
-    /// Elements in the order of their hash, from `cursor` on (0 starts), about `count` of them; returns the cursor to
+    /// Elements by ascending ranges of their hash, from `cursor` on (0 starts), about `count` of them; returns the cursor to
     /// go on with, 0 when all are done. Elements that stay from the first call to the last are visited at least once.
     pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&E)) -> u64 {
         let mut position = cursor;
@@ -202,16 +202,21 @@ impl<E: Keyed> Table<E> {
                 .map(|element| (element.key_hash() >> (64 - POSITION_BITS), element))
                 .filter(|(at, _)| *at >= position)
                 .collect();
-            found.sort_unstable_by_key(|(at, _)| *at);
             let wanted = count.max(1) - visited;
             // Elements at one position belong together: the cursor can't tell them apart.
-            let stop = found.get(wanted).map(|_| found[wanted - 1].0);
-            for (at, element) in &found {
-                if stop.is_some_and(|stop| *at > stop) {
-                    return *at;
+            let stop = (found.len() > wanted)
+                .then(|| found.select_nth_unstable_by_key(wanted - 1, |(at, _)| *at).1.0);
+            let mut next = None;
+            for (at, element) in found {
+                if stop.is_some_and(|stop| at > stop) {
+                    next = Some(next.map_or(at, |next: u64| next.min(at)));
+                } else {
+                    visit(element);
+                    visited += 1;
                 }
-                visit(element);
-                visited += 1;
+            }
+            if let Some(next) = next {
+                return next;
             }
             position = end;
             if visited >= count.max(1) {
