@@ -97,11 +97,11 @@ impl At<'_> {
 
     /// Takes the entry out because a command gave it an expiry that is over: counts as expired, and as a change
     /// (Valkey 8.1; Redis 7.2 names the event "del").
-    pub fn expire_now(&mut self) -> Option<Entry> {
-        let entry = self.remove()?;
+    pub fn expire_now(&mut self) {
+        let Some(entry) = self.remove() else { return };
+        self.keyspace.graveyard.release(entry);
         self.keyspace.count_expired(self.db, self.key.bytes);
         self.changes.change(Class::EXPIRED, "expired", self.db, self.key.bytes);
-        Some(entry)
     }
 
     /// Records that the key was changed (see [`Keyspace::changed`]).

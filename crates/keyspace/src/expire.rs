@@ -145,6 +145,7 @@ impl Keyspace {
             database.walk = walk;
             for entry in removed.drain(..) {
                 self.note_expired(db, entry.key(), changes);
+                self.graveyard.release(entry);
             }
         }
         if alive > 0 {

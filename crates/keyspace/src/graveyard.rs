@@ -7,6 +7,9 @@ use torc_datatypes::{Entry, LINE_BUCKETS};
 
 use crate::segment::Segment;
 
+/// Parts of a value from which on it is freed bit by bit.
+const INLINE_FREE_EFFORT_MAX: usize = 64;
+
 /// What a flushed database held. Dropping it frees everything at once.
 #[derive(Default)]
 pub struct Flushed {
@@ -43,10 +46,13 @@ impl Graveyard {
         self.tables.push_back(flushed);
     }
 
-    /// Takes a removed entry over (UNLINK of a large value).
-    pub fn bury_entry(&mut self, entry: Entry) {
-        self.pending += 1;
-        self.entries.push(entry);
+    /// Frees an entry that was taken out: now if that is quick, otherwise bit by bit.
+    #[inline]
+    pub fn release(&mut self, entry: Entry) {
+        if is_large(&entry) {
+            self.pending += 1;
+            self.entries.push(entry);
+        }
     }
 
     /// Keys not freed yet (`lazyfree_pending_objects`).
@@ -72,7 +78,13 @@ impl Graveyard {
                 self.entries.pop();
                 freed += 1;
             } else if let Some(line) = self.lines.pop() {
-                freed += line.0.iter().flatten().count();
+                for entry in line.0.into_iter().flatten() {
+                    if is_large(&entry) {
+                        self.entries.push(entry);
+                    } else {
+                        freed += 1;
+                    }
+                }
             } else if let Some(table) = self.tables.front_mut() {
                 match table.segments.pop() {
                     Some(segment) => self.lines = segment.into_lines().into_vec(),
@@ -89,5 +101,79 @@ impl Graveyard {
         self.pending -= freed;
         self.freed += freed as u64;
         alive
+    }
+}
+
+/// Whether freeing an entry at once would hold others up.
+#[inline]
+pub(crate) fn is_large(entry: &Entry) -> bool {
+    entry.value().is_some_and(|value| value.free_effort() > INLINE_FREE_EFFORT_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use torc_datatypes::set::SetLimits;
+    use torc_datatypes::{Set, Value};
+
+    use crate::{Changes, Keyspace, Lookup, SetExpire, StrValue};
+
+    const NOW_MS: i64 = 1_000;
+    const MEMBERS: usize = 10_000;
+
+    fn keyspace_with_a_large_set(expire_at: Option<i64>) -> (Keyspace, Changes) {
+        let limits = SetLimits { intset_entries: 512, listpack_entries: 128, listpack_value: 64 };
+        let mut set = Set::new_table();
+        (0..MEMBERS).for_each(|id| assert!(set.add(format!("member:{id}").as_bytes(), &limits)));
+        let (mut keyspace, mut changes) = (Keyspace::new(1, 1), Changes::default());
+        let key = keyspace.key(b"k");
+        let mut at = keyspace.at(0, key, NOW_MS, Lookup::WRITE, &mut changes);
+        at.put(Value::Set(set));
+        at.set_expire_at(expire_at);
+        (keyspace, changes)
+    }
+
+    /// The set is freed in several steps, and the memory figures have forgotten it at once.
+    fn check_freed_in_steps(keyspace: &mut Keyspace) {
+        assert!(keyspace.usage(0).entry_bytes < 1_000);
+        assert_eq!(keyspace.graveyard.pending(), 1);
+        let mut steps = 0;
+        while keyspace.graveyard.dig(1_000) {
+            steps += 1;
+        }
+        assert!(steps > 5, "{steps} steps");
+        assert_eq!((keyspace.graveyard.pending(), keyspace.graveyard.freed()), (0, 1));
+    }
+
+    #[test]
+    fn a_large_value_that_expired_is_freed_in_steps() {
+        let (mut keyspace, mut changes) = keyspace_with_a_large_set(Some(NOW_MS));
+        let key = keyspace.key(b"k");
+        assert!(keyspace.get(0, &key, NOW_MS + 1, Lookup::READ, &mut changes).is_none());
+        check_freed_in_steps(&mut keyspace);
+        let (mut keyspace, mut changes) = keyspace_with_a_large_set(Some(NOW_MS));
+        assert_eq!(keyspace.active_expire(NOW_MS + 1, 100, &mut changes).expired, 1);
+        check_freed_in_steps(&mut keyspace);
+    }
+
+    #[test]
+    fn a_large_value_that_is_overwritten_is_freed_in_steps() {
+        for value in [StrValue::Bytes(b"v"), StrValue::Int(1), StrValue::Shared(vec![b'v'; 100_000].into())] {
+            let (mut keyspace, mut changes) = keyspace_with_a_large_set(Some(NOW_MS + 100));
+            let key = keyspace.key(b"k");
+            keyspace.set_string(0, &key, value, SetExpire::Keep, NOW_MS, &mut changes);
+            let entry = keyspace.peek(0, &key, NOW_MS).expect("it was just stored");
+            assert!(entry.str_ref().is_some());
+            assert_eq!(entry.expire_at(), Some(NOW_MS + 100));
+            keyspace.remove(0, &key, NOW_MS, &mut changes);
+            check_freed_in_steps(&mut keyspace);
+        }
+    }
+
+    #[test]
+    fn a_large_value_among_flushed_ones_is_freed_in_steps() {
+        let (mut keyspace, _) = keyspace_with_a_large_set(None);
+        let flushed = keyspace.flush(0);
+        keyspace.graveyard.bury(flushed);
+        check_freed_in_steps(&mut keyspace);
     }
 }

@@ -11,7 +11,7 @@ use crate::awaited::{self, AwaitedKeys, Ready};
 use crate::change::{Changes, Class};
 use crate::database::{Database, EntryMut, Found};
 use crate::expire::Cycle;
-use crate::graveyard::{Flushed, Graveyard};
+use crate::graveyard::{Flushed, Graveyard, is_large};
 use crate::key::{Hasher, Key};
 use crate::rng::Rng;
 use crate::scan::Cursor;
@@ -287,6 +287,9 @@ impl Keyspace {
         expire: SetExpire,
     ) {
         let mut entry = self.dbs[db].entry_mut(key.slot, found);
+        if is_large(&entry) {
+            self.graveyard.release(entry.split_off());
+        }
         match expire {
             SetExpire::Keep => {}
             SetExpire::Clear => entry.set_expire_at(None),
@@ -687,12 +690,18 @@ impl Keyspace {
         let entry = self.dbs[db].entry(key.slot, found);
         if entry.is_volatile() && is_expired(entry.expire_at(), now_ms) {
             if !keep_expired {
-                self.dbs[db].remove(key.slot, key.hash, found);
-                self.note_expired(db, key.bytes, changes);
+                self.take_expired(db, key, found, changes);
             }
             return None;
         }
         Some(found)
+    }
+
+    #[cold]
+    fn take_expired(&mut self, db: usize, key: &Key<'_>, found: Found, changes: &mut Changes) {
+        let entry = self.dbs[db].remove(key.slot, key.hash, found);
+        self.graveyard.release(entry);
+        self.note_expired(db, key.bytes, changes);
     }
 
     /// Takes a key out if it has expired.

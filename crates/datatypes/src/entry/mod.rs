@@ -285,6 +285,16 @@ impl Entry {
         }
     }
 
+    /// Leaves an empty string under the key, and returns the value with memory of its own (none: an empty string) in an
+    /// entry without a key. Expiry, clock and table bits stay.
+    pub fn split_off(&mut self) -> Entry {
+        let value = self
+            .value_mut()
+            .map_or(Value::Str(Bytes::new()), |slot| std::mem::replace(slot, Value::Str(Bytes::new())));
+        self.replace_payload(Kind::String, Payload::Embedded(b""));
+        Entry::boxed(b"", value, None)
+    }
+
     /// Appends to a string value and returns its new length. Amortised O(`data`).
     ///
     /// Panics if the value is not a string.

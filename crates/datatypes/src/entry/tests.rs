@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::Set;
 use crate::value::IntText;
 
 /// Fewer rounds where each takes a hundred times longer.
@@ -214,6 +215,19 @@ fn big_strings_are_shared_with_readers_and_copied_on_write() {
     entry.edit_string(0, |bytes| bytes[1] = b'z');
     let Some(StrRef::Shared(again)) = entry.str_ref() else { panic!("big strings are shared") };
     assert_eq!(again.as_ptr(), place, "nobody else reads it: changed in place");
+}
+
+#[test]
+fn a_value_with_memory_of_its_own_can_be_split_off() {
+    let mut entry = Entry::boxed(b"key", Value::Set(Set::new_table()), Some(5));
+    entry.set_clock(7);
+    entry.set_hash_bits(9);
+    let value = entry.split_off();
+    assert_eq!((value.key(), value.kind()), (&b""[..], Kind::Set));
+    assert_eq!((entry.key(), entry.kind()), (&b"key"[..], Kind::String));
+    assert_eq!((entry.expire_at(), entry.clock(), entry.hash_bits()), (Some(5), 7, 9));
+    assert!(entry.str_ref().is_some_and(|string| string.is_empty()));
+    assert!(entry.split_off().str_ref().is_some_and(|string| string.is_empty()));
 }
 
 #[test]

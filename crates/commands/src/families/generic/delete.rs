@@ -9,9 +9,6 @@ use crate::{
     families::generic::KEYSPACE,
 };
 
-/// Parts of a value from which on it is freed in the background.
-const INLINE_FREE_EFFORT_MAX: usize = 64;
-
 /// DEL
 pub const DEL: Command = Command {
     spec: Spec {
@@ -72,9 +69,7 @@ fn delete(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
 
 /// Frees an entry that was taken out: now if that is quick, otherwise in the background.
 pub(in crate::families) fn release(cx: &mut Context<'_>, entry: Entry) {
-    if entry.value().is_some_and(|value| value.free_effort() > INLINE_FREE_EFFORT_MAX) {
-        cx.keyspace.graveyard.bury_entry(entry);
-    }
+    cx.keyspace.graveyard.release(entry);
 }
 
 #[cfg(test)]

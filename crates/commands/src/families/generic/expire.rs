@@ -4,8 +4,7 @@ use torc_keyspace::{Class, Lookup};
 use torc_resp::{Args, CommandError, Reply};
 
 use crate::{
-    Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec,
-    families::generic::{KEYSPACE, delete::release},
+    Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec, families::generic::KEYSPACE,
 };
 
 const HISTORY: &[(&str, &str)] = &[("7.0.0", "Conditions `NX`, `XX`, `GT` and `LT`.")];
@@ -209,9 +208,7 @@ fn set_expiry(
         cx.keyspace.changed(cx.db, key.bytes, Class::GENERIC, "expire", cx.changes);
     } else {
         drop(entry);
-        if let Some(entry) = cx.at(key.bytes, Lookup::PEEK).expire_now() {
-            release(cx, entry);
-        }
+        cx.at(key.bytes, Lookup::PEEK).expire_now();
     }
     reply.int(1);
     Ok(())
