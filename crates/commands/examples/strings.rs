@@ -38,6 +38,7 @@ impl Shard {
             no_touch: false,
             key_hint: None,
             waiting: Waiting::Denied,
+            others: &mut [],
         }
     }
 }

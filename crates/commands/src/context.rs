@@ -34,6 +34,9 @@ pub struct Context<'a> {
     pub key_hint: Option<KeyHint>,
     /// Whether this command may wait for data.
     pub waiting: Waiting,
+    /// The keyspaces of the other shards, by shard, while the command may read keys besides its arguments
+    /// ([`crate::Run::Anywhere`]); else empty.
+    pub others: &'a mut [Option<Box<Keyspace>>],
 }
 
 /// Slot and hash of the argument that starts at `address`. The hint is only valid while that argument stands there.
@@ -100,6 +103,22 @@ impl<'a> Context<'a> {
         let key = self.key(key);
         let lookup = self.reading();
         self.keyspace.get(self.db, &key, self.now_ms, lookup, self.changes)
+    }
+
+    /// Looks up for reading a key that is not among the arguments, on whatever shard it lives.
+    pub fn read_anywhere(&mut self, key: &[u8]) -> Option<&Entry> {
+        let lookup = self.reading();
+        let own = self.keyspace.key(key);
+        let owner = self.slots.owner(own.slot);
+        let other = self.others.get_mut(usize::from(owner)).and_then(Option::as_mut);
+        match other {
+            // A key of another shard is here when it is among the arguments.
+            Some(other) if !self.keyspace.contains(self.db, &own, self.now_ms) => {
+                let key = other.key(key);
+                other.get(self.db, &key, self.now_ms, lookup, self.changes)
+            }
+            _ => self.keyspace.get(self.db, &own, self.now_ms, lookup, self.changes),
+        }
     }
 
     /// The place of a key, for reading and then writing with one lookup.

@@ -21,6 +21,10 @@ pub fn for_each(
 ) -> Result<(), InvalidKeys> {
     let mut outcome = Ok(());
     for key in spec.keys {
+        if let Find::Argument(argument) = key.find {
+            argument(args).into_iter().for_each(|index| found(index, key.access_of(args)));
+            continue;
+        }
         match begin_of(key, args) {
             Some(begin) => outcome = outcome.and(find(key, begin, args, &mut found)),
             // A keyword that is not there may be one of several ways to name keys, if the spec says so.
@@ -58,7 +62,7 @@ fn find(
             }
             (0..count).for_each(|nth| found(begin + first + nth * step, access));
         }
-        Find::Unknown => {}
+        Find::Argument(_) | Find::Unknown => {}
     }
     Ok(())
 }

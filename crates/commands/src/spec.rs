@@ -35,6 +35,9 @@ pub enum Run {
     OnShard(Handler),
     /// As `OnShard`, for a command that may wait for data (see [`crate::Wait`]): `waits` says whether this request may.
     MayWait { handler: Handler, waits: fn(Args<'_>) -> bool },
+    /// As `OnShard`, except for requests of which `reaches` says that they read keys besides their arguments, on any shards:
+    /// those run with all keyspaces at hand (see [`Context::read_anywhere`]).
+    Anywhere { handler: Handler, reaches: fn(Args<'_>) -> bool },
     /// Each item (`step` arguments, the first of which is a key) is independent of the others: every shard runs the
     /// handler on its own items, and the partial replies are folded. Items start at argument 1.
     Split { handler: Handler, step: usize, fold: Fold },
@@ -260,7 +263,7 @@ pub enum Begin {
 }
 
 /// Which arguments from the beginning on are keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Find {
     /// `last` relative to the beginning, or from the end when negative; `limit` divides the rest when `last` is -1
     /// (2: only the first half of the remaining arguments are keys).
@@ -275,6 +278,8 @@ pub enum Find {
         first: usize,
         step: usize,
     },
+    /// The argument that a function finds, or none; COMMAND INFO can only say that it is unknown.
+    Argument(fn(Args<'_>) -> Option<usize>),
     Unknown,
 }
 

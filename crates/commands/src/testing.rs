@@ -138,6 +138,7 @@ impl Bench {
         let (handler, fold) = match command.run {
             Run::OnShard(handler)
             | Run::MayWait { handler, .. }
+            | Run::Anywhere { handler, .. }
             | Run::Split { handler, .. }
             | Run::ByCursor { handler, .. } => (handler, None),
             Run::EveryShard { handler, fold, .. } => (handler, Some(fold)),
@@ -155,6 +156,7 @@ impl Bench {
             no_touch: self.no_touch,
             key_hint: None,
             waiting: if self.may_wait { Waiting::Allowed } else { Waiting::Denied },
+            others: &mut [],
         };
         let mut outcome = Err(CommandError::WrongArity(command.spec.name));
         if command.spec.arity.accepts(args.len()) {

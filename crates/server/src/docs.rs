@@ -94,7 +94,7 @@ fn spread(command: &Registered) -> &'static str {
         Route::Data(Run::ByCursor { .. }) => "cursor",
         _ if command.spec.keys.is_empty() || command.single_key.is_some() => "",
         Route::Data(Run::Split { .. }) => "split",
-        Route::Data(Run::OnShard(_) | Run::MayWait { .. }) => "gathered",
+        Route::Data(Run::OnShard(_) | Run::MayWait { .. } | Run::Anywhere { .. }) => "gathered",
         _ => "",
     }
 }

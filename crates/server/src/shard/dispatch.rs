@@ -190,6 +190,15 @@ impl Shard {
             }
             return;
         }
+        if let Run::Anywhere { reaches, .. } = run
+            && self.shards() > 1
+            && reaches(args)
+        {
+            if !self.must_wait_for_replies(connection, command, args) {
+                self.start_whole(connection, command, args);
+            }
+            return;
+        }
         let key_list = key_list(command, args);
         match self.common_owner(args, &key_list) {
             Some(owner) => self.start_on(owner, connection, command, run, args),

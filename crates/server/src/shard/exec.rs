@@ -144,13 +144,13 @@ impl Shard {
     fn plan_exec(&self, connection: &Connection, multi: &MultiState) -> Option<Plan> {
         let mut plan = Plan::default();
         for held in &multi.queue {
-            if let Route::Data(Run::EveryShard { .. } | Run::ByCursor { .. }) = held.command.route {
-                return None;
-            }
-            if !matches!(held.command.route, Route::Data(_)) {
-                continue;
-            }
             let args = held.args.as_args();
+            match held.command.route {
+                Route::Data(Run::EveryShard { .. } | Run::ByCursor { .. }) => return None,
+                Route::Data(Run::Anywhere { reaches, .. }) if reaches(args) => return None,
+                Route::Data(_) => {}
+                _ => continue,
+            }
             for (index, _) in key_list(held.command, args) {
                 let key = args.get(index);
                 plan.add(self.slots.owner(slot_of(key)), self.fingerprint(key), Some(key), Mode::Exclusive);
@@ -264,8 +264,8 @@ impl Shard {
         self.exec_settle(connection);
     }
 
-    /// One command of an EXEC that has all keyspaces at hand.
-    fn execute_in_whole(
+    /// One command that has all keyspaces at hand.
+    pub(super) fn execute_in_whole(
         &mut self,
         gathered: &mut Gathered,
         invocation: Invocation,
@@ -288,7 +288,11 @@ impl Shard {
                 out.append(&reply);
             }
             Run::ByCursor { .. } => self.walk_in_whole(gathered, invocation, args, out),
-            Run::OnShard(_) | Run::MayWait { .. } | Run::Split { .. } | Run::Container => {
+            Run::OnShard(_)
+            | Run::MayWait { .. }
+            | Run::Anywhere { .. }
+            | Run::Split { .. }
+            | Run::Container => {
                 let keys = key_list(invocation.command, args);
                 let owner_of = |shard: &Shard, index: usize| shard.slots.owner(slot_of(args.get(index)));
                 let home = keys.first().map_or(self.id, |&(index, _)| owner_of(self, index));
@@ -301,9 +305,14 @@ impl Shard {
                 }
                 let told = gathered.parts[home as usize].events.len();
                 self.visit(gathered, home, &visitors, args, true);
+                let reaches = matches!(run, Run::Anywhere { reaches, .. } if reaches(args));
+                if reaches {
+                    self.others = gathered.lend_but(home);
+                }
                 self.inside(gathered, home as usize, |shard| shard.execute(invocation, run, args, out));
+                gathered.take_back(std::mem::take(&mut self.others));
                 self.visit(gathered, home, &visitors, args, false);
-                if !visitors.is_empty() {
+                if reaches || !visitors.is_empty() {
                     self.replay_at_owners(gathered, home, told);
                 }
             }

@@ -29,6 +29,7 @@ impl Shard {
         match run {
             Run::OnShard(handler)
             | Run::MayWait { handler, .. }
+            | Run::Anywhere { handler, .. }
             | Run::Split { handler, .. }
             | Run::ByCursor { handler, .. } => {
                 self.call_handler(invocation, handler, args, out);
@@ -64,6 +65,7 @@ impl Shard {
             no_touch: invocation.no_touch,
             key_hint: self.key_hint,
             waiting: Shard::waiting_of(invocation),
+            others: &mut self.others,
         };
         let outcome = handler(&mut context, args, &mut Reply::new(out, invocation.proto));
         if let Waiting::Wanted(wait) = context.waiting {
@@ -109,6 +111,7 @@ impl Shard {
             no_touch: true,
             key_hint: None,
             waiting: Waiting::Denied,
+            others: &mut [],
         };
         handler(&mut context, args, &mut Reply::new(&mut reply, proto))?;
         Ok(reply)
@@ -183,6 +186,7 @@ impl Shard {
     fn scope_of(&self, command: &Registered, run: Run, args: Args<'_>) -> Scope {
         match run {
             Run::ByCursor { .. } => Scope::Whole(Mode::Shared),
+            Run::Anywhere { reaches, .. } if reaches(args) => Scope::Whole(Mode::Exclusive),
             Run::EveryShard { writes, .. } => {
                 Scope::Whole(if writes { Mode::Exclusive } else { Mode::Shared })
             }

@@ -111,6 +111,8 @@ pub struct Shard {
     pub rng: Rng,
     pub settings: DataSettings,
     pub keyspace: Keyspace,
+    /// The keyspaces of other shards, for the length of one command that may read keys anywhere.
+    others: Vec<Option<Box<Keyspace>>>,
     pub changes: Changes,
     /// DEBUG PAUSE-CRON: no periodic work.
     pub cron_paused: bool,
@@ -191,6 +193,7 @@ impl Shard {
         Shard {
             keyspace,
             changes: Changes::default(),
+            others: Vec::new(),
             keyspace_away: false,
             key_fingerprints: key_fingerprints.clone(),
             seed: setup.seed,

@@ -25,6 +25,7 @@ use crate::packet::{
 use crate::registry::{Registered, Route};
 
 use super::Shard;
+use super::command_log::Origin;
 use super::dispatch::KeyList;
 
 /// Transactions that this shard's connections have under way.
@@ -63,6 +64,8 @@ enum Goal {
     Every { invocation: Invocation },
     /// Run one command on the gathered entries.
     Gathered { invocation: Invocation, args: OwnedArgs },
+    /// Run one command with all keyspaces at hand.
+    Whole { invocation: Invocation, args: OwnedArgs },
     /// EXEC: run the queued commands.
     Exec,
     /// WATCH: nothing left to do but answer.
@@ -121,7 +124,7 @@ impl Shard {
             Run::Split { step, fold, .. } if (args.len() - 1).is_multiple_of(step) => {
                 self.start_split(connection, invocation, args, step, fold, keys);
             }
-            Run::OnShard(_) | Run::MayWait { .. } | Run::Split { .. } => {
+            Run::OnShard(_) | Run::MayWait { .. } | Run::Anywhere { .. } | Run::Split { .. } => {
                 let plan = self.plan_gather(args, invocation);
                 self.begin_attempt(connection, plan, invocation, OwnedArgs::copy_of(&args), None);
             }
@@ -242,8 +245,25 @@ impl Shard {
         self.begin_gather(connection, plan, Goal::Exec, watcher, None);
     }
 
-    /// EXEC with commands that look at everything: all keyspaces come here.
+    /// EXEC with commands that look at everything.
     pub(super) fn begin_exec_whole(&mut self, connection: &mut Connection, watcher: Option<u64>) {
+        self.begin_whole(connection, Goal::Exec, watcher);
+    }
+
+    /// A command that reads keys besides its arguments.
+    pub(super) fn start_whole(
+        &mut self,
+        connection: &mut Connection,
+        command: &'static Registered,
+        args: Args<'_>,
+    ) {
+        let goal =
+            Goal::Whole { invocation: self.invocation(connection, command), args: OwnedArgs::copy_of(&args) };
+        self.begin_whole(connection, goal, None);
+    }
+
+    /// Bring all keyspaces here, then reach the goal.
+    fn begin_whole(&mut self, connection: &mut Connection, goal: Goal, watcher: Option<u64>) {
         let txn = self.next_txn();
         let mut parts = BTreeMap::new();
         let mut prepares = Vec::new();
@@ -253,7 +273,7 @@ impl Shard {
             prepares.push((shard, self.part(txn, scope, work)));
             parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
         }
-        self.begin(connection, txn, Goal::Exec, parts, prepares);
+        self.begin(connection, txn, goal, parts, prepares);
     }
 
     /// WATCH: register at the shard of each key, in order with everything else that touches it.
@@ -369,6 +389,17 @@ impl Shard {
             }
             Goal::Gathered { invocation, args } => {
                 self.attempt(client, Gathered::from_parts(txn, parts), invocation, args);
+            }
+            Goal::Whole { invocation, args } => {
+                let Route::Data(run) = invocation.command.route else {
+                    unreachable!("only data commands look at keyspaces");
+                };
+                let mut gathered = Gathered::from_parts(txn, parts);
+                let mut reply = ReplyBuf::new();
+                self.acting = Origin { shard: self.home, client: Some(client) };
+                self.execute_in_whole(&mut gathered, invocation, run, args.as_args(), &mut reply);
+                self.send_home(gathered);
+                self.answer(client, reply);
             }
             Goal::Exec => self.exec_granted(client, Gathered::from_parts(txn, parts)),
         }
@@ -527,6 +558,18 @@ impl Gathered {
     /// The keyspace that shard `owner` handed over.
     pub(super) fn keyspace(&mut self, owner: ShardId) -> &mut torc_keyspace::Keyspace {
         self.parts[owner as usize].keyspace.as_mut().expect("whole keyspaces were gathered")
+    }
+
+    /// All keyspaces but that of shard `home`, by shard.
+    pub(super) fn lend_but(&mut self, home: ShardId) -> Vec<Option<Box<torc_keyspace::Keyspace>>> {
+        self.parts.iter_mut().map(|part| part.keyspace.take_if(|_| part.shard != home)).collect()
+    }
+
+    /// Takes lent keyspaces back.
+    pub(super) fn take_back(&mut self, lent: Vec<Option<Box<torc_keyspace::Keyspace>>>) {
+        for (part, keyspace) in self.parts.iter_mut().zip(lent) {
+            part.keyspace = keyspace.or_else(|| part.keyspace.take());
+        }
     }
 
     /// True when whole keyspaces were handed over instead of single entries.

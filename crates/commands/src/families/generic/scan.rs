@@ -266,6 +266,7 @@ mod tests {
                 no_touch: false,
                 key_hint: None,
                 waiting: Waiting::Denied,
+                others: &mut [],
             };
             scan(&mut cx, request.as_args(), &mut Reply::new(&mut part, Proto::Resp2)).unwrap();
             part
@@ -380,6 +381,7 @@ mod tests {
             no_touch: false,
             key_hint: None,
             waiting: Waiting::Denied,
+            others: &mut [],
         };
         assert_eq!(scan_shard(&mut cx, foreign, 10, |_| panic!("nothing to see here")), foreign);
     }
