@@ -29,9 +29,9 @@ pub mod zset;
 
 pub use element_hash::{element_hash, seed_elements};
 pub use entry::{BIG_STRING_BYTES, Entry, KEY_BYTES_MAX, LINE_BUCKETS, buckets_with};
-pub use hash::Hash;
+pub use hash::{FieldRef, Hash, HashLimits, Stored};
 pub use list::List;
 pub use set::Set;
 pub use stream::Stream;
-pub use value::{Encoding, Kind, StrRef, Value};
+pub use value::{Encoding, Kind, SetExpire, StrRef, StrValue, Value, is_expired};
 pub use zset::ZSet;

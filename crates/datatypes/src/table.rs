@@ -176,6 +176,15 @@ impl<E: Keyed> Table<E> {
         Some(element)
     }
 
+    /// Takes an element out whose key has this hash and which is the one that `is_it` tells.
+    pub fn remove_where(&mut self, hash: u64, is_it: impl Fn(&E) -> bool) -> Option<E> {
+        let part = self.part_of(hash);
+        let found = self.parts[part].table.find_entry(inner(hash), is_it).ok()?;
+        let (element, _) = found.remove();
+        self.removed(&element, hash);
+        Some(element)
+    }
+
     fn removed(&mut self, element: &E, hash: u64) {
         self.element_bytes -= element.heap_bytes();
         self.len -= 1;

@@ -142,6 +142,31 @@ impl Value {
         }
     }
 
+    /// When the first of the value's parts expires, if they do so one by one (fields of a hash).
+    #[inline]
+    pub fn parts_expire_from(&self) -> Option<i64> {
+        match self {
+            Value::Hash(hash) => hash.expires_from(),
+            _ => None,
+        }
+    }
+
+    /// Takes out up to `parts_max` parts that have expired; returns how many.
+    pub fn take_expired_parts(&mut self, now_ms: i64, parts_max: usize) -> usize {
+        match self {
+            Value::Hash(hash) => hash.take_expired(now_ms, parts_max),
+            _ => 0,
+        }
+    }
+
+    /// Whether all parts of the value are gone.
+    pub fn is_vacant(&self) -> bool {
+        match self {
+            Value::Hash(hash) => hash.is_empty(),
+            _ => false,
+        }
+    }
+
     /// Bytes on the heap that the value owns, its own box included. O(1).
     pub fn heap_bytes(&self) -> usize {
         use crate::entry::class::allocated_bytes;
@@ -155,6 +180,43 @@ impl Value {
         };
         allocated_bytes(size_of::<Value>()) + behind
     }
+}
+
+/// A string to store.
+#[derive(Clone, Debug)]
+pub enum StrValue<'a> {
+    Bytes(&'a [u8]),
+    /// Taken over without a copy if big.
+    Shared(Bytes),
+    Int(i64),
+}
+
+impl StrValue<'_> {
+    /// Length of the string (of the decimal text for integers).
+    pub fn text_len(&self) -> usize {
+        match self {
+            StrValue::Bytes(bytes) => bytes.len(),
+            StrValue::Shared(bytes) => bytes.len(),
+            StrValue::Int(int) => crate::number::i64_len(*int),
+        }
+    }
+}
+
+/// What happens to the expiry when a string is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetExpire {
+    /// It does not expire.
+    Clear,
+    /// What was set stays (KEEPTTL).
+    Keep,
+    /// Unix milliseconds.
+    At(i64),
+}
+
+/// Whether something with this expiry is gone at `now_ms` (Redis 7.2: it lives through its last millisecond).
+#[inline]
+pub fn is_expired(expire_at: Option<i64>, now_ms: i64) -> bool {
+    expire_at.is_some_and(|at| at < now_ms)
 }
 
 /// A borrowed view of a string value, in the form in which it is stored.

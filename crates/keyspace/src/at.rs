@@ -1,12 +1,12 @@
 //! Hot path. A key's place, found once: look at what is there, then change, replace or remove it without another
 //! lookup. Never decides what a change means: the command names its event.
 
-use torc_datatypes::{Entry, Value};
+use torc_datatypes::{Entry, SetExpire, StrValue, Value};
 
 use crate::change::{Changes, Class};
 use crate::database::{EntryMut, Found};
 use crate::key::Key;
-use crate::keyspace::{Keyspace, Lookup, SetExpire, StrValue};
+use crate::keyspace::{Keyspace, Lookup};
 
 /// The place of a key in a database, with or without a live entry.
 pub struct At<'a> {
@@ -102,6 +102,11 @@ impl At<'_> {
         self.keyspace.graveyard.release(entry);
         self.keyspace.count_expired(self.db, self.key.bytes);
         self.changes.change(Class::EXPIRED, "expired", self.db, self.key.bytes);
+    }
+
+    /// Counts fields that had expired when the command met them, or that it gave an expiry that is over.
+    pub fn count_expired_fields(&mut self, count: u64) {
+        self.keyspace.stats.expired_fields += count;
     }
 
     /// Records that the key was changed (see [`Keyspace::changed`]).

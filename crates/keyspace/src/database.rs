@@ -7,7 +7,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use torc_datatypes::Entry;
+use torc_datatypes::{Entry, is_expired};
 
 use crate::graveyard::Flushed;
 use crate::key::{Hasher, Key};
@@ -24,8 +24,9 @@ const EXPIRE_LINES_AHEAD: usize = 2;
 #[derive(Clone, Copy)]
 struct SlotCounts {
     len: u32,
+    /// Keys that expire, or parts of whose value do.
     volatile: u32,
-    /// No key of the slot expires before this (unix ms); it may be too early, never too late.
+    /// Nothing in the slot expires before this (unix ms); it may be too early, never too late.
     expires_from_ms: i64,
 }
 
@@ -35,11 +36,45 @@ struct GroupCounts {
     volatile: u32,
 }
 
+/// What the counts know of an entry's expiry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Timing {
+    key: Option<i64>,
+    parts: Option<i64>,
+}
+
+impl Timing {
+    #[inline]
+    fn of(entry: &Entry) -> Timing {
+        Timing { key: entry.expire_at(), parts: entry.parts_expire_from() }
+    }
+
+    fn is_volatile(self) -> bool {
+        self.earliest().is_some()
+    }
+
+    /// When there is something to take out.
+    fn earliest(self) -> Option<i64> {
+        earlier(self.key, self.parts)
+    }
+}
+
+/// The earlier of two times, as far as they are there.
+pub(crate) fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 /// Sums over a database.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) len: usize,
+    /// Keys that expire.
     pub(crate) volatile: usize,
+    /// Keys with values parts of which expire.
+    pub(crate) with_volatile_parts: usize,
     pub(crate) entry_bytes: usize,
     /// Bytes of segments and directories, without the arrays of fixed size.
     pub(crate) table_bytes: usize,
@@ -52,12 +87,28 @@ pub(crate) struct Found {
     place: Place,
 }
 
+/// What the expiry walk took out.
+pub(crate) enum Gone {
+    Key(Entry),
+    /// Some parts of a value; if none are left, the key went with them.
+    Parts {
+        key: Box<[u8]>,
+        count: usize,
+        key_too: bool,
+    },
+}
+
 /// What a step of the expiry walk saw.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ExpireStep {
+    /// Keys looked at, and parts taken out.
     pub(crate) visited: usize,
+    /// Keys that had expired.
     pub(crate) expired: usize,
-    /// Sum of the remaining lives of those that stay.
+    /// Parts of values that had.
+    pub(crate) expired_parts: usize,
+    /// Keys with an expiry that stay, and the sum of their remaining lives.
+    pub(crate) alive: usize,
     pub(crate) ttl_sum_ms: i128,
     pub(crate) earliest_ms: Option<i64>,
     /// Where the slot's walk goes on; `None`: the slot is done.
@@ -159,7 +210,7 @@ impl Database {
         let entry = entry_in(&mut self.heads, &mut self.splits, slot, found);
         EntryMut {
             bytes_before: entry.size_bytes(),
-            expire_before: entry.expire_at(),
+            timing_before: Timing::of(entry),
             entry,
             counts: &mut self.counts[usize::from(slot)],
             group: &mut self.groups[usize::from(slot) / GROUP_SLOTS],
@@ -281,10 +332,9 @@ impl Database {
         group.len += 1;
         self.totals.len += 1;
         self.totals.entry_bytes += entry.size_bytes();
-        if let Some(at) = entry.expire_at() {
-            counts.add_volatile(at);
-            group.volatile += 1;
-            self.totals.volatile += 1;
+        let timing = Timing::of(entry);
+        if timing.is_volatile() {
+            count_timing(counts, group, &mut self.totals, None, Some(timing));
         }
     }
 
@@ -295,10 +345,9 @@ impl Database {
         group.len -= 1;
         self.totals.len -= 1;
         self.totals.entry_bytes -= entry.size_bytes();
-        if entry.is_volatile() {
-            counts.volatile -= 1;
-            group.volatile -= 1;
-            self.totals.volatile -= 1;
+        let timing = Timing::of(entry);
+        if timing.is_volatile() {
+            count_timing(counts, group, &mut self.totals, Some(timing), None);
         }
     }
 
@@ -369,15 +418,15 @@ impl Database {
         }
     }
 
-    /// Walks over the volatile entries of a slot from `position` on, takes out those that expired before `now_ms`,
-    /// and stops at the end of a line once `limit` entries were looked at.
+    /// Walks over the volatile entries of a slot from `position` on, takes out what expired before `now_ms`, and stops
+    /// at the end of a line, or within a value with many parts, once `limit` were looked at.
     pub(crate) fn expire_slot(
         &mut self,
         slot: u16,
         position: u64,
         limit: usize,
         now_ms: i64,
-        on_expired: &mut impl FnMut(Entry),
+        on_gone: &mut impl FnMut(Gone),
     ) -> ExpireStep {
         let mut step = ExpireStep::default();
         let (part, depth, base) = match self.splits.get(usize::from(slot)).and_then(Option::as_ref) {
@@ -397,23 +446,33 @@ impl Database {
             segment.home((position.saturating_sub(base) >> tag_unit) as u16)
         };
         (0..EXPIRE_LINES_AHEAD).for_each(|ahead| segment.prefetch_volatile(line + ahead));
+        let mut removed = false;
         while line < line_count {
             self.segment(slot, part).prefetch_volatile(line + EXPIRE_LINES_AHEAD);
+            let mut line_done = true;
             for place in Segment::places(line) {
+                let found = Found { part, place };
                 // A removal may pull another entry to the same place: look again.
-                while let Some(at) = self.segment(slot, part).get(place).and_then(Entry::expire_at) {
+                while self.segment(slot, part).get(place).is_some_and(Entry::is_timed) {
                     step.visited += 1;
-                    if at < now_ms {
-                        step.expired += 1;
-                        on_expired(self.take(slot, Found { part, place }));
-                    } else {
+                    let Some(timing) = self.expire_entry(slot, found, limit, now_ms, &mut step, on_gone)
+                    else {
+                        removed = true;
+                        continue;
+                    };
+                    if let Some(at) = timing.key {
+                        step.alive += 1;
                         step.ttl_sum_ms += i128::from(at - now_ms);
-                        step.earliest_ms = Some(step.earliest_ms.map_or(at, |earliest| earliest.min(at)));
-                        break;
                     }
+                    step.earliest_ms = earlier(step.earliest_ms, timing.earliest());
+                    line_done &= !is_expired(timing.parts, now_ms);
+                    break;
+                }
+                if !line_done {
+                    break;
                 }
             }
-            line += 1;
+            line += usize::from(line_done);
             if step.visited >= limit && line < line_count {
                 step.next = Some(base + (u64::from(self.segment(slot, part).first_tag(line)) << tag_unit));
                 break;
@@ -422,10 +481,47 @@ impl Database {
         if step.next.is_none() && span_end >> POSITION_BITS == 0 {
             step.next = Some(span_end);
         }
-        if step.expired > 0 {
+        if removed {
             self.shrink(slot, position << (64 - POSITION_BITS));
         }
         step
+    }
+
+    /// Takes an entry out if it has expired, or the parts of its value that have, until `step.visited` is `limit`.
+    /// Returns the timing of an entry that stays.
+    fn expire_entry(
+        &mut self,
+        slot: u16,
+        found: Found,
+        limit: usize,
+        now_ms: i64,
+        step: &mut ExpireStep,
+        on_gone: &mut impl FnMut(Gone),
+    ) -> Option<Timing> {
+        let timing = Timing::of(self.entry(slot, found));
+        if is_expired(timing.key, now_ms) {
+            step.expired += 1;
+            on_gone(Gone::Key(self.take(slot, found)));
+            return None;
+        }
+        if !is_expired(timing.parts, now_ms) {
+            return Some(timing);
+        }
+        let mut entry = self.entry_mut(slot, found);
+        let parts_max = limit.saturating_sub(step.visited).max(1);
+        let (count, key_too) = match entry.value_mut() {
+            Some(value) => (value.take_expired_parts(now_ms, parts_max), value.is_vacant()),
+            None => (0, false),
+        };
+        let key = entry.key().into();
+        drop(entry);
+        step.visited += count;
+        step.expired_parts += count;
+        if key_too {
+            self.take(slot, found);
+        }
+        on_gone(Gone::Parts { key, count, key_too });
+        (!key_too).then(|| Timing::of(self.entry(slot, found)))
     }
 
     fn segment(&self, slot: u16, part: u32) -> &Segment {
@@ -478,10 +574,26 @@ impl Database {
     }
 }
 
-impl SlotCounts {
-    fn add_volatile(&mut self, at: i64) {
-        self.expires_from_ms = if self.volatile == 0 { at } else { self.expires_from_ms.min(at) };
-        self.volatile += 1;
+/// Keeps the counts true when the expiry of an entry, or of parts of its value, changes.
+fn count_timing(
+    counts: &mut SlotCounts,
+    group: &mut GroupCounts,
+    totals: &mut Totals,
+    before: Option<Timing>,
+    after: Option<Timing>,
+) {
+    if let Some(before) = before.filter(|timing| timing.is_volatile()) {
+        counts.volatile -= 1;
+        group.volatile -= 1;
+        totals.volatile -= usize::from(before.key.is_some());
+        totals.with_volatile_parts -= usize::from(before.parts.is_some());
+    }
+    if let Some((after, at)) = after.and_then(|timing| Some((timing, timing.earliest()?))) {
+        counts.expires_from_ms = if counts.volatile == 0 { at } else { counts.expires_from_ms.min(at) };
+        counts.volatile += 1;
+        group.volatile += 1;
+        totals.volatile += usize::from(after.key.is_some());
+        totals.with_volatile_parts += usize::from(after.parts.is_some());
     }
 }
 
@@ -539,7 +651,7 @@ pub struct EntryMut<'a> {
     group: &'a mut GroupCounts,
     totals: &'a mut Totals,
     bytes_before: usize,
-    expire_before: Option<i64>,
+    timing_before: Timing,
 }
 
 impl Deref for EntryMut<'_> {
@@ -561,23 +673,12 @@ impl Drop for EntryMut<'_> {
     #[inline]
     fn drop(&mut self) {
         self.totals.entry_bytes = self.totals.entry_bytes + self.entry.size_bytes() - self.bytes_before;
-        let expire_at = self.entry.expire_at();
-        if expire_at == self.expire_before {
-            return;
+        if self.timing_before.parts.is_some() || self.entry.value().is_some() {
+            self.entry.note_volatile_parts();
         }
-        match (self.expire_before, expire_at) {
-            (None, Some(at)) => {
-                self.counts.add_volatile(at);
-                self.group.volatile += 1;
-                self.totals.volatile += 1;
-            }
-            (Some(_), None) => {
-                self.counts.volatile -= 1;
-                self.group.volatile -= 1;
-                self.totals.volatile -= 1;
-            }
-            (_, Some(at)) => self.counts.expires_from_ms = self.counts.expires_from_ms.min(at),
-            (None, None) => {}
+        let timing = Timing::of(self.entry);
+        if timing != self.timing_before {
+            count_timing(self.counts, self.group, self.totals, Some(self.timing_before), Some(timing));
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Active expiry: a walk over slots that takes out expired keys nobody asks for.
+//! Active expiry: a walk over slots that takes out expired keys, and expired fields of hashes, that nobody asks for.
 //!
 //! Slots without volatile keys, and slots whose keys all expire later, are skipped without a look at an entry. The
 //! effort follows the share of expired keys that the walk meets: what it meets at its head is the worst share
 //! anywhere, since every other place was visited later. Never reads a clock.
 
-use crate::change::Changes;
+use crate::change::{Changes, Class};
+use crate::database::{Gone, earlier};
 use crate::keyspace::Keyspace;
 
 /// Share of expired keys met at which the walk uses all of its budget.
@@ -22,7 +23,8 @@ const TTL_WEIGHT: f64 = 0.02;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Walk {
     slot: u16,
-    position: u64,
+    /// Place in the slot; `None` before its beginning.
+    position: Option<u64>,
     /// Earliest expiry that the walk met in the current slot.
     earliest_ms: Option<i64>,
     /// Running estimate of the mean remaining life of volatile keys, in ms.
@@ -50,10 +52,12 @@ impl Cycle {
 /// What a call of [`Keyspace::active_expire`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ExpireReport {
-    /// Volatile entries looked at.
+    /// Volatile entries looked at, and parts of values taken out.
     pub visited: usize,
     /// Entries taken out.
     pub expired: usize,
+    /// Parts of values (fields of hashes) taken out.
+    pub expired_parts: usize,
     /// Running estimate of the share of expired keys where the walk arrives (0 to 1).
     pub met_share: f64,
     /// Whether the walk came past the end of the last database during the call.
@@ -105,12 +109,13 @@ impl Keyspace {
     ) -> bool {
         let mut ttl_sum_ms: i128 = 0;
         let mut alive = 0usize;
-        let mut removed = Vec::new();
+        let mut all_gone = Vec::new();
         let mut done = false;
         while report.visited < allowance {
             let database = &mut self.dbs[db];
             let mut walk = std::mem::take(&mut database.walk);
-            if walk.position == 0 {
+            let position = walk.position.unwrap_or(0);
+            if walk.position.is_none() {
                 let from = usize::from(walk.slot);
                 let Some(slot) = database.next_expiring_slot(from, now_ms) else {
                     database.walk = Walk { ttl_mean_ms: walk.ttl_mean_ms, ..Walk::default() };
@@ -123,29 +128,30 @@ impl Keyspace {
             }
             let limit = STEP_ENTRIES.min(allowance - report.visited);
             let slot = walk.slot;
-            let step =
-                database.expire_slot(slot, walk.position, limit, now_ms, &mut |entry| removed.push(entry));
+            let step = database.expire_slot(slot, position, limit, now_ms, &mut |gone| all_gone.push(gone));
             report.visited += step.visited;
             report.expired += step.expired;
+            report.expired_parts += step.expired_parts;
             self.stats.expired_by_walk += step.expired as u64;
             ttl_sum_ms += step.ttl_sum_ms;
-            alive += step.visited - step.expired;
-            walk.earliest_ms = match (walk.earliest_ms, step.earliest_ms) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
-            match step.next {
-                Some(position) => walk.position = position,
-                None => {
-                    database.end_expire_walk(slot, walk.earliest_ms.unwrap_or(i64::MAX));
-                    walk.position = 0;
-                    walk.slot += 1;
-                }
+            alive += step.alive;
+            walk.earliest_ms = earlier(walk.earliest_ms, step.earliest_ms);
+            walk.position = step.next;
+            if step.next.is_none() {
+                database.end_expire_walk(slot, walk.earliest_ms.unwrap_or(i64::MAX));
+                walk.slot += 1;
             }
             database.walk = walk;
-            for entry in removed.drain(..) {
-                self.note_expired(db, entry.key(), changes);
-                self.graveyard.release(entry);
+            for gone in all_gone.drain(..) {
+                match gone {
+                    Gone::Key(entry) => {
+                        self.note_expired(db, entry.key(), changes);
+                        self.graveyard.release(entry);
+                    }
+                    Gone::Parts { key, count, key_too } => {
+                        self.note_expired_parts(db, &key, count, key_too, changes);
+                    }
+                }
             }
         }
         if alive > 0 {
@@ -156,12 +162,29 @@ impl Keyspace {
         done
     }
 
+    /// Expired parts of a value were taken out, and the key with the last of them (Valkey 9.0).
+    fn note_expired_parts(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        count: usize,
+        key_too: bool,
+        changes: &mut Changes,
+    ) {
+        self.stats.expired_fields += count as u64;
+        self.touched(db, key);
+        changes.event(Class::EXPIRED, "hexpired", db, key);
+        if key_too {
+            changes.event(Class::GENERIC, "del", db, key);
+        }
+    }
+
     /// Chooses the effort of the next call by what this one met, and keeps the estimate of what is left.
     fn adapt(&mut self, report: &mut ExpireReport) {
         let volatile: usize = (0..self.databases()).map(|db| self.expires_len(db)).sum();
         let cycle = &mut self.cycle;
         if report.visited > 0 {
-            let met = report.expired as f64 / report.visited as f64;
+            let met = (report.expired + report.expired_parts) as f64 / report.visited as f64;
             let weight = report.visited as f64 / (report.visited as f64 + ESTIMATE_WINDOW);
             cycle.met_share += (met - cycle.met_share) * weight;
         } else if !report.exhausted {

@@ -3,9 +3,8 @@
 //! Expiry is exact: a key that has expired is never shown, whoever asks first takes it out. Never reads a clock, never
 //! parses a command, never knows which client asks.
 
-use bytes::Bytes;
-use torc_datatypes::Entry;
 use torc_datatypes::clock::{LfuSettings, lfu_new, lfu_touch, lru_now};
+use torc_datatypes::{Entry, SetExpire, StrValue, is_expired};
 
 use crate::awaited::{self, AwaitedKeys, Ready};
 use crate::change::{Changes, Class};
@@ -46,26 +45,6 @@ pub enum AccessClock {
     Lfu(LfuSettings),
 }
 
-/// A string to store.
-#[derive(Clone, Debug)]
-pub enum StrValue<'a> {
-    Bytes(&'a [u8]),
-    /// Taken over without a copy if big.
-    Shared(Bytes),
-    Int(i64),
-}
-
-/// What happens to the expiry when a string is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetExpire {
-    /// The key does not expire.
-    Clear,
-    /// What was set stays (KEEPTTL).
-    Keep,
-    /// Unix milliseconds.
-    At(i64),
-}
-
 /// Counters of INFO's stats section, of one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -75,6 +54,8 @@ pub struct Stats {
     pub expired: u64,
     /// Of those, the ones the active walk found.
     pub expired_by_walk: u64,
+    /// Fields of hashes that were taken out because they had expired.
+    pub expired_fields: u64,
 }
 
 /// Memory figures of one database (MEMORY STATS).
@@ -107,12 +88,6 @@ pub struct Keyspace {
     pub keeps_expired: bool,
     /// What was taken out and is to be freed bit by bit.
     pub graveyard: Graveyard,
-}
-
-/// Whether a key with this expiry is gone at `now_ms` (Redis 7.2: it lives through its last millisecond).
-#[inline]
-pub fn is_expired(expire_at: Option<i64>, now_ms: i64) -> bool {
-    expire_at.is_some_and(|at| at < now_ms)
 }
 
 impl Keyspace {
@@ -265,11 +240,7 @@ impl Keyspace {
         changes: &mut Changes,
     ) -> Found {
         let expire_at = if let SetExpire::At(at) = expire { Some(at) } else { None };
-        let mut entry = match value {
-            StrValue::Bytes(bytes) => Entry::string(key.bytes, bytes, expire_at),
-            StrValue::Shared(bytes) => Entry::string_shared(key.bytes, bytes, expire_at),
-            StrValue::Int(int) => Entry::int(key.bytes, int, expire_at),
-        };
+        let mut entry = Entry::of(key.bytes, value, expire_at);
         entry.set_clock(self.new_clock(now_ms));
         let found = self.dbs[db].insert_new(key, entry, &self.hasher);
         changes.event(Class::NEW, "new", db, key.bytes);
@@ -295,11 +266,7 @@ impl Keyspace {
             SetExpire::Clear => entry.set_expire_at(None),
             SetExpire::At(at) => entry.set_expire_at(Some(at)),
         }
-        match value {
-            StrValue::Bytes(bytes) => entry.set_string(bytes),
-            StrValue::Shared(bytes) => entry.set_string_shared(bytes),
-            StrValue::Int(int) => entry.set_int(int),
-        }
+        entry.set(value);
     }
 
     /// Stores an entry, which must carry the key; returns the live entry that it replaces. A new entry's access clock
@@ -375,6 +342,11 @@ impl Keyspace {
     /// Number of keys with an expiry.
     pub fn expires_len(&self, db: usize) -> usize {
         self.dbs[db].totals().volatile
+    }
+
+    /// Number of keys with values parts of which expire (hashes).
+    pub fn with_volatile_parts_len(&self, db: usize) -> usize {
+        self.dbs[db].totals().with_volatile_parts
     }
 
     /// Estimate of the mean remaining life of keys with an expiry, in ms; 0 if there are none.

@@ -247,10 +247,10 @@ impl Segment {
         visited
     }
 
-    /// Loads the entries of `line` that carry an expiry ahead of their use.
+    /// Loads the entries of `line` that expire, or parts of whose values do, ahead of their use.
     pub(crate) fn prefetch_volatile(&self, line: usize) {
         let Some(line) = self.lines.get(line) else { return };
-        line.0.iter().flatten().filter(|entry| entry.is_volatile()).for_each(Entry::prefetch);
+        line.0.iter().flatten().filter(|entry| entry.is_timed()).for_each(Entry::prefetch);
     }
 
     /// Places of `line`; some may be empty.

@@ -5,7 +5,7 @@
 //! layout is in this file; `header` (bit packing) and `class` (sizes) are safe code.
 //!
 //! ```text
-//! handle   63 volatile │ 62..48 hash bits of the owner │ 47..0 address
+//! handle   63 volatile │ 62..48 hash bits of the owner │ 47..3 address │ 0 parts of the value expire
 //!
 //! memory   ┌────────┬─────────────┬───────────────┬──────────┬───────────┬─────────────────┬──────┐
 //!          │ header │ expiry (ms) │ key length    │ payload  │ key bytes │ embedded value  │ room │
@@ -40,7 +40,7 @@ use self::header::{Form, Header, KEY_LEN_WIDE};
 pub use self::line::{LINE_BUCKETS, buckets_with};
 use crate::number::{i64_len, parse_i64};
 use crate::prefetch::prefetch_address;
-use crate::{Encoding, Kind, StrRef, Value};
+use crate::{Encoding, Kind, StrRef, StrValue, Value};
 
 /// Strings of this length and more live in a [`Bytes`] of their own, which readers share without copying.
 pub const BIG_STRING_BYTES: usize = 16 * 1024;
@@ -53,9 +53,10 @@ const EMBSTR_BYTES_MAX: usize = 44;
 const SHRINK_CLASSES: u8 = 4;
 
 const ADDRESS_BITS: u32 = 48;
-const ADDRESS_MASK: usize = (1 << ADDRESS_BITS) - 1;
+const ADDRESS_MASK: usize = (1 << ADDRESS_BITS) - ALIGN;
 const HASH_BITS_MASK: usize = 0x7fff;
 const VOLATILE_BIT: usize = 1 << 63;
+const PARTS_BIT: usize = 1;
 const ALIGN: usize = 8;
 
 const _: () =
@@ -63,8 +64,9 @@ const _: () =
 
 /// An owned key with its value, expiry and access clock. Eight bytes; `Option<Entry>` too.
 ///
-/// Besides the address the handle carries 15 bits for the table that holds it ([`Entry::hash_bits`]) and whether
-/// an expiry is set ([`Entry::is_volatile`]): both are read without touching the entry's memory.
+/// Besides the address the handle carries 15 bits for the table that holds it ([`Entry::hash_bits`]), whether an expiry
+/// is set ([`Entry::is_volatile`]), and whether parts of the value have an expiry of their own
+/// ([`Entry::has_volatile_parts`]): all are read without touching the entry's memory.
 pub struct Entry {
     word: NonNull<u8>,
 }
@@ -100,9 +102,21 @@ impl Entry {
         Entry::new(key, expire_at, Kind::String, Payload::Int(value))
     }
 
+    /// An entry for a string in whatever form it comes.
+    #[inline]
+    pub fn of(key: &[u8], value: StrValue<'_>, expire_at: Option<i64>) -> Entry {
+        match value {
+            StrValue::Bytes(bytes) => Entry::string(key, bytes, expire_at),
+            StrValue::Shared(bytes) => Entry::string_shared(key, bytes, expire_at),
+            StrValue::Int(int) => Entry::int(key, int, expire_at),
+        }
+    }
+
     /// An entry for a value with memory of its own.
     pub fn boxed(key: &[u8], value: Value, expire_at: Option<i64>) -> Entry {
-        Entry::new(key, expire_at, value.kind(), Payload::Boxed(Box::new(value)))
+        let mut entry = Entry::new(key, expire_at, value.kind(), Payload::Boxed(Box::new(value)));
+        entry.note_volatile_parts();
+        entry
     }
 
     /// The key.
@@ -150,7 +164,7 @@ impl Entry {
         (header.form() == Form::Boxed).then(|| self.boxed_value(header))
     }
 
-    /// The value for change in place, if it has memory of its own.
+    /// The value for change in place, if it has memory of its own. Call [`Entry::note_volatile_parts`] afterwards.
     pub fn value_mut(&mut self) -> Option<&mut Value> {
         let header = self.header();
         if header.form() != Form::Boxed {
@@ -189,6 +203,33 @@ impl Entry {
         // SAFETY: layout invariant: the entry has an expiry word now, always at offset 8.
         unsafe { self.base().add(8).cast::<i64>().write(at) };
         self.set_volatile(true);
+    }
+
+    /// Whether parts of the value expire by themselves, as last noted. Does not touch the entry's memory.
+    #[inline]
+    pub fn has_volatile_parts(&self) -> bool {
+        self.word.addr().get() & PARTS_BIT != 0
+    }
+
+    /// Whether the key or parts of the value expire. Does not touch the entry's memory.
+    #[inline]
+    pub fn is_timed(&self) -> bool {
+        self.word.addr().get() & (VOLATILE_BIT | PARTS_BIT) != 0
+    }
+
+    /// When the first of the value's parts expires. Touches the entry's memory only if some do.
+    #[inline]
+    pub fn parts_expire_from(&self) -> Option<i64> {
+        if self.has_volatile_parts() { self.value().and_then(Value::parts_expire_from) } else { None }
+    }
+
+    /// Makes the handle tell whether parts of the value expire by themselves.
+    #[inline]
+    pub fn note_volatile_parts(&mut self) {
+        let on = self.value().is_some_and(|value| value.parts_expire_from().is_some());
+        if on != self.has_volatile_parts() {
+            self.retag(|word| if on { word | PARTS_BIT } else { word & !PARTS_BIT });
+        }
     }
 
     /// The 15 bits that the owning table keeps in the handle. Does not touch the entry's memory.
@@ -276,6 +317,16 @@ impl Entry {
         unsafe { self.base().add(header.payload_offset()).cast::<i64>().write(value) };
     }
 
+    /// Replaces the value by a string in whatever form it comes. Expiry, clock and key stay.
+    #[inline]
+    pub fn set(&mut self, value: StrValue<'_>) {
+        match value {
+            StrValue::Bytes(bytes) => self.set_string(bytes),
+            StrValue::Shared(bytes) => self.set_string_shared(bytes),
+            StrValue::Int(int) => self.set_int(int),
+        }
+    }
+
     /// Replaces the value by one with memory of its own. Expiry, clock and key stay.
     pub fn set_value(&mut self, value: Value) {
         let kind = value.kind();
@@ -283,6 +334,7 @@ impl Entry {
             Some(slot) if slot.kind() == kind => *slot = value,
             _ => self.replace_payload(kind, Payload::Boxed(Box::new(value))),
         }
+        self.note_volatile_parts();
     }
 
     /// Leaves an empty string under the key, and returns the value with memory of its own (none: an empty string) in an
@@ -349,6 +401,7 @@ impl Entry {
         };
         let mut copy = Entry::new(key, self.expire_at(), header.kind(), payload);
         copy.set_clock(header.clock());
+        copy.note_volatile_parts();
         copy
     }
 
@@ -437,6 +490,9 @@ impl Entry {
             moved.set_expire_at(Some(at));
         }
         moved.set_hash_bits(self.hash_bits());
+        if self.has_volatile_parts() {
+            moved.retag(|word| word | PARTS_BIT);
+        }
         let old = std::mem::replace(self, moved);
         // SAFETY: layout invariant; the value has moved, so only the memory is given back, and `old` is forgotten.
         unsafe { dealloc(old.base(), layout_of(header.class())) };

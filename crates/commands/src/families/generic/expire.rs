@@ -120,17 +120,17 @@ fn pexpireat(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Res
 }
 
 /// How a command of the family gives its time.
-struct Clock {
+pub(in crate::families) struct Clock {
     /// The command, for error texts.
-    name: &'static str,
-    unit_ms: i64,
+    pub(in crate::families) name: &'static str,
+    pub(in crate::families) unit_ms: i64,
     /// What the time counts from, in Unix ms.
-    base_ms: i64,
+    pub(in crate::families) base_ms: i64,
 }
 
 impl Clock {
     /// The moment that `time` names, in Unix ms.
-    fn moment(&self, time: i64) -> Result<i64, CommandError> {
+    pub(in crate::families) fn moment(&self, time: i64) -> Result<i64, CommandError> {
         time.checked_mul(self.unit_ms)
             .and_then(|ms| ms.checked_add(self.base_ms))
             .ok_or(CommandError::InvalidExpire(self.name))
@@ -139,7 +139,7 @@ impl Clock {
 
 /// When the expiry may be set. All that are given must hold.
 #[derive(Clone, Copy, Default)]
-struct Conditions {
+pub(in crate::families) struct Conditions {
     /// NX: there is none yet.
     absent: bool,
     /// XX: there is one already.
@@ -151,7 +151,7 @@ struct Conditions {
 }
 
 impl Conditions {
-    fn parse(options: Args<'_>) -> Result<Conditions, CommandError> {
+    pub(in crate::families) fn parse(options: Args<'_>) -> Result<Conditions, CommandError> {
         let mut conditions = Conditions::default();
         for (index, option) in options.iter().enumerate() {
             let condition = match () {
@@ -177,7 +177,7 @@ impl Conditions {
         Ok(conditions)
     }
 
-    fn hold(self, current: Option<i64>, wanted: i64) -> bool {
+    pub(in crate::families) fn hold(self, current: Option<i64>, wanted: i64) -> bool {
         !(self.absent && current.is_some()
             || self.present && current.is_none()
             || self.later && current.is_none_or(|current| wanted <= current)

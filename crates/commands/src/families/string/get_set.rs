@@ -79,7 +79,7 @@ fn set(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
         reply.ok();
         return Ok(());
     }
-    let known = Known { conditions: true, ifeq: true, get: true, keepttl: true, persist: false };
+    let known = Known { conditions: true, ifeq: true, get: true, keepttl: true, ..Known::default() };
     let options = Options::parse(args, 3, known)?;
     let now_ms = cx.now_ms;
     let expire = options.set_expire(args, now_ms, "set")?;

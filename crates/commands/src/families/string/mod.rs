@@ -6,7 +6,7 @@ mod counters;
 mod get_set;
 mod lcs;
 mod multi;
-mod options;
+pub(super) mod options;
 mod ranges;
 
 use torc_datatypes::{Entry, StrRef};
@@ -58,7 +58,7 @@ pub(super) fn string_at(entry: Option<&Entry>) -> Result<Option<StrRef<'_>>, Com
 
 /// An argument as a value to store; a big one is taken over without a copy.
 #[inline]
-fn value_from<'a>(args: Args<'a>, index: usize) -> StrValue<'a> {
+pub(super) fn value_from<'a>(args: Args<'a>, index: usize) -> StrValue<'a> {
     match args.blob(index) {
         Some(blob) => StrValue::Shared(blob.clone()),
         None => StrValue::Bytes(args.get(index)),
@@ -103,7 +103,7 @@ pub(super) fn write_string(reply: &mut Reply<'_>, string: StrRef<'_>) {
 
 /// A string as a bulk, or null.
 #[inline]
-fn write_optional(reply: &mut Reply<'_>, string: Option<StrRef<'_>>) {
+pub(super) fn write_optional(reply: &mut Reply<'_>, string: Option<StrRef<'_>>) {
     match string {
         Some(string) => write_string(reply, string),
         None => reply.null(),

@@ -1,13 +1,14 @@
-//! The options that SET, GETEX and MSETEX share: when to write, and when the key expires.
+//! The options that SET, GETEX, MSETEX, HSETEX and HGETEX share: when to write, and when the key or field expires.
 //!
-//! Owns their syntax and their errors (Redis 7.2, IFEQ from Valkey 8.1). Never touches a keyspace.
+//! Owns their syntax and their errors (Redis 7.2, IFEQ from Valkey 8.1, FNX and FXX from Valkey 9.0). Never touches a
+//! keyspace.
 
 use torc_keyspace::SetExpire;
 use torc_resp::{Args, CommandError};
 
 /// When to write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Condition {
+pub(in crate::families) enum Condition {
     #[default]
     Always,
     /// NX
@@ -20,7 +21,7 @@ pub(super) enum Condition {
 
 /// What happens to the expiry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Expiry {
+pub(in crate::families) enum Expiry {
     /// Not mentioned.
     #[default]
     Unspecified,
@@ -37,7 +38,7 @@ pub(super) enum Expiry {
 
 /// How a time is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(in crate::families) enum Unit {
     /// EX: seconds from now.
     Seconds,
     /// PX: milliseconds from now.
@@ -50,25 +51,33 @@ pub(super) enum Unit {
 
 /// Which options a command knows, beside the four times.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Known {
+pub(in crate::families) struct Known {
     /// NX and XX.
-    pub(super) conditions: bool,
-    pub(super) ifeq: bool,
-    pub(super) get: bool,
-    pub(super) keepttl: bool,
-    pub(super) persist: bool,
+    pub(in crate::families) conditions: bool,
+    pub(in crate::families) ifeq: bool,
+    /// FNX and FXX.
+    pub(in crate::families) field_conditions: bool,
+    pub(in crate::families) get: bool,
+    pub(in crate::families) keepttl: bool,
+    pub(in crate::families) persist: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Options {
-    pub(super) condition: Condition,
-    pub(super) expiry: Expiry,
-    pub(super) get: bool,
+pub(in crate::families) struct Options {
+    pub(in crate::families) condition: Condition,
+    /// What FNX and FXX ask of fields.
+    pub(in crate::families) field_condition: Condition,
+    pub(in crate::families) expiry: Expiry,
+    pub(in crate::families) get: bool,
 }
 
 impl Options {
     /// Reads the options from argument `from` on. The same option may come again; a different one of its kind may not.
-    pub(super) fn parse(args: Args<'_>, from: usize, known: Known) -> Result<Options, CommandError> {
+    pub(in crate::families) fn parse(
+        args: Args<'_>,
+        from: usize,
+        known: Known,
+    ) -> Result<Options, CommandError> {
         let mut options = Options::default();
         let mut index = from;
         while index < args.len() {
@@ -83,13 +92,19 @@ impl Options {
         let has_next = index + 1 < args.len();
         let is = |option: &[u8]| word.eq_ignore_ascii_case(option);
         if known.conditions && is(b"NX") {
-            return self.condition(Condition::Missing).then_some(1);
+            return set_condition(&mut self.condition, Condition::Missing).then_some(1);
         }
         if known.conditions && is(b"XX") {
-            return self.condition(Condition::Exists).then_some(1);
+            return set_condition(&mut self.condition, Condition::Exists).then_some(1);
         }
         if known.ifeq && is(b"IFEQ") && has_next {
-            return self.condition(Condition::Equals(index + 1)).then_some(2);
+            return set_condition(&mut self.condition, Condition::Equals(index + 1)).then_some(2);
+        }
+        if known.field_conditions && is(b"FNX") {
+            return set_condition(&mut self.field_condition, Condition::Missing).then_some(1);
+        }
+        if known.field_conditions && is(b"FXX") {
+            return set_condition(&mut self.field_condition, Condition::Exists).then_some(1);
         }
         if known.get && is(b"GET") {
             self.get = true;
@@ -103,12 +118,6 @@ impl Options {
         }
         let unit = Unit::from_name(word)?;
         (has_next && self.expiry(Expiry::Time { unit, index: index + 1 })).then_some(2)
-    }
-
-    fn condition(&mut self, condition: Condition) -> bool {
-        let fits = self.condition == Condition::Always || self.condition == condition;
-        self.condition = condition;
-        fits
     }
 
     fn expiry(&mut self, expiry: Expiry) -> bool {
@@ -136,6 +145,12 @@ impl Options {
     }
 }
 
+/// Replaces what was asked so far; false if the two contradict each other.
+fn set_condition(before: &mut Condition, condition: Condition) -> bool {
+    let before = std::mem::replace(before, condition);
+    before == Condition::Always || before == condition
+}
+
 impl Unit {
     fn from_name(word: &[u8]) -> Option<Unit> {
         const NAMES: [(&[u8], Unit); 4] = [
@@ -152,13 +167,17 @@ impl Unit {
         matches!(self, Unit::UnixSeconds | Unit::UnixMillis)
     }
 
-    /// The expiry in Unix milliseconds; times that are not positive or overflow are errors that quote `name`.
-    pub(super) fn unix_ms(self, time: i64, now_ms: i64, name: &'static str) -> Result<i64, CommandError> {
+    /// The moment in Unix milliseconds, unless that overflows.
+    pub(in crate::families) fn moment(self, time: i64, now_ms: i64) -> Option<i64> {
         let in_ms = match self {
             Unit::Seconds | Unit::UnixSeconds => time.checked_mul(1000),
             Unit::Millis | Unit::UnixMillis => Some(time),
         };
-        let at = if self.is_absolute() { in_ms } else { in_ms.and_then(|ms| ms.checked_add(now_ms)) };
-        at.filter(|_| time > 0).ok_or(CommandError::InvalidExpire(name))
+        if self.is_absolute() { in_ms } else { in_ms.and_then(|ms| ms.checked_add(now_ms)) }
+    }
+
+    /// The expiry in Unix milliseconds; times that are not positive or overflow are errors that quote `name`.
+    pub(super) fn unix_ms(self, time: i64, now_ms: i64, name: &'static str) -> Result<i64, CommandError> {
+        self.moment(time, now_ms).filter(|_| time > 0).ok_or(CommandError::InvalidExpire(name))
     }
 }
