@@ -102,6 +102,8 @@ pub struct BatchCommand {
     pub invocation: Invocation,
     pub client: ClientKey,
     pub slot: u32,
+    /// Slot and hash of the key of a single-key command, if the sender knows them.
+    pub key: Option<(u16, u64)>,
     /// Where this command's arguments end in the batch's arena (they begin where the previous command's end).
     pub arguments_end: u32,
     /// Set by the executing shard: where the reply ends, or `None` when it comes later.
@@ -118,10 +120,17 @@ impl Batch {
         Batch { commands: Vec::new(), arguments: OwnedArgs::new(), replies: ReplyBuf::new() }
     }
 
-    pub fn push(&mut self, invocation: Invocation, client: ClientKey, slot: u32, args: Args<'_>) {
+    pub fn push(
+        &mut self,
+        invocation: Invocation,
+        client: ClientKey,
+        slot: u32,
+        key: Option<(u16, u64)>,
+        args: Args<'_>,
+    ) {
         self.arguments.append(&args);
         let arguments_end = self.arguments.len() as u32;
-        self.commands.push(BatchCommand { invocation, client, slot, arguments_end, reply_end: None });
+        self.commands.push(BatchCommand { invocation, client, slot, key, arguments_end, reply_end: None });
     }
 
     pub fn is_full(&self) -> bool {

@@ -4,6 +4,8 @@
 //! executes a command of its own connections.
 
 use smallvec::SmallVec;
+use torc_commands::KeyHint;
+use torc_keyspace::Key;
 use torc_resp::{Args, Mark, OwnedArgs, ReplyBuf};
 
 use crate::clients::ClientKey;
@@ -14,8 +16,8 @@ use crate::registry::Route;
 use super::Shard;
 use super::command_log::Origin;
 
-/// Commands at the front of a batch whose memory is asked for before the first one runs.
-const PREFETCH_MAX: usize = 32;
+/// Commands of a batch whose memory is asked for before the first of them runs.
+const COMMANDS_AHEAD: usize = 16;
 
 /// Emptied batches that a shard keeps for reuse.
 const SPARE_BATCHES_MAX: usize = 16;
@@ -31,9 +33,11 @@ impl Shard {
         args: Args<'_>,
     ) {
         let slot = connection.output.reserve(muted);
+        let key = invocation.command.single_key.and_then(|index| self.key_hint?.key(args.get(index)));
+        let key = key.map(|key| (key.slot, key.hash));
         let spare = &mut self.spare_batches;
         let batch = self.batches[owner as usize].get_or_insert_with(|| spare.pop().unwrap_or_default());
-        batch.push(invocation, connection.key, slot, args);
+        batch.push(invocation, connection.key, slot, key, args);
         self.stats.forwarded += 1;
         if batch.is_full() {
             let batch = self.batches[owner as usize].take().expect("filled above");
@@ -55,29 +59,13 @@ impl Shard {
     pub(super) fn run_batch(&mut self, from: ShardId, mut batch: Box<Batch>) {
         let mut replies = std::mem::take(&mut batch.replies);
         let mut commands = std::mem::take(&mut batch.commands);
-        self.prefetch_batch(&batch, &commands);
         let mut start = 0;
-        for command in &mut commands {
-            let end = command.arguments_end as usize;
-            let args = batch.arguments.range(start..end);
-            start = end;
-            let Route::Data(run) = command.invocation.command.route else {
-                unreachable!("only data commands are forwarded");
-            };
-            self.acting = Origin { shard: from, client: Some(command.client) };
-            if self.must_queue(command.invocation.command, run, args) {
-                let address = ReturnAddress { shard: from, client: command.client, slot: command.slot };
-                self.defer(command.invocation, OwnedArgs::copy_of(&args), address);
-                command.reply_end = None;
-            } else {
-                self.execute(command.invocation, run, args, &mut replies);
-                command.reply_end = Some(replies.mark());
-                if let Some(wait) = self.waiting.take() {
-                    let address = ReturnAddress { shard: from, client: command.client, slot: command.slot };
-                    self.begin_wait(command.invocation, args, *wait, address);
-                    command.reply_end = None;
-                }
-                self.serve_waiting(None);
+        for chunk in commands.chunks_mut(COMMANDS_AHEAD) {
+            self.prefetch_chunk(&batch, chunk, start);
+            for command in chunk {
+                let end = command.arguments_end as usize;
+                self.run_forwarded(from, command, batch.arguments.range(start..end), &mut replies);
+                start = end;
             }
         }
         batch.replies = replies;
@@ -88,19 +76,51 @@ impl Shard {
         self.run_loopback();
     }
 
-    /// Bring near what the single-key commands at the front of a batch will touch.
-    fn prefetch_batch(&self, batch: &Batch, commands: &[BatchCommand]) {
-        let mut start = 0;
-        let mut keys: SmallVec<[_; PREFETCH_MAX]> = SmallVec::new();
-        for command in commands.iter().take(PREFETCH_MAX) {
+    fn run_forwarded(
+        &mut self,
+        from: ShardId,
+        command: &mut BatchCommand,
+        args: Args<'_>,
+        replies: &mut ReplyBuf,
+    ) {
+        let BatchCommand { invocation, client, slot, .. } = *command;
+        let Route::Data(run) = invocation.command.route else {
+            unreachable!("only data commands are forwarded");
+        };
+        self.acting = Origin { shard: from, client: Some(client) };
+        let address = ReturnAddress { shard: from, client, slot };
+        command.reply_end = None;
+        if self.must_queue(invocation.command, run, args) {
+            return self.defer(invocation, OwnedArgs::copy_of(&args), address);
+        }
+        self.key_hint = key_of(command, args).as_ref().map(KeyHint::of);
+        self.execute(invocation, run, args, replies);
+        self.key_hint = None;
+        match self.waiting.take() {
+            Some(wait) => self.begin_wait(invocation, args, *wait, address),
+            None => command.reply_end = Some(replies.mark()),
+        }
+        self.serve_waiting(None);
+    }
+
+    /// Bring near what the single-key commands of a chunk will touch, and keep slots and hashes for their run.
+    fn prefetch_chunk(&self, batch: &Batch, chunk: &mut [BatchCommand], mut start: usize) {
+        let mut keys: SmallVec<[_; COMMANDS_AHEAD]> = SmallVec::new();
+        for command in chunk {
             let end = command.arguments_end as usize;
-            if let Some(index) = command.invocation.command.single_key {
-                let key = self.keyspace.key(batch.arguments.range(start..end).get(index));
+            let args = batch.arguments.range(start..end);
+            start = end;
+            if command.key.is_none()
+                && let Some(index) = command.invocation.command.single_key
+            {
+                let key = self.keyspace.key(args.get(index));
+                command.key = Some((key.slot, key.hash));
+            }
+            if let Some(key) = key_of(command, args) {
                 let db = command.invocation.db as usize;
                 self.keyspace.prefetch_line(db, &key);
                 keys.push((db, key));
             }
-            start = end;
         }
         for (db, key) in &keys {
             self.keyspace.prefetch_entry(*db, key);
@@ -156,4 +176,11 @@ impl Shard {
             self.flush.push(key);
         }
     }
+}
+
+/// The key of a single-key command, once its slot and hash are known.
+#[inline]
+fn key_of<'a>(command: &BatchCommand, args: Args<'a>) -> Option<Key<'a>> {
+    let (slot, hash) = command.key?;
+    Some(Key { bytes: args.get(command.invocation.command.single_key?), slot, hash })
 }

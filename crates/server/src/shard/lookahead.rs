@@ -7,7 +7,6 @@
 //! Owns a parser of its own, whose state is thrown away: only whole, plain requests are taken from it. Never runs a command.
 
 use torc_commands::KeyHint;
-use torc_keyspace::slot_of;
 use torc_resp::{Args, BIG_BYTES, Limits, Parsed, RequestParser, Span};
 
 use crate::registry::{Registered, registry};
@@ -35,7 +34,7 @@ pub(super) struct Planned {
     spans_end: usize,
     /// `None` when no command has that name, or only subcommands have.
     pub(super) command: Option<&'static Registered>,
-    /// For single-key commands of this shard in a pipeline.
+    /// For single-key commands in a pipeline.
     pub(super) key: Option<KeyHint>,
 }
 
@@ -99,11 +98,11 @@ impl Shard {
             let Some(bytes) = planned.command.and_then(|command| args.opt(command.single_key?)) else {
                 continue;
             };
-            let slot = slot_of(bytes);
-            if self.slots.owner(slot) == self.id {
-                let key = self.keyspace.key_in_slot(bytes, slot);
+            // The hash is the same on every shard, so it serves the one that the command is forwarded to as well.
+            let key = self.keyspace.key(bytes);
+            planned.key = Some(KeyHint::of(&key));
+            if self.slots.owner(key.slot) == self.id {
                 self.keyspace.prefetch_line(db, &key);
-                planned.key = Some(KeyHint::of(&key));
                 *place = Some(key);
             }
         }
