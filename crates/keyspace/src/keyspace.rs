@@ -489,7 +489,7 @@ impl Keyspace {
     }
 
     /// Exchanges two databases. Those who watch or await keys that are in either are told.
-    pub fn swap_dbs(&mut self, a: usize, b: usize) {
+    pub fn swap_dbs(&mut self, a: usize, b: usize, now_ms: i64) {
         if a == b {
             return;
         }
@@ -506,10 +506,15 @@ impl Keyspace {
             }
             for bytes in self.watches.keys_in(db) {
                 let key = self.hasher.key(&bytes);
-                let is_here = self.dbs[db].find(&key).is_some();
-                if is_here || self.dbs[other].find(&key).is_some() {
-                    self.watches.touched(db, &bytes, if is_here { Left::Key } else { Left::Nothing });
-                }
+                let existed = self.dbs[other].find(&key).is_some();
+                let left = match self.dbs[db].find(&key) {
+                    None => Left::Nothing,
+                    Some(found) => {
+                        let expire_at = self.dbs[db].entry(key.slot, found).expire_at();
+                        if is_expired(expire_at, now_ms) { Left::Expired } else { Left::Key }
+                    }
+                };
+                self.watches.swapped(db, &bytes, existed, left);
             }
         }
     }

@@ -24,6 +24,8 @@ struct Watched {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
     Nothing,
+    /// A key that has expired, though nobody has removed it yet.
+    Expired,
     Key,
 }
 
@@ -76,6 +78,20 @@ impl WatchTable {
                 continue;
             }
             if let Some(watched) = self.by_token.get_mut(&watcher.token) {
+                watched.broken = true;
+            }
+        }
+    }
+
+    /// A database took the place of another one; in the former one the key existed, expired or not.
+    pub(crate) fn swapped(&mut self, db: usize, key: &[u8], existed: bool, left: Left) {
+        let Some(watchers) = self.by_key.get_mut(db).and_then(|keys| keys.get_mut(key)) else { return };
+        for watcher in watchers {
+            let was_absent = watcher.was_expired || !existed;
+            if was_absent && left != Left::Key {
+                // What is no key to clients takes the place of what is none.
+                watcher.was_expired = left == Left::Expired;
+            } else if let Some(watched) = self.by_token.get_mut(&watcher.token) {
                 watched.broken = true;
             }
         }

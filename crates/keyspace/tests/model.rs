@@ -151,7 +151,7 @@ fn run(seed: u64, keys: u64, steps: usize) {
             }
             13 if rng.below(8) == 0 => {
                 let other = rng.index(DATABASES);
-                keyspace.swap_dbs(db, other);
+                keyspace.swap_dbs(db, other, now_ms);
                 model.swap(db, other);
             }
             12 | 14 => {

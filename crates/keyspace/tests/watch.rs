@@ -119,8 +119,34 @@ fn swapdb_touches_what_is_in_either() {
             bench.set(1, "k", SetExpire::Clear);
         }
         bench.watch(0, "k");
-        bench.keyspace.swap_dbs(0, 1);
+        bench.keyspace.swap_dbs(0, 1, bench.now_ms);
         assert_eq!(bench.broken(), expected, "{here} {there}");
+    }
+}
+
+/// To a client an expired key is none, removed or not.
+#[test]
+fn swapdb_of_expired_keys_is_no_change_where_there_was_none() {
+    let expired = SetExpire::At(10);
+    for (here, there, expected) in [
+        (None, Some(expired), false),
+        (Some(expired), Some(expired), false),
+        (Some(expired), None, false),
+        (Some(expired), Some(SetExpire::Clear), true),
+        (Some(SetExpire::Clear), Some(expired), true),
+    ] {
+        let mut bench = Bench::new();
+        for (db, expire) in [(0, here), (1, there)] {
+            expire.into_iter().for_each(|expire| bench.set(db, "k", expire));
+        }
+        bench.now_ms = 11;
+        bench.watch(0, "k");
+        bench.keyspace.swap_dbs(0, 1, bench.now_ms);
+        assert_eq!(bench.broken(), expected, "{here:?} {there:?}");
+        bench.del(0, "k");
+        assert_eq!(bench.broken(), expected, "{here:?} {there:?}, removed");
+        bench.set(0, "k", SetExpire::Clear);
+        assert!(bench.broken());
     }
 }
 

@@ -131,7 +131,7 @@ fn swapdb(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     let (Some(first), Some(second)) = (in_range(first), in_range(second)) else {
         return Err(CommandError::DbIndexOutOfRange);
     };
-    cx.keyspace.swap_dbs(first, second);
+    cx.keyspace.swap_dbs(first, second, cx.now_ms);
     cx.changes.dirty += 1;
     if first != second {
         cx.changes.flushed();
