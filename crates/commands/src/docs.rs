@@ -15,7 +15,7 @@
 
 use std::fmt;
 
-use crate::Spec;
+use crate::{Find, Spec};
 
 /// One node of the tree, with the fields of COMMAND DOCS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,19 +119,24 @@ impl std::error::Error for SyntaxError {}
 /// The arguments of a command. `name_words` is 2 for subcommands, else 1.
 pub fn arguments(spec: &Spec, name_words: usize) -> Result<Vec<Argument>, SyntaxError> {
     let mut arguments = parse(spec.docs.syntax, name_words)?;
-    let mut keys = 0;
-    number_keys(&mut arguments, spec.keys.len(), &mut keys);
+    let (unknown, known): (Vec<usize>, Vec<usize>) =
+        (0..spec.keys.len()).partition(|&index| matches!(spec.keys[index].find, Find::Unknown));
+    number_keys(&mut arguments, &known, unknown.first().copied(), &mut 0);
     Ok(arguments)
 }
 
-/// Key placeholders belong to the key specs in their order; those that are left over share the last one.
-fn number_keys(arguments: &mut [Argument], specs: usize, keys: &mut usize) {
+/// Key placeholders belong to the key specs that find keys, in their order; those that are left over share the last one.
+/// Patterns belong to a key spec that can't.
+fn number_keys(arguments: &mut [Argument], known: &[usize], unknown: Option<usize>, keys: &mut usize) {
     for argument in arguments {
-        if argument.kind == ArgumentKind::Key && specs > 0 {
-            argument.key_spec = Some((*keys).min(specs - 1));
+        if argument.kind == ArgumentKind::Key && !known.is_empty() {
+            argument.key_spec = Some(known[(*keys).min(known.len() - 1)]);
             *keys += 1;
         }
-        number_keys(&mut argument.arguments, specs, keys);
+        if argument.kind == ArgumentKind::Pattern {
+            argument.key_spec = unknown;
+        }
+        number_keys(&mut argument.arguments, known, unknown, keys);
     }
 }
 

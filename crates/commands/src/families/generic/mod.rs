@@ -13,6 +13,7 @@ pub mod lookup;
 pub mod object;
 pub mod rename;
 pub mod scan;
+pub mod sort;
 pub mod ttl;
 
 use torc_resp::{Args, CommandError};
@@ -43,6 +44,8 @@ pub static COMMANDS: &[Command] = &[
     rename::RENAME,
     rename::RENAMENX,
     scan::SCAN,
+    sort::SORT,
+    sort::SORT_RO,
     ttl::EXPIRETIME,
     ttl::PEXPIRETIME,
     ttl::PTTL,
