@@ -62,7 +62,10 @@ pub struct Stats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub keys: usize,
+    /// Keys that expire.
     pub volatile: usize,
+    /// Keys with values parts of which expire (hashes).
+    pub with_volatile_parts: usize,
     /// Bytes of entries: keys and values.
     pub entry_bytes: usize,
     /// Bytes of the tables.
@@ -342,11 +345,6 @@ impl Keyspace {
     /// Number of keys with an expiry.
     pub fn expires_len(&self, db: usize) -> usize {
         self.dbs[db].totals().volatile
-    }
-
-    /// Number of keys with values parts of which expire (hashes).
-    pub fn with_volatile_parts_len(&self, db: usize) -> usize {
-        self.dbs[db].totals().with_volatile_parts
     }
 
     /// Estimate of the mean remaining life of keys with an expiry, in ms; 0 if there are none.
@@ -630,6 +628,7 @@ impl Keyspace {
         Usage {
             keys: totals.len,
             volatile: totals.volatile,
+            with_volatile_parts: totals.with_volatile_parts,
             entry_bytes: totals.entry_bytes,
             table_bytes: totals.table_bytes + self.dbs[db].fixed_bytes(),
         }

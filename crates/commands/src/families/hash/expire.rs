@@ -378,9 +378,9 @@ mod tests {
         bench.check("HEXPIRETIME h FIELDS 1 a", "*1\n:-1");
         bench.check("HPEXPIREAT h 9223372036854775807 FIELDS 1 a", "*1\n:1");
         bench.check("HEXPIRETIME h FIELDS 1 a", "*1\n:9223372036854775");
-        assert_eq!(bench.keyspace().with_volatile_parts_len(0), 1);
+        assert_eq!(bench.keyspace().usage(0).with_volatile_parts, 1);
         bench.run("HPERSIST h FIELDS 3 a b c");
-        assert_eq!(bench.keyspace().with_volatile_parts_len(0), 0);
+        assert_eq!(bench.keyspace().usage(0).with_volatile_parts, 0);
     }
 
     #[test]
@@ -436,7 +436,7 @@ mod tests {
         let entry = keyspace.peek(0, &key, 0).expect("some fields stay");
         assert!(entry.has_volatile_parts());
         assert_eq!((keyspace.stats.expired_fields, keyspace.stats.expired), (4, 0));
-        assert_eq!((keyspace.with_volatile_parts_len(0), keyspace.expires_len(0)), (1, 0));
+        assert_eq!((keyspace.usage(0).with_volatile_parts, keyspace.expires_len(0)), (1, 0));
         bench.run("HPERSIST h FIELDS 1 c");
         bench.now_ms += 100_000_000;
         assert_eq!(walk(&mut bench), (0, 0, vec![]));

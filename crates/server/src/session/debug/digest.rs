@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use torc_datatypes::stream::{Stream, StreamId};
 use torc_datatypes::value::IntText;
-use torc_datatypes::{Entry, List, Set, Value};
+use torc_datatypes::{Entry, Hash, List, Set, Value};
 use torc_keyspace::slot_of;
 use torc_resp::{Args, CommandError};
 
@@ -43,13 +43,14 @@ impl Digest {
     }
 }
 
-/// The digest of a value: of its type, its content and its expiry.
-fn of_value(entry: &Entry) -> Digest {
+/// The digest of a value at this time: of its type, its content and its expiry.
+fn of_value(entry: &Entry, now_ms: i64) -> Digest {
     let expiry = entry.expire_at().map_or([0; 8], i64::to_le_bytes);
     let content = match (entry.str_ref(), entry.value()) {
         (Some(string), _) => string.to_vec(),
         (None, Some(Value::List(list))) => of_list(list).bytes(),
         (None, Some(Value::Set(set))) => of_set(set).bytes(),
+        (None, Some(Value::Hash(hash))) => of_hash(hash, now_ms).bytes(),
         (None, Some(Value::Stream(stream))) => of_stream(stream).bytes(),
         _ => Vec::new(),
     };
@@ -67,6 +68,16 @@ fn of_list(list: &List) -> Digest {
 fn of_set(set: &Set) -> Digest {
     let mut text = IntText::new();
     set.iter().fold(Digest::default(), |sum, member| sum.combine(Digest::of(&[member.as_bytes(&mut text)])))
+}
+
+/// In whatever order the fields lie; those that have expired do not count.
+fn of_hash(hash: &Hash, now_ms: i64) -> Digest {
+    let (mut name, mut value) = (IntText::new(), IntText::new());
+    hash.live(now_ms).fold(Digest::default(), |sum, field| {
+        let expiry = field.expire_at.map_or([0; 8], i64::to_le_bytes);
+        let parts = [field.name.as_bytes(&mut name), field.value.as_bytes(&mut value), &expiry];
+        sum.combine(Digest::of(&parts))
+    })
 }
 
 /// Entries and history, and all that groups know but when it happened.
@@ -110,7 +121,8 @@ pub(super) fn digest(
         let mut sum = Digest::default();
         for db in 0..keyspace.databases() {
             keyspace.for_each(db, now.unix_ms, changes, |entry| {
-                sum = sum.combine(Digest::of(&[&db.to_le_bytes(), entry.key(), &of_value(entry).bytes()]));
+                let value = of_value(entry, now.unix_ms).bytes();
+                sum = sum.combine(Digest::of(&[&db.to_le_bytes(), entry.key(), &value]));
             });
         }
         sum
@@ -136,7 +148,7 @@ pub(super) fn digest_value(
             let is_here = shard.slots.owner(slot_of(key)) == shard.id;
             let entry =
                 shard.keyspace.peek(db, &shard.keyspace.key(key), shard.now.unix_ms).filter(|_| is_here);
-            entry.map_or_else(Digest::default, of_value)
+            entry.map_or_else(Digest::default, |entry| of_value(entry, shard.now.unix_ms))
         };
         keys.iter().map(digest).collect()
     };
@@ -215,5 +227,19 @@ mod tests {
         assert_eq!(with_group, digest(&mut bench, "t"));
         bench.run("XREADGROUP GROUP g c COUNT 1 STREAMS t >");
         assert_ne!(with_group, digest(&mut bench, "t"));
+    }
+
+    #[test]
+    fn fields_count_with_their_expiry_in_whatever_form() {
+        let mut bench = Bench::new("--enable-debug-command yes");
+        bench.check("HSET a x 1 y 2", ":2");
+        bench.check("HSETEX b PXAT 33177117420000 FIELDS 2 y 2 x 1", ":1");
+        let digest = |bench: &mut Bench, key: &str| bench.run(&format!("DEBUG DIGEST-VALUE {key}"));
+        let a = digest(&mut bench, "a");
+        assert_ne!(a, digest(&mut bench, "b"));
+        bench.check("HPERSIST b FIELDS 2 x y", "*2 :1 :1");
+        assert_eq!(a, digest(&mut bench, "b"));
+        bench.check("HSET b x 2 y 1", ":0");
+        assert_ne!(a, digest(&mut bench, "b"));
     }
 }

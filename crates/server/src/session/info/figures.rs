@@ -47,6 +47,8 @@ pub struct Subscribed {
 pub struct DatabaseFigures {
     pub keys: usize,
     pub volatile: usize,
+    /// Hashes with fields that expire.
+    pub with_volatile_fields: usize,
     /// Mean time to live of volatile keys.
     pub ttl_ms: u64,
     pub entry_bytes: usize,
@@ -61,6 +63,7 @@ impl DatabaseFigures {
         DatabaseFigures {
             keys: self.keys + other.keys,
             volatile,
+            with_volatile_fields: self.with_volatile_fields + other.with_volatile_fields,
             ttl_ms: (ttl_sum / (volatile as u128).max(1)) as u64,
             entry_bytes: self.entry_bytes + other.entry_bytes,
             table_bytes: self.table_bytes + other.table_bytes,
@@ -121,6 +124,7 @@ impl Figures {
             DatabaseFigures {
                 keys: usage.keys,
                 volatile: usage.volatile,
+                with_volatile_fields: usage.with_volatile_parts,
                 ttl_ms: shard.keyspace.avg_ttl_ms(db),
                 entry_bytes: usage.entry_bytes,
                 table_bytes: usage.table_bytes,
@@ -187,6 +191,7 @@ impl Totals {
             keyspace.misses += shard.keyspace.misses;
             keyspace.expired += shard.keyspace.expired;
             keyspace.expired_by_walk += shard.keyspace.expired_by_walk;
+            keyspace.expired_fields += shard.keyspace.expired_fields;
             cpu.user += shard.cpu.user;
             cpu.system += shard.cpu.system;
         }

@@ -114,7 +114,7 @@ mod tests {
             "connected_clients:2",
             "watching_clients:1",
             "total_watched_keys:2",
-            "db0:keys=20,expires=20,avg_ttl=0",
+            "db0:keys=20,expires=20,avg_ttl=0,keys_with_volatile_items=0",
             "keyspace_hits:20",
             "keyspace_misses:1",
             "errorstat_ERR:count=2",

@@ -233,6 +233,7 @@ fn stats(_shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields
     out.put("rejected_connections", stats.connections_rejected);
     out.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     out.put("expired_keys", totals.keyspace.expired);
+    out.put("expired_fields", totals.keyspace.expired_fields);
     out.put("expired_stale_perc", format_args!("{:.2}", totals.stale_share * 100.0));
     out.put("expired_time_cap_reached_count", stats.expire_allowance_used_up);
     out.put("expire_cycle_cpu_milliseconds", stats.expire_ns / 1_000_000);
@@ -363,7 +364,10 @@ fn keyspace(_shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fie
     for (index, db) in totals.databases.iter().enumerate().filter(|(_, db)| db.keys > 0) {
         out.put(
             &format!("db{index}"),
-            format_args!("keys={},expires={},avg_ttl={}", db.keys, db.volatile, db.ttl_ms),
+            format_args!(
+                "keys={},expires={},avg_ttl={},keys_with_volatile_items={}",
+                db.keys, db.volatile, db.ttl_ms, db.with_volatile_fields
+            ),
         );
     }
 }
