@@ -251,7 +251,13 @@ impl Changes {
 
     /// Records that the actor has read a key and wants to know when it changes.
     pub fn remembered(&mut self, db: usize, key: &[u8]) {
-        self.log.push(EventRef { class: Class::REMEMBERED, name: "", db, key, actor: self.actor });
+        self.remember(EventRef { class: Class::REMEMBERED, name: "", db, key, actor: self.actor });
+    }
+
+    /// From here on nothing may be missed, not even before the log is read.
+    fn remember(&mut self, read: EventRef<'_>) {
+        self.listening = self.listening | Class::CHANGES | Class::FLUSHED;
+        self.log.push(read);
     }
 
     /// Records that all keys of one database or more were removed or exchanged.
@@ -269,9 +275,11 @@ impl Changes {
     /// Keeps an event that was taken before, if somebody listens.
     pub fn keep(&mut self, event: &Event) {
         let Event { class, name, db, ref key, actor } = *event;
-        // Who has read a key wants to know of changes, even if nobody else does.
-        if class == Class::REMEMBERED || self.wants(class) {
-            self.log.push(EventRef { class, name, db, key, actor });
+        let event = EventRef { class, name, db, key, actor };
+        if class == Class::REMEMBERED {
+            self.remember(event);
+        } else if self.wants(class) {
+            self.log.push(event);
         }
     }
 

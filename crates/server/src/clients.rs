@@ -3,13 +3,52 @@
 //! Owns the slab of connections and the generations that keep a late reply from reaching the next user of a place.
 //! Never reads or writes bytes.
 
+use std::num::NonZeroU64;
+
 use crate::connection::Connection;
+use crate::packet::ShardId;
 
 /// Names one connection of one shard. A key of a closed connection finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientKey {
     pub index: u32,
     pub generation: u32,
+}
+
+/// Names one connection of any shard, in 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientToken(NonZeroU64);
+
+impl ClientToken {
+    const SHARD_SHIFT: u32 = 52;
+    const INDEX_SHIFT: u32 = 20;
+    /// Generations that differ in their lower bits are told apart; after a million users of a place one may get what was
+    /// meant for another, which all uses bear.
+    const GENERATION_MASK: u32 = (1 << ClientToken::INDEX_SHIFT) - 1;
+
+    pub fn new(shard: ShardId, key: ClientKey) -> ClientToken {
+        let bits = (u64::from(shard) + 1) << ClientToken::SHARD_SHIFT
+            | u64::from(key.index) << ClientToken::INDEX_SHIFT
+            | u64::from(key.generation & ClientToken::GENERATION_MASK);
+        ClientToken(NonZeroU64::new(bits).expect("the number of a shard is below 4,095"))
+    }
+
+    /// What [`ClientToken::bits`] gave; `None` for 0.
+    pub fn from_bits(bits: u64) -> Option<ClientToken> {
+        NonZeroU64::new(bits).map(ClientToken)
+    }
+
+    pub fn bits(self) -> u64 {
+        self.0.get()
+    }
+
+    pub fn shard(self) -> ShardId {
+        ((self.bits() >> ClientToken::SHARD_SHIFT) - 1) as ShardId
+    }
+
+    fn index(self) -> u32 {
+        (self.bits() >> ClientToken::INDEX_SHIFT) as u32
+    }
 }
 
 /// The slab of connections. A connection is taken out while one of its requests is processed, so that the shard and
@@ -72,6 +111,14 @@ impl Clients {
         place.generation = place.generation.wrapping_add(1);
         self.free.push(key.index);
         self.count -= 1;
+    }
+
+    /// The connection of this shard that a token names, unless it is gone.
+    pub fn named(&self, token: ClientToken) -> Option<ClientKey> {
+        let index = token.index();
+        let generation = self.places.get(index as usize)?.generation;
+        let key = ClientKey { index, generation };
+        (ClientToken::new(token.shard(), key) == token).then_some(key)
     }
 
     pub fn get(&self, key: ClientKey) -> Option<&Connection> {

@@ -14,6 +14,7 @@ use crate::pubsub::Subscriptions;
 use crate::registry::Registered;
 use crate::shard::blocking::spread::SpreadWait;
 use crate::shard::pending::Pending;
+use crate::tracking::ClientTracking;
 
 /// Commands of one connection that may be under way on other shards; then parsing stops until replies arrive.
 pub const REPLIES_IN_FLIGHT_MAX: usize = 1024;
@@ -53,6 +54,8 @@ pub struct Connection {
     /// Shard and fingerprint of every key that WATCH named.
     pub watched: Vec<(ShardId, u64)>,
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// CLIENT TRACKING.
+    pub tracking: Option<Box<ClientTracking>>,
     pub publishes: Publishes,
     pub traffic: Traffic,
     /// Since when the output has been above the soft limit, in unix ms.
@@ -76,6 +79,12 @@ pub struct ConnectionFlags {
     pub authenticated: bool,
     pub no_evict: bool,
     pub no_touch: bool,
+    /// What the next command reads is remembered (CLIENT TRACKING).
+    pub remembers_reads: bool,
+    /// CLIENT CACHING has been called for the next command.
+    pub caching_given: bool,
+    /// Notices for the client that this one redirects to wait until replies have been sent.
+    pub notices_held_back: bool,
     /// A session command of this connection runs at this moment.
     pub executing: bool,
     /// The client has closed its sending side: close once everything it has asked for is answered.
@@ -205,6 +214,7 @@ impl Connection {
             exec: None,
             watched: Vec::new(),
             subscriptions: None,
+            tracking: None,
             publishes: Publishes::default(),
             traffic: Traffic::default(),
             soft_limit_since_ms: None,
@@ -218,6 +228,7 @@ impl Connection {
             && self.subscriptions.is_none()
             && self.reply_mode == ReplyMode::On
             && self.flags.authenticated
+            && !self.flags.caching_given
             && self.exec.is_none()
     }
 
@@ -233,6 +244,29 @@ impl Connection {
     /// Inside a blocking command, waiting for data.
     pub fn is_blocked(&self) -> bool {
         self.blocked_on.is_some()
+    }
+
+    /// A reply is being made that has no place in the output yet.
+    pub fn is_answering(&self) -> bool {
+        self.suspension == Suspension::Work || self.exec.is_some()
+    }
+
+    /// Write a message that belongs to no request, behind all replies that are there, owed or being made; but before
+    /// that of a command which waits for data.
+    pub fn push(&mut self, write: impl FnOnce(&mut ReplyBuf)) {
+        if self.is_answering() {
+            write(self.output.push_later());
+        } else if self.suspension == Suspension::Blocked {
+            write(self.output.push_before_last());
+        } else {
+            self.output.write(write);
+        }
+    }
+
+    /// The place in the output behind all replies that are owed, but for that of a command which waits for data.
+    pub fn place_behind(&self) -> u32 {
+        let waiting = u32::from(self.suspension == Suspension::Blocked).min(self.output.slots.len() as u32);
+        self.output.first_slot.wrapping_add(self.output.slots.len() as u32 - waiting)
     }
 
     /// Nothing is owed to this client.
@@ -273,6 +307,8 @@ pub struct Output {
     is_late: bool,
     /// Messages that go out behind the reply that is being made (EXEC's, SUBSCRIBE's).
     later: Option<Box<ReplyBuf>>,
+    /// Messages that go out when only one reply is outstanding.
+    before_last: Option<Box<ReplyBuf>>,
 }
 
 enum Slot {
@@ -360,6 +396,16 @@ impl Output {
         if self.slots.is_empty() {
             self.aside.clear();
         }
+        if self.slots.len() <= 1
+            && let Some(messages) = self.before_last.take()
+        {
+            self.ready.append(&messages);
+        }
+    }
+
+    /// Has everything before this place gone to the output?
+    pub fn is_past(&self, place: u32) -> bool {
+        self.first_slot.wrapping_sub(place) < u32::MAX / 2
     }
 
     /// Memory that is allocated for output.
@@ -374,12 +420,20 @@ impl Output {
 
     /// Bytes that wait in this output, sendable or not.
     pub fn buffered_bytes(&self) -> usize {
-        self.ready.len() + self.aside.len() + self.later.as_ref().map_or(0, |later| later.len())
+        self.ready.len()
+            + self.aside.len()
+            + self.later.as_ref().map_or(0, |later| later.len())
+            + self.before_last.as_ref().map_or(0, |messages| messages.len())
     }
 
-    /// Append a message that belongs to no request (pub/sub, invalidation): right behind the last complete reply.
+    /// Append a message that belongs to no request (pub/sub): right behind the last complete reply.
     pub fn push(&mut self) -> &mut ReplyBuf {
         &mut self.ready
+    }
+
+    /// The same for a message that goes before the last outstanding reply and behind all others.
+    fn push_before_last(&mut self) -> &mut ReplyBuf {
+        if self.slots.len() <= 1 { &mut self.ready } else { self.before_last.get_or_insert_default() }
     }
 
     /// The same for a message that must not overtake the reply that is being made.

@@ -22,3 +22,4 @@ pub mod shard;
 pub mod shard_loop;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod tracking;

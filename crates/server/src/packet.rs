@@ -58,6 +58,8 @@ pub enum Packet {
     Log(Box<LogReport>),
     /// Pub/sub between shards.
     PubSub(Box<crate::pubsub::Message>),
+    /// Client-side caching between shards.
+    Tracking(Box<crate::tracking::Message>),
 }
 
 /// Where the reply of a command belongs.
@@ -88,6 +90,8 @@ pub struct Invocation {
     pub no_touch: bool,
     /// A command that finds nothing may wait; the caller knows what to do then.
     pub may_wait: bool,
+    /// The client caches what the command reads, and wants to know when it changes.
+    pub remembers_reads: bool,
 }
 
 /// All commands that one loop turn of one shard has for another one. The batch owns one arena for arguments and one
@@ -176,6 +180,8 @@ pub struct Prepare {
     pub coordinator: ShardId,
     /// The coordinator's own number for the transaction.
     pub txn: u64,
+    /// The coordinator's client.
+    pub client: ClientKey,
     pub scope: Scope,
     pub work: Work,
     /// It came through the sequencer.

@@ -44,6 +44,11 @@ impl Registered {
     pub fn writes(&self) -> bool {
         self.spec.flags.has(Flags::WRITE)
     }
+
+    /// True for commands that only read the keys they name.
+    pub fn reads(&self) -> bool {
+        self.spec.flags.has(Flags::READONLY)
+    }
 }
 
 /// All commands, by position and by name.

@@ -216,7 +216,7 @@ impl ShardLoop {
 
     fn wait(&self) -> Wait {
         // A backlog needs no polling: its receiver wakes this shard when there is room.
-        if self.shard.has_runnable() || self.shard.has_background() {
+        if self.shard.has_runnable() || self.shard.has_background() || self.shard.has_output() {
             return Wait::Poll;
         }
         let next_us = self.next_tick_us.min(self.shard.next_deadline_us().unwrap_or(u64::MAX));

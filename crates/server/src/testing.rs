@@ -152,6 +152,7 @@ impl Bench {
                     self.shards[to as usize].packet(index as ShardId, packet);
                 }
                 self.deliver(index);
+                is_quiet &= !self.shards[index].has_output();
             }
             if is_quiet {
                 return;

@@ -293,6 +293,11 @@ impl Config {
         }
     }
 
+    /// Keys whose readers are remembered; `None` is no limit.
+    pub fn tracking_table_max_keys(&self) -> Option<usize> {
+        Some(self.int("tracking-table-max-keys")).filter(|&keys: &u64| keys > 0).map(|keys| keys as usize)
+    }
+
     pub fn latency_tracking(&self) -> bool {
         self.bool("latency-tracking")
     }

@@ -1,8 +1,7 @@
 //! Keyspace notifications: events of the change stream as messages to subscribers.
 //!
-//! Owns the names of the channels, and when it is worth recording events at all. Events of one shard's keys are published
-//! by that shard, in their order; nothing is recorded while nobody could hear it. Never decides what an event is: see
-//! `torc_keyspace::change`.
+//! Owns the names of the channels. Events of one shard's keys are published by that shard, in their order. Never decides
+//! what an event is: see `torc_keyspace::change`.
 
 use std::io::Write;
 
@@ -11,12 +10,6 @@ use torc_keyspace::{Class, EventRef};
 use crate::shard::Shard;
 
 impl Shard {
-    /// Record what somebody wants to know. To be called when the settings or the listeners have changed.
-    pub(crate) fn choose_listening(&mut self) {
-        let published = if self.pubsub.hears_events() { self.state.published_events() } else { Class::NONE };
-        self.changes.listen(published);
-    }
-
     /// Publish an event to those who listen.
     pub(crate) fn notify(&mut self, event: EventRef<'_>) {
         let published = self.state.published_events();

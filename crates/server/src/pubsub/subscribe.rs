@@ -137,9 +137,6 @@ impl Shard {
         }
         let change = change.take().expect("a change is under way");
         self.finish_change(&mut connection, *change);
-        if connection.exec.is_none() {
-            connection.output.release_later_pushes();
-        }
         self.go_on(&mut connection);
         self.put_back_or_end(connection);
     }

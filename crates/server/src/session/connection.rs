@@ -298,6 +298,7 @@ fn reset(shard: &mut Shard, connection: &mut Connection, _args: Args<'_>) -> Res
     connection.multi = None;
     shard.unwatch(connection);
     shard.pubsub_end(connection);
+    shard.end_tracking(connection);
     connection.db = 0;
     connection.proto = Proto::Resp2;
     connection.name = Box::default();

@@ -41,6 +41,7 @@ struct Derived {
     output_limit_pubsub: OutputLimit,
     idle_timeout_ms: Option<i64>,
     published_events: Class,
+    tracked_keys_max: usize,
     query_buffer_bytes_max: usize,
     protected: bool,
 }
@@ -136,6 +137,11 @@ impl ServerState {
         self.derived.published_events
     }
 
+    /// `tracking-table-max-keys`.
+    pub fn tracked_keys_max(&self) -> usize {
+        self.derived.tracked_keys_max
+    }
+
     /// `timeout`.
     pub fn idle_timeout_ms(&self) -> Option<i64> {
         self.derived.idle_timeout_ms
@@ -198,6 +204,7 @@ impl Derived {
             output_limit_normal: limits.normal,
             output_limit_pubsub: limits.pubsub,
             published_events: published_events(config),
+            tracked_keys_max: config.tracking_table_max_keys().unwrap_or(usize::MAX),
             idle_timeout_ms: config.timeout().map(|timeout| timeout.as_millis() as i64),
             query_buffer_bytes_max: config.client_query_buffer_limit(),
             protected: config.protected_mode(),

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use torc_commands::Flags;
 use torc_resp::Args;
 
-use crate::clients::ClientKey;
+use crate::clients::{ClientKey, ClientToken};
 use crate::config;
 use crate::connection::Connection;
 use crate::packet::{Packet, ShardId};
@@ -29,8 +29,16 @@ const REDACTED: &[u8] = b"(redacted)";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub shard: ShardId,
-    /// `None` for work of a transaction: its coordinator answers for it.
+    /// `None`: nobody's.
     pub client: Option<ClientKey>,
+}
+
+impl Origin {
+    /// In the change stream.
+    #[inline]
+    pub(super) fn token(self) -> u64 {
+        self.client.map_or(0, |client| ClientToken::new(self.shard, client).bits())
+    }
 }
 
 /// The logs that COMMANDLOG knows; SLOWLOG shows the first.

@@ -74,7 +74,20 @@ impl Shard {
         if connection.multi.is_some() && !super::exec::runs_inside_multi(command) {
             return self.queue_in_multi(connection, command, args);
         }
+        self.start_gated(connection, command, args);
+    }
+
+    /// Start a request that passed the full gate.
+    fn start_gated(&mut self, connection: &mut Connection, command: &'static Registered, args: Args<'_>) {
         self.start(connection, command, args);
+        if connection.flags.caching_given {
+            // CLIENT CACHING holds for one command, or for one transaction; for one that waits for its turn, too.
+            let goes_on = connection.held.is_some()
+                || connection.multi.is_some()
+                || connection.exec.is_some()
+                || command.container == Some("client");
+            connection.set_caching(goes_on);
+        }
     }
 
     /// Refuse a request that did not come to the gate.
@@ -96,8 +109,10 @@ impl Shard {
         command: Option<&'static Registered>,
         error: CommandError,
     ) {
-        if let Some(multi) = &mut connection.multi {
-            multi.aborted = true;
+        match &mut connection.multi {
+            Some(multi) => multi.aborted = true,
+            None if connection.flags.caching_given => connection.set_caching(false),
+            None => {}
         }
         if let Some(command) = command {
             self.stats.commands[command.id as usize].rejected += 1;
@@ -129,7 +144,7 @@ impl Shard {
             // A pause had held it back before it was queued.
             return self.queue_in_multi(connection, held.command, held.args.as_args());
         }
-        self.start(connection, held.command, held.args.as_args());
+        self.start_gated(connection, held.command, held.args.as_args());
     }
 
     /// Start a request that passed the gate.
@@ -236,13 +251,7 @@ impl Shard {
         run: Run,
         args: Args<'_>,
     ) {
-        let invocation = Invocation {
-            command,
-            db: connection.db as u16,
-            proto: connection.proto,
-            no_touch: connection.flags.no_touch,
-            may_wait: false,
-        };
+        let invocation = self.invocation(connection, command);
         let muted = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
         if owner != self.id {
             self.forward(owner, connection, invocation, muted, args);

@@ -9,7 +9,7 @@ use torc_commands::{Flags, Run};
 use torc_keyspace::{Class, Event, slot_of};
 use torc_resp::{Args, CommandError, Mark, OwnedArgs, Proto, Reply, ReplyBuf};
 
-use crate::clients::ClientKey;
+use crate::clients::{ClientKey, ClientToken};
 use crate::connection::{Connection, Held, MultiState, ReplyMode, Suspension};
 use crate::locks::Mode;
 use crate::packet::{Invocation, Packet, ShardId};
@@ -216,6 +216,9 @@ impl Shard {
             connection.output.direct().copy_range(&execution.replies, Mark::default(), end);
         }
         connection.output.release_later_pushes();
+        if connection.flags.caching_given {
+            connection.set_caching(false);
+        }
         match gathered {
             Some(gathered) => self.send_home(gathered),
             None => self.serve_waiting(None),
@@ -425,7 +428,7 @@ impl Shard {
 
     /// A connection's name in the watch tables of all shards.
     fn watcher(&self, client: ClientKey) -> u64 {
-        (u64::from(self.id) << 52) | (u64::from(client.index) << 20) | u64::from(client.generation & 0xF_FFFF)
+        ClientToken::new(self.id, client).bits()
     }
 
     /// `+OK`

@@ -3,7 +3,7 @@
 //! Owns the call of a handler: context, error reply, statistics, change stream, and the queue of commands that met a
 //! lock. Hot path. Never routes, and never lets a command wait once it has begun.
 
-use torc_commands::{Context, Handler, Run, Waiting};
+use torc_commands::{Context, Handler, Run, Waiting, keys};
 use torc_resp::{Args, CommandError, OwnedArgs, Proto, Reply, ReplyBuf};
 
 use crate::connection::Connection;
@@ -53,6 +53,9 @@ impl Shard {
     ) {
         let started = (self.cycles)();
         let len_before = out.len();
+        if self.changes.is_observed() | invocation.remembers_reads {
+            self.changes.actor = self.acting.token();
+        }
         let mut context = Context {
             keyspace: &mut self.keyspace,
             db: invocation.db as usize,
@@ -78,11 +81,24 @@ impl Shard {
             self.stats.count_error(error.code());
             Reply::new(out, invocation.proto).error(&error);
         }
+        if invocation.remembers_reads {
+            self.remember_reads(invocation, args);
+        }
         let reply_bytes = out.len() - len_before;
         if self.state.is_large_reply(reply_bytes) {
             self.note_in_log(LogKind::LargeReply, reply_bytes as u64, invocation.command, args);
         }
         self.account(invocation.command, started, failed, args);
+    }
+
+    /// The client caches what a command has read.
+    #[cold]
+    fn remember_reads(&mut self, invocation: Invocation, args: Args<'_>) {
+        let db = invocation.db as usize;
+        // Of a request that makes no sense the command has read nothing.
+        let _ = keys::for_each(invocation.command.spec, args, |index, _| {
+            self.changes.remembered(db, args.get(index));
+        });
     }
 
     /// The counter that times single commands.

@@ -64,7 +64,8 @@ impl Shard {
                 return;
             }
         }
-        if connection.input.is_empty() && connection.suspension == Suspension::None {
+        let is_behind = !connection.input.is_empty() || connection.held.is_some();
+        if !is_behind && connection.suspension == Suspension::None {
             // A request that ended with a blob starts in `input`; an empty `input` means that the chunk starts one.
             let leftover = self.process(connection, chunk);
             connection.input.extend_from_slice(&chunk[leftover]);

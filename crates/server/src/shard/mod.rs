@@ -27,7 +27,7 @@ mod walk;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ahash::RandomState;
 use torc_commands::{DataSettings, KeyHint, Rng, SlotMap, Wait};
@@ -43,6 +43,7 @@ use crate::pubsub::PubSub;
 use crate::session::ServerState;
 use crate::session::state::exceeds;
 use crate::shard_loop::LoopShared;
+use crate::tracking::{Reads, Tracking};
 
 use participant::Participant;
 use stats::ShardStats;
@@ -65,11 +66,17 @@ pub struct Now {
 pub struct Hub {
     next_client_id: AtomicU64,
     next_log_ids: [AtomicU64; command_log::LogKind::COUNT],
+    /// Keys that shards remember reads of.
+    tracked_keys: AtomicUsize,
 }
 
 impl Hub {
     pub fn new() -> Arc<Hub> {
-        Arc::new(Hub { next_client_id: AtomicU64::new(1), next_log_ids: Default::default() })
+        Arc::new(Hub {
+            next_client_id: AtomicU64::new(1),
+            next_log_ids: Default::default(),
+            tracked_keys: AtomicUsize::new(0),
+        })
     }
 
     fn client_id(&self) -> u64 {
@@ -78,6 +85,26 @@ impl Hub {
 
     fn log_id(&self, kind: command_log::LogKind) -> u64 {
         self.next_log_ids[kind as usize].fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Keys that all shards together remember reads of, as last counted.
+    pub(crate) fn tracked_keys(&self) -> usize {
+        self.tracked_keys.load(Ordering::Relaxed)
+    }
+
+    /// Count in what has changed in one shard's table.
+    pub(crate) fn settle_tracked_keys(&self, reads: &mut Reads) {
+        match reads.take_uncounted() {
+            0 => {}
+            more @ 1.. => _ = self.tracked_keys.fetch_add(more as usize, Ordering::Relaxed),
+            fewer => _ = self.tracked_keys.fetch_sub(fewer.unsigned_abs(), Ordering::Relaxed),
+        }
+    }
+
+    /// Count one key out if there are more than `keys_max`: the caller forgets it.
+    pub(crate) fn take_tracked_key(&self, keys_max: usize) -> bool {
+        let less_one = |keys: usize| (keys > keys_max).then(|| keys - 1);
+        self.tracked_keys.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less_one).is_ok()
     }
 }
 
@@ -104,7 +131,7 @@ pub struct Shard {
     /// The same, also while another shard's keyspace is worked on in this one's place.
     home: ShardId,
     pub slots: Arc<SlotMap>,
-    hub: Arc<Hub>,
+    pub(crate) hub: Arc<Hub>,
     pub now: Now,
     cycles: fn() -> u64,
     cycles_to_ns: fn(u64) -> u64,
@@ -128,6 +155,7 @@ pub struct Shard {
     seed: u64,
     pub clients: Clients,
     pub pubsub: PubSub,
+    pub tracking: Tracking,
     /// What session commands keep between calls (configuration, pause, slow log, …).
     pub state: ServerState,
     pub process: Arc<ProcessInfo>,
@@ -200,6 +228,7 @@ impl Shard {
             locks: LockTable::new(key_fingerprints),
             clients: Clients::default(),
             pubsub: PubSub::new(rng.next_u64()),
+            tracking: Tracking::default(),
             state: setup.state,
             process: setup.process,
             server: setup.server,
@@ -311,6 +340,7 @@ impl Shard {
         self.unwatch(&mut connection);
         self.unwait(&mut connection);
         self.pubsub_end(&mut connection);
+        self.end_tracking(&mut connection);
         self.clients.forget(connection.key);
     }
 
@@ -326,6 +356,7 @@ impl Shard {
         let now_ms = self.now.unix_ms;
         let Some(connection) = self.clients.get_mut(key) else { return };
         connection.traffic.output_bytes += count as u64;
+        let notices_held_back = connection.flags.notices_held_back;
         let waiting = connection.output.buffered_bytes();
         if connection.is_finished() {
             return self.kill(key);
@@ -333,7 +364,10 @@ impl Shard {
         let limit = self.state.output_limit(connection);
         if exceeds(limit, waiting, &mut connection.soft_limit_since_ms, now_ms) {
             self.stats.output_buffer_limit_disconnections += 1;
-            self.kill(key);
+            return self.kill(key);
+        }
+        if notices_held_back {
+            self.pass_on_notices(key);
         }
     }
 
@@ -361,6 +395,7 @@ impl Shard {
             Packet::Ring(wait) => self.bell_rings(wait),
             Packet::Log(report) => self.log_report(*report),
             Packet::PubSub(message) => self.pubsub_message(from, *message),
+            Packet::Tracking(message) => self.tracking_message(from, *message),
         }
     }
 
@@ -407,6 +442,11 @@ impl Shard {
         !self.runnable.is_empty() || !self.loopback.is_empty() || self.changes.has_events()
     }
 
+    /// True when something waits to be sent, to peers or to clients.
+    pub fn has_output(&self) -> bool {
+        !self.outbox.is_empty() || !self.flush.is_empty()
+    }
+
     /// Packets for other shards, oldest first.
     pub fn take_outbox(&mut self) -> std::vec::Drain<'_, (ShardId, Packet)> {
         self.outbox.drain(..)
@@ -434,6 +474,16 @@ impl Shard {
     }
 
     /// Note that a connection has something to send.
+    pub(crate) fn flush_soon(&mut self, client: ClientKey) {
+        if let Some(connection) = self.clients.get_mut(client)
+            && !connection.flags.flush_queued
+        {
+            connection.flags.flush_queued = true;
+            self.flush.push(client);
+        }
+    }
+
+    /// The same for a connection that is being processed.
     #[inline]
     pub fn queue_flush(&mut self, connection: &mut Connection) {
         if !connection.flags.flush_queued {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use torc_commands::Run;
-use torc_keyspace::Keyspace;
+use torc_keyspace::{Class, Keyspace};
 use torc_resp::{Args, Mark, OwnedArgs, ReplyBuf};
 
 use crate::locks::RequestId;
@@ -22,7 +22,20 @@ use super::{Shard, Waiter};
 /// Locks that this shard holds for transactions of others (and of its own connections).
 #[derive(Default)]
 pub(super) struct Participant {
-    held: HashMap<(ShardId, u64), RequestId>,
+    held: HashMap<(ShardId, u64), Held>,
+}
+
+struct Held {
+    id: RequestId,
+    /// Databases were flushed here, and may not be yet elsewhere.
+    flushed: bool,
+}
+
+impl Participant {
+    /// A flush is under way.
+    pub(super) fn is_flushing(&self) -> bool {
+        self.held.values().any(|held| held.flushed)
+    }
 }
 
 impl Shard {
@@ -63,11 +76,17 @@ impl Shard {
 
     /// The locks are granted: do the work and tell the coordinator.
     pub(super) fn prepared(&mut self, id: RequestId, prepare: Prepare) {
-        let Prepare { coordinator, txn, work, .. } = prepare;
-        self.acting = Origin { shard: coordinator, client: None };
+        let Prepare { coordinator, txn, client, work, .. } = prepare;
+        self.acting = Origin { shard: coordinator, client: Some(client) };
+        let mut flushed = false;
         let result = match work {
             Work::Part { invocation, args, each } => self.run_part(invocation, &args, each),
-            Work::Every { invocation, args } => self.run_every_part(invocation, &args),
+            Work::Every { invocation, args } => {
+                let (result, events) = self.recorded(|shard| shard.run_every_part(invocation, &args));
+                flushed = events.iter().any(|event| event.class == Class::FLUSHED);
+                events.iter().for_each(|event| self.changes.keep(event));
+                result
+            }
             Work::Export { keys, watcher, wait: _ } => {
                 let watch_broken = self.watch_broken(watcher);
                 let mut entries = Vec::with_capacity(keys.len());
@@ -92,7 +111,7 @@ impl Shard {
                 PartResult::Done
             }
         };
-        self.participant.held.insert((coordinator, txn), id);
+        self.participant.held.insert((coordinator, txn), Held { id, flushed });
         self.send(coordinator, Packet::Granted(Box::new(Granted { txn, shard: self.id, result })));
     }
 
@@ -138,7 +157,7 @@ impl Shard {
 
     /// The transaction is over: take home what was lent out, then let the next ones run.
     pub(super) fn release(&mut self, release: Release) {
-        let id = self
+        let Held { id, .. } = self
             .participant
             .held
             .remove(&(release.coordinator, release.txn))

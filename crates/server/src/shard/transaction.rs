@@ -134,6 +134,7 @@ impl Shard {
         }
     }
 
+    #[inline]
     pub(super) fn invocation(&self, connection: &Connection, command: &'static Registered) -> Invocation {
         Invocation {
             command,
@@ -141,6 +142,7 @@ impl Shard {
             proto: connection.proto,
             no_touch: connection.flags.no_touch,
             may_wait: false,
+            remembers_reads: connection.flags.remembers_reads && command.reads(),
         }
     }
 
@@ -178,7 +180,7 @@ impl Shard {
         for (shard, share) in shares {
             let work = Work::Part { invocation, args: share.args, each };
             let scope = Scope::Keys(share.scope);
-            prepares.push((shard, self.part(txn, scope, work)));
+            prepares.push((shard, self.part(connection.key, txn, scope, work)));
             parts.insert(shard, Part { keys: Vec::new(), items: share.items, result: None });
         }
         self.begin(connection, txn, Goal::Split { invocation, fold, items }, parts, prepares);
@@ -201,7 +203,7 @@ impl Shard {
         let mut prepares = Vec::with_capacity(self.shards());
         for shard in 0..self.shards() as ShardId {
             let work = Work::Every { invocation, args: OwnedArgs::copy_of(&args) };
-            prepares.push((shard, self.part(txn, Scope::Whole(mode), work)));
+            prepares.push((shard, self.part(connection.key, txn, Scope::Whole(mode), work)));
             parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
         }
         self.begin(connection, txn, Goal::Every { invocation }, parts, prepares);
@@ -234,7 +236,7 @@ impl Shard {
         for (shard, part) in plan.parts {
             let work = Work::Export { keys: part.keys.clone(), watcher, wait };
             let scope = Scope::Keys(part.scope);
-            prepares.push((shard, self.part(txn, scope, work)));
+            prepares.push((shard, self.part(connection.key, txn, scope, work)));
             parts.insert(shard, Part { keys: part.keys, items: Vec::new(), result: None });
         }
         self.begin(connection, txn, goal, parts, prepares);
@@ -270,7 +272,7 @@ impl Shard {
         for shard in 0..self.shards() as ShardId {
             let work = Work::ExportWhole { watcher };
             let scope = Scope::Whole(Mode::Exclusive);
-            prepares.push((shard, self.part(txn, scope, work)));
+            prepares.push((shard, self.part(connection.key, txn, scope, work)));
             parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
         }
         self.begin(connection, txn, goal, parts, prepares);
@@ -284,14 +286,14 @@ impl Shard {
         for (shard, part) in plan.parts {
             let work = Work::Watch { watcher, db: connection.db as u16, keys: part.keys };
             let scope = Scope::Keys(part.scope);
-            prepares.push((shard, self.part(txn, scope, work)));
+            prepares.push((shard, self.part(connection.key, txn, scope, work)));
             parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
         }
         self.begin(connection, txn, Goal::Watch, parts, prepares);
     }
 
-    fn part(&self, txn: u64, scope: Scope, work: Work) -> Prepare {
-        Prepare { coordinator: self.id, txn, scope, work, is_sequenced: true }
+    fn part(&self, client: ClientKey, txn: u64, scope: Scope, work: Work) -> Prepare {
+        Prepare { coordinator: self.id, txn, client, scope, work, is_sequenced: true }
     }
 
     fn next_txn(&mut self) -> u64 {
@@ -495,6 +497,7 @@ impl Shard {
         if connection.exec.is_some() {
             return self.exec_continue(connection);
         }
+        connection.output.release_later_pushes();
         self.queue_flush(connection);
         self.queue_run(connection);
     }

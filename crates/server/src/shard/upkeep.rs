@@ -48,11 +48,16 @@ impl Shard {
     /// True while slices of background work are due: the loop calls [`Shard::background`] between its turns and does not
     /// sleep.
     pub fn has_background(&self) -> bool {
-        !self.keyspace_away && (self.expire_allowance.visits > 0 || self.keyspace.graveyard.pending() > 0)
+        let of_keyspace = self.expire_allowance.visits > 0 || self.keyspace.graveyard.pending() > 0;
+        !self.keyspace_away && of_keyspace || self.tracking.reads.has_graves() || self.tracks_too_much()
     }
 
     /// One slice of background work, a fraction of a millisecond.
     pub fn background(&mut self) {
+        self.tracking.reads.dig();
+        if self.tracks_too_much() {
+            self.limit_tracking();
+        }
         if self.keyspace_away {
             return;
         }

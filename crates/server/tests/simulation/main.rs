@@ -8,6 +8,7 @@
 mod checker;
 mod model;
 mod pubsub;
+mod tracking;
 mod world;
 
 use checker::Event;
@@ -106,7 +107,8 @@ fn run(seed: u64, mix: Mix, broken: bool) -> Result<(), String> {
                 queue.remove(0);
             }
         }
-        if history.len() >= ops && queues.iter().all(Vec::is_empty) {
+        let over = history.len() >= ops || !gone.contains(&false);
+        if over && queues.iter().all(Vec::is_empty) {
             world.settle();
             if world.locks() != 0 {
                 return Err(format!("{} locks are held after everything has ended", world.locks()));
@@ -123,10 +125,23 @@ fn draw_batch(dice: &mut Rng, mix: Mix) -> Vec<Op> {
         let key = dice.below(KEYS) as u8;
         return vec![Op::Incr(key), Op::Get(key)];
     }
-    vec![draw(dice, mix)]
+    let kind = draw_kind(dice, mix);
+    vec![draw(dice, mix, kind)]
 }
 
-fn draw(dice: &mut Rng, mix: Mix) -> Op {
+/// Kinds from here on may not stand inside MULTI.
+const KIND_WATCH: u64 = 13;
+
+fn draw_kind(dice: &mut Rng, mix: Mix) -> u64 {
+    let kinds: &[u64] = match mix {
+        Mix::All => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 14],
+        Mix::Optimistic => &[0, 1, 2, 13, 13, 14, 14],
+        Mix::Groups => &[0, 1, 2, 5, 5, 7, 7],
+    };
+    kinds[dice.below(kinds.len() as u64) as usize]
+}
+
+fn draw(dice: &mut Rng, mix: Mix, kind: u64) -> Op {
     let one = |dice: &mut Rng| dice.below(KEYS) as u8;
     let some = |dice: &mut Rng| -> Vec<u8> {
         let count = 1 + dice.below(3);
@@ -136,12 +151,7 @@ fn draw(dice: &mut Rng, mix: Mix) -> Op {
         let value = 10 + dice.below(90) as u32;
         some(dice).into_iter().map(|key| (key, value)).collect()
     };
-    let kinds: &[u64] = match mix {
-        Mix::All => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 14],
-        Mix::Optimistic => &[0, 1, 2, 13, 13, 14, 14],
-        Mix::Groups => &[0, 1, 2, 5, 5, 7, 7],
-    };
-    match kinds[dice.below(kinds.len() as u64) as usize] {
+    match kind {
         0 => Op::Get(one(dice)),
         1 => Op::Set(one(dice), dice.below(10) as u32),
         2 => Op::Incr(one(dice)),
@@ -161,7 +171,7 @@ fn draw(dice: &mut Rng, mix: Mix) -> Op {
         }
         11 => Op::FlushAll,
         12 => Op::DbSize,
-        13 => Op::Watch(some(dice)),
+        KIND_WATCH => Op::Watch(some(dice)),
         _ => {
             let count = dice.below(4);
             Op::Exec((0..count).map(|_| draw_queued(dice, mix)).collect())
@@ -172,9 +182,9 @@ fn draw(dice: &mut Rng, mix: Mix) -> Op {
 /// An operation that may stand inside MULTI.
 fn draw_queued(dice: &mut Rng, mix: Mix) -> Op {
     loop {
-        let op = draw(dice, mix);
-        if !matches!(op, Op::Watch(_) | Op::Exec(_)) {
-            return op;
+        let kind = draw_kind(dice, mix);
+        if kind < KIND_WATCH {
+            return draw(dice, mix, kind);
         }
     }
 }

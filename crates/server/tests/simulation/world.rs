@@ -29,6 +29,8 @@ pub(crate) struct World {
     clients: Vec<Client>,
     pub(crate) rng: Rng,
     now_us: u64,
+    /// A channel that is slower than all others.
+    slow: (usize, usize),
 }
 
 struct Client {
@@ -69,7 +71,9 @@ impl World {
             clients: Vec::new(),
             rng: Rng::new(seed),
             now_us: 0,
+            slow: (0, 0),
         };
+        world.slow = (world.rng.below(shards as u64) as usize, world.rng.below(shards as u64) as usize);
         world.advance(1);
         for index in 0..clients {
             let shard = index % shards;
@@ -117,6 +121,17 @@ impl World {
         self.shards[shard].clients.get_mut(key).expect("connected").proto = Proto::Resp3;
     }
 
+    /// Time goes by at once for all shards; the next step is a tick of one of them.
+    pub(crate) fn pass_ms(&mut self, ms: u64) {
+        self.advance(ms * 1000);
+    }
+
+    /// Prefixes that clients follow (CLIENT TRACKING), over all shards; nobody tracks any more otherwise.
+    pub(crate) fn followed_prefixes(&self) -> usize {
+        assert!(self.shards.iter().all(|shard| shard.tracking.clients == 0), "somebody still tracks");
+        self.shards.iter().map(|shard| shard.tracking.prefixes.len()).sum()
+    }
+
     /// No shard knows of any subscription or message under way.
     pub(crate) fn pubsub_is_empty(&self) -> bool {
         self.shards.iter().all(|shard| shard.pubsub.is_empty())
@@ -139,6 +154,9 @@ impl World {
             return;
         }
         let to = self.rng.below(shards) as usize;
+        if (from, to) == self.slow && self.rng.below(16) > 0 {
+            return;
+        }
         if let Some(packet) = self.channels[from][to].pop_front() {
             self.shards[to].packet(from as ShardId, packet);
             self.collect(to);

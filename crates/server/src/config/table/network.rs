@@ -119,12 +119,12 @@ pub(super) static CLIENTS: Chapter = Chapter {
             "Memory of all clients together above which the largest are disconnected.",
             NO_EVICTION,
         ),
-        Setting::inert(
+        Setting::active(
             "tracking-table-max-keys",
             LONG_COUNT,
             "1000000",
-            "Keys remembered for client-side caching.",
-            "client tracking is not available in this version",
+            "Keys of which CLIENT TRACKING remembers who has read them; beyond that, keys are forgotten at random, and \
+             their readers told. 0 is no limit.",
         ),
         Setting::active(
             "notify-keyspace-events",

@@ -111,6 +111,9 @@ fn getters_take_the_largest_values() {
             "timeout" => assert!(config.timeout().is_some()),
             "client-query-buffer-limit" => assert_eq!(config.client_query_buffer_limit(), i64::MAX as usize),
             "proto-max-bulk-len" => assert_eq!(config.proto_max_bulk_len(), i64::MAX as usize),
+            "tracking-table-max-keys" => {
+                assert_eq!(config.tracking_table_max_keys(), Some(i64::MAX as usize));
+            }
             "shards" => assert_eq!(config.shards(), Some(1024)),
             "spin-us" => assert_eq!(config.spin_us().as_secs(), 1),
             "databases" => assert_eq!(config.databases(), i32::MAX as usize),

@@ -11,6 +11,7 @@ use crate::session::{Flow, SessionCommand};
 use crate::shard::Shard;
 
 use super::filter::{ClientKind, Filter};
+use super::tracking::shown_redirect;
 use super::{ADMIN, COMMON};
 
 /// Redis keeps this much of a client's output in one buffer (`obl`) and the rest in a list (`oll`, `omem`); output is
@@ -130,10 +131,11 @@ fn line(connection: &Connection, now_ms: i64) -> Vec<u8> {
         figures.total_bytes,
     ));
     put(format_args!(
-        " events={}{} cmd={} user=default redir=-1 resp={} lib-name=",
+        " events={}{} cmd={} user=default redir={} resp={} lib-name=",
         if connection.flags.reading_paused { "" } else { "r" },
         if waiting > 0 && !connection.flags.flush_queued { "w" } else { "" },
         connection.last_command.map_or("NULL", |command| command.name),
+        shown_redirect(connection),
         if connection.proto == Proto::Resp3 { 3 } else { 2 },
     ));
     line.extend_from_slice(&connection.library_name);
@@ -163,6 +165,9 @@ fn flags(connection: &Connection) -> String {
         (ClientKind::of(connection) == ClientKind::PubSub, 'P'),
         (queued(connection).is_some(), 'x'),
         (connection.is_blocked() || connection.suspension == Suspension::Pause, 'b'),
+        (connection.tracking.is_some(), 't'),
+        (connection.tracking.as_ref().is_some_and(|tracking| tracking.redirect_broken), 'R'),
+        (connection.tracking.as_ref().is_some_and(|tracking| tracking.options.bcast), 'B'),
         (connection.flags.close_after_reply, 'c'),
         (connection.flags.closing, 'A'),
         (connection.info.unix_socket, 'U'),

@@ -6,6 +6,7 @@ mod control;
 mod filter;
 mod list;
 pub mod settings;
+mod tracking;
 
 use torc_commands::{Arity, Docs, Flags, Group, Spec};
 
@@ -31,9 +32,10 @@ const CLIENT: SessionCommand = SessionCommand::container(
         ..Spec::DEFAULT
     },
     &[
+        tracking::CACHING,
         settings::CAPA,
         settings::GETNAME,
-        settings::GETREDIR,
+        tracking::GETREDIR,
         settings::ID,
         list::INFO,
         control::KILL,
@@ -44,7 +46,8 @@ const CLIENT: SessionCommand = SessionCommand::container(
         settings::REPLY,
         settings::SETINFO,
         settings::SETNAME,
-        settings::TRACKINGINFO,
+        tracking::TRACKING,
+        tracking::TRACKINGINFO,
         control::UNBLOCK,
         control::UNPAUSE,
         help::help(&help::docs("CLIENT HELP", "5.0.0", Group::Connection)),

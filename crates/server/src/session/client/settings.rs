@@ -1,7 +1,7 @@
 //! CLIENT subcommands about the own connection: its names, its replies, what the server spares for it.
 
 use torc_commands::{Arity, Category, Docs, Flags, Group, Spec};
-use torc_resp::{Args, CommandError, Proto};
+use torc_resp::{Args, CommandError};
 
 use crate::connection::{Connection, ReplyMode};
 use crate::session::{ALWAYS, Flow, SessionCommand};
@@ -226,61 +226,6 @@ pub(super) const CAPA: SessionCommand = SessionCommand::new(
     |shard, connection, _args| shard.reply_ok(connection),
 );
 
-pub(super) const GETREDIR: SessionCommand = SessionCommand::new(
-    spec(
-        "getredir",
-        Arity::exactly(2),
-        COMMON,
-        &Docs {
-            syntax: "CLIENT GETREDIR",
-            summary: "Returns the connection that gets this one's invalidation messages; -1 without tracking.",
-            since: "6.0.0",
-            group: Group::Connection,
-            ..Docs::DEFAULT
-        },
-    ),
-    |_shard, connection, _args| {
-        connection.reply().int(-1);
-        Ok(Flow::Done)
-    },
-);
-
-pub(super) const TRACKINGINFO: SessionCommand = SessionCommand::new(
-    spec(
-        "trackinginfo",
-        Arity::exactly(2),
-        COMMON,
-        &Docs {
-            syntax: "CLIENT TRACKINGINFO",
-            summary: "Returns what is tracked for this connection.",
-            since: "6.2.0",
-            group: Group::Connection,
-            ..Docs::DEFAULT
-        },
-    ),
-    tracking_info,
-);
-
-fn tracking_info(
-    _shard: &mut Shard,
-    connection: &mut Connection,
-    _args: Args<'_>,
-) -> Result<Flow, CommandError> {
-    let mut reply = connection.reply();
-    reply.map(3);
-    reply.bulk(b"flags");
-    match reply.proto() {
-        Proto::Resp3 => reply.set(1),
-        Proto::Resp2 => reply.array(1),
-    }
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.int(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
-    Ok(Flow::Done)
-}
-
 #[cfg(test)]
 mod tests {
     use crate::testing::Bench;
@@ -309,8 +254,6 @@ mod tests {
         );
         assert!(bench.run("CLIENT INFO").contains(" lib-name=redis-py lib-ver=1.2 "));
         bench.check("CLIENT CAPA redirect", "+OK");
-        bench.check("CLIENT GETREDIR", ":-1");
-        bench.check("CLIENT TRACKINGINFO", "*6 $5 flags *1 $3 off $8 redirect :-1 $8 prefixes *0");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub struct Figures {
     awaited_keys: (usize, usize),
     pub changes: u64,
     subscribed: Subscribed,
+    tracking: TrackingFigures,
     /// Share of volatile keys that have expired and are still there (0 to 1).
     stale_share: f64,
     /// Flushed entries that are still to be released, and those that were.
@@ -41,6 +42,16 @@ pub struct Subscribed {
     pub channels: usize,
     pub patterns: usize,
     pub shard_channels: usize,
+}
+
+/// What CLIENT TRACKING remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrackingFigures {
+    pub clients: usize,
+    /// Keys that were read, and pairs of such a key and a client.
+    pub keys: usize,
+    pub items: usize,
+    pub prefixes: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,6 +156,12 @@ impl Figures {
                 patterns: shard.pubsub.names_count(Kind::Pattern),
                 shard_channels: shard.pubsub.names_count(Kind::ShardChannel),
             },
+            tracking: TrackingFigures {
+                clients: shard.tracking.clients,
+                keys: shard.tracking.reads.len(),
+                items: shard.tracking.reads.items(),
+                prefixes: shard.tracking.prefixes.len(),
+            },
             stale_share: shard.keyspace.stale_share(),
             release_pending: shard.keyspace.graveyard.pending(),
             released: shard.keyspace.graveyard.freed(),
@@ -165,6 +182,7 @@ pub struct Totals {
     pub missed_keys: usize,
     pub changes: u64,
     pub subscribed: Subscribed,
+    pub tracking: TrackingFigures,
     /// Share of volatile keys that have expired and are still there (0 to 1).
     pub stale_share: f64,
     pub release_pending: usize,
@@ -216,6 +234,13 @@ impl Totals {
                 // Every shard knows all patterns.
                 patterns: figures[0].subscribed.patterns,
                 shard_channels: figures.iter().map(|shard| shard.subscribed.shard_channels).sum(),
+            },
+            tracking: TrackingFigures {
+                clients: figures.iter().map(|shard| shard.tracking.clients).sum(),
+                keys: figures.iter().map(|shard| shard.tracking.keys).sum(),
+                items: figures.iter().map(|shard| shard.tracking.items).sum(),
+                // Every shard knows all prefixes.
+                prefixes: figures[0].tracking.prefixes,
             },
             stale_share: stale / volatile_all.max(1.0),
             release_pending: figures.iter().map(|shard| shard.release_pending).sum(),

@@ -124,7 +124,7 @@ fn clients(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Field
     out.put("client_recent_max_input_buffer", clients.input_bytes_max);
     out.put("client_recent_max_output_buffer", clients.output_bytes_max);
     out.put("blocked_clients", clients.blocked);
-    out.put("tracking_clients", 0);
+    out.put("tracking_clients", totals.tracking.clients);
     out.put("pubsub_clients", clients.pubsub);
     out.put("watching_clients", clients.watching);
     out.put("clients_in_timeout_table", 0);
@@ -258,7 +258,9 @@ fn stats(_shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields
         "total_active_defrag_time",
         "current_active_defrag_time",
     ]);
-    out.zeros(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"]);
+    out.put("tracking_total_keys", totals.tracking.keys);
+    out.put("tracking_total_items", totals.tracking.items);
+    out.put("tracking_total_prefixes", totals.tracking.prefixes);
     out.put("unexpected_error_replies", 0);
     out.put("total_error_replies", stats.error_replies);
     out.put("dump_payload_sanitizations", 0);

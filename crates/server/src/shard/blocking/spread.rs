@@ -70,6 +70,8 @@ impl Shard {
                 spread.args = args;
                 let wait = WaitId { home: self.id, client, number: spread.number };
                 connection.suspension = Suspension::Blocked;
+                connection.output.release_later_pushes();
+                self.flush_soon(client);
                 gathered.change_bells(|_| BellChange::Keep(wait));
                 self.send_home(gathered);
             }
@@ -150,6 +152,8 @@ impl Shard {
         let connection = self.clients.get_mut(client).expect("found above");
         connection.blocked_on = Some(BlockedOn::Several(Box::new(spread)));
         connection.suspension = Suspension::Blocked;
+        connection.output.release_later_pushes();
+        self.flush_soon(client);
         self.send_home(gathered);
     }
 
