@@ -2,7 +2,8 @@
 //! (glob patterns, bitmaps, bit fields, longest common subsequence).
 //!
 //! This crate never knows databases, slots, clients, sockets or clocks: time and randomness come in as values.
-//! `unsafe` lives in named modules only: [`entry`] and [`member`] (memory layouts) and [`prefetch`] (one CPU hint).
+//! `unsafe` lives in named modules only: [`entry`], [`member`] and `zset::{scored, general}` (memory layouts), and
+//! [`prefetch`] (one CPU hint).
 
 #![deny(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod listpack;
 pub mod member;
 pub mod number;
 pub mod prefetch;
+mod sample;
 pub mod set;
 pub mod stream;
 pub mod table;

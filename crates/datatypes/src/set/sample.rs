@@ -1,17 +1,12 @@
 //! Members of a set drawn at random, to look at or to take out. Every member, and every choice of several, has the same
 //! chance; `random` gives numbers below its argument, each with the same chance.
 
-use std::collections::HashSet;
-use std::hash::Hash;
-
 use super::{Form, Set, SetLimits};
 use crate::intset::IntSet;
 use crate::listpack::Item;
 use crate::member::Member;
+use crate::sample::{Chooser, choose_few, distinct};
 
-/// Above this share (one in so many) of a set it is cheaper to go through all members than to draw until enough of them
-/// are different (Redis 7.2).
-const DRAW_SHARE: usize = 3;
 /// When less than this share (one in so many) of a big set stays, what stays is moved and not what goes (Redis 7.2).
 const STAY_SHARE: usize = 5;
 /// Integers that are taken out of an intset one by one at most.
@@ -61,7 +56,7 @@ impl Set {
         mut random: impl FnMut(usize) -> usize,
         mut visit: impl FnMut(Item<'_>),
     ) {
-        let few = count <= self.len() / DRAW_SHARE;
+        let few = choose_few(count, self.len());
         match &self.form {
             Form::IntSet(ints) if few => {
                 distinct(count, || random(ints.len()), |index| visit(Item::Int(ints.get(index))));
@@ -150,35 +145,5 @@ impl Set {
             }
         }
         None
-    }
-}
-
-/// Chooses some of so many things that are shown to it one after the other, every choice with the same chance.
-struct Chooser {
-    wanted: usize,
-    left: usize,
-}
-
-impl Chooser {
-    fn new(wanted: usize, of: usize) -> Chooser {
-        Chooser { wanted, left: of }
-    }
-
-    fn chooses(&mut self, mut random: impl FnMut(usize) -> usize) -> bool {
-        let is_chosen = self.wanted > 0 && random(self.left) < self.wanted;
-        self.wanted -= usize::from(is_chosen);
-        self.left -= 1;
-        is_chosen
-    }
-}
-
-/// Visits `count` different things of those that `draw` gives.
-fn distinct<T: Copy + Eq + Hash>(count: usize, mut draw: impl FnMut() -> T, mut visit: impl FnMut(T)) {
-    let mut seen = HashSet::with_capacity(count);
-    while seen.len() < count {
-        let drawn = draw();
-        if seen.insert(drawn) {
-            visit(drawn);
-        }
     }
 }

@@ -1,0 +1,154 @@
+//! A small sorted set: one listpack of members, each with its score behind it, in order. Every operation walks it.
+//! Never decides when a set is small.
+
+use std::ops::Range;
+
+use super::score::{ScoreText, score_of};
+use crate::listpack::{Item, Listpack, Pos};
+use crate::sample::Chooser;
+
+#[inline]
+pub(super) fn len(listpack: &Listpack) -> usize {
+    listpack.len() / 2
+}
+
+/// The place of a member, and its score.
+#[inline]
+pub(super) fn find(listpack: &Listpack, member: &[u8]) -> Option<(Pos, f64)> {
+    let pos = listpack.find(listpack.first(), member, 2)?;
+    Some((pos, score_at(listpack, pos)))
+}
+
+/// The score of the member at `pos`.
+#[inline]
+fn score_at(listpack: &Listpack, pos: Pos) -> f64 {
+    score_of(listpack.get(score_pos(listpack, pos)))
+}
+
+#[inline]
+fn score_pos(listpack: &Listpack, pos: Pos) -> Pos {
+    listpack.next(pos).expect("a member has a score behind it")
+}
+
+/// The place of the member with `rank` members before it.
+fn seek(listpack: &Listpack, rank: usize) -> Pos {
+    listpack.seek(2 * rank as i64).expect("a rank below the length")
+}
+
+pub(super) fn rank(listpack: &Listpack, member: &[u8]) -> Option<(usize, f64)> {
+    let wanted = Item::of(member);
+    let mut pairs = Pairs::new(listpack).enumerate();
+    pairs.find(|(_, (item, _))| *item == wanted).map(|(rank, (_, score))| (rank, score))
+}
+
+/// How many members lie before a place that a question tells, which is true for all members up to it.
+pub(super) fn rank_by(listpack: &Listpack, mut before: impl FnMut(f64, &[u8]) -> bool) -> usize {
+    let mut text = itoa::Buffer::new();
+    Pairs::new(listpack).take_while(|(item, score)| before(*score, item.as_bytes(&mut text))).count()
+}
+
+/// Gives the member at `pos` another score.
+pub(super) fn move_to(listpack: &mut Listpack, pos: Pos, member: &[u8], score: f64) {
+    listpack.remove_run(pos, 2);
+    insert_new(listpack, member, score);
+}
+
+/// Adds a member that is not there.
+pub(super) fn insert_new(listpack: &mut Listpack, member: &[u8], score: f64) {
+    let mut text = itoa::Buffer::new();
+    let mut next = listpack.first();
+    while let Some(pos) = next {
+        let other = score_at(listpack, pos);
+        if other > score || other == score && listpack.get(pos).as_bytes(&mut text) > member {
+            break;
+        }
+        next = after(listpack, pos);
+    }
+    insert_at(listpack, next, Item::of(member), score);
+}
+
+/// The member behind the one at `pos`.
+#[inline]
+fn after(listpack: &Listpack, pos: Pos) -> Option<Pos> {
+    listpack.next(score_pos(listpack, pos))
+}
+
+/// Adds a member before `pos`, or at the end.
+pub(super) fn insert_at(listpack: &mut Listpack, pos: Option<Pos>, member: Item<'_>, score: f64) {
+    let pos = listpack.insert(pos, member);
+    listpack.insert_after(pos, ScoreText::default().item(score));
+}
+
+pub(super) fn remove(listpack: &mut Listpack, member: &[u8]) -> Option<f64> {
+    let (pos, score) = find(listpack, member)?;
+    listpack.remove_run(pos, 2);
+    Some(score)
+}
+
+pub(super) fn remove_ranks(listpack: &mut Listpack, ranks: Range<usize>) {
+    if !ranks.is_empty() {
+        listpack.remove_run(seek(listpack, ranks.start), 2 * ranks.len());
+    }
+}
+
+/// Visits the members of these ranks, in order or from the last one back.
+pub(super) fn visit(
+    listpack: &Listpack,
+    ranks: Range<usize>,
+    reverse: bool,
+    mut visit: impl FnMut(&[u8], f64),
+) {
+    if ranks.is_empty() {
+        return;
+    }
+    let mut text = itoa::Buffer::new();
+    let mut pos = seek(listpack, if reverse { ranks.end - 1 } else { ranks.start });
+    let mut left = ranks.len();
+    loop {
+        visit(listpack.get(pos).as_bytes(&mut text), score_at(listpack, pos));
+        left -= 1;
+        if left == 0 {
+            return;
+        }
+        let next = if reverse {
+            listpack.prev(pos).and_then(|score| listpack.prev(score))
+        } else {
+            after(listpack, pos)
+        };
+        pos = next.expect("as many members as ranks");
+    }
+}
+
+pub(super) fn sample(
+    listpack: &Listpack,
+    count: usize,
+    mut random: impl FnMut(usize) -> usize,
+    mut visit: impl FnMut(&[u8], f64),
+) {
+    let mut text = itoa::Buffer::new();
+    let mut chooser = Chooser::new(count, len(listpack));
+    for (item, score) in Pairs::new(listpack).filter(|_| chooser.chooses(&mut random)) {
+        visit(item.as_bytes(&mut text), score);
+    }
+}
+
+/// Members with their scores, in order.
+pub(super) struct Pairs<'a> {
+    items: crate::listpack::Iter<'a>,
+}
+
+impl<'a> Pairs<'a> {
+    pub(super) fn new(listpack: &'a Listpack) -> Pairs<'a> {
+        Pairs { items: listpack.iter() }
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (Item<'a>, f64);
+
+    #[inline]
+    fn next(&mut self) -> Option<(Item<'a>, f64)> {
+        let member = self.items.next()?;
+        Some((member, score_of(self.items.next()?)))
+    }
+}
