@@ -78,6 +78,45 @@ pub fn format_f64(number: f64, out: &mut Vec<u8>) {
     layout(number < 0.0, &digits[..digits_len], exponent, out);
 }
 
+/// Appends `number` as C prints it with `%.17g`: up to 17 digits, more than it takes to read the number back. ZSCAN shows
+/// the scores of big sorted sets so (Redis 7.2).
+pub fn format_f64_17_digits(number: f64, out: &mut Vec<u8>) {
+    const DIGITS: i32 = 17;
+    if number == 0.0 || !number.is_finite() {
+        return format_f64(number, out);
+    }
+    let text = format!("{:.*e}", DIGITS as usize - 1, number.abs());
+    let (mantissa, exponent) = text.split_once('e').expect("scientific notation has an exponent");
+    let exponent = small_int(exponent.as_bytes());
+    let mut digits: Vec<u8> = mantissa.bytes().filter(|byte| *byte != b'.').collect();
+    let count = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+    digits.truncate(count);
+    if number < 0.0 {
+        out.push(b'-');
+    }
+    if !(-4..DIGITS).contains(&exponent) {
+        out.push(digits[0]);
+        if count > 1 {
+            out.push(b'.');
+            out.extend_from_slice(&digits[1..]);
+        }
+        let sign = if exponent < 0 { '-' } else { '+' };
+        out.extend_from_slice(format!("e{sign}{:02}", exponent.abs()).as_bytes());
+    } else if exponent < 0 {
+        out.extend_from_slice(b"0.");
+        out.extend(std::iter::repeat_n(b'0', -exponent as usize - 1));
+        out.extend_from_slice(&digits);
+    } else {
+        let whole = exponent as usize + 1;
+        out.extend_from_slice(&digits[..count.min(whole)]);
+        out.extend(std::iter::repeat_n(b'0', whole.saturating_sub(count)));
+        if count > whole {
+            out.push(b'.');
+            out.extend_from_slice(&digits[whole..]);
+        }
+    }
+}
+
 /// The decimal digits of `number` without leading and trailing zeros, and the exponent of ten of the last one.
 fn shortest_digits(number: f64, digits: &mut [u8; 20]) -> (usize, i32) {
     let mut buffer = ryu::Buffer::new();
@@ -271,6 +310,32 @@ mod tests {
             format_f64(*number, &mut out);
             assert_eq!(String::from_utf8_lossy(&out), *text);
             assert!(out.len() <= MAX_F64_TEXT_BYTES);
+        }
+    }
+
+    /// Taken from a running valkey-server 8.1 (ZSCAN of a big sorted set).
+    #[test]
+    fn doubles_print_with_17_digits() {
+        let cases: &[(f64, &str)] = &[
+            (0.0, "0"),
+            (3.0, "3"),
+            (-100.0, "-100"),
+            (0.1, "0.10000000000000001"),
+            (1.5, "1.5"),
+            (-0.0001, "-0.0001"),
+            (1e-5, "1.0000000000000001e-05"),
+            (1.25e-10, "1.2500000000000001e-10"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (123456.12345678912, "123456.12345678912"),
+            (1.7976931348623157e308, "1.7976931348623157e+308"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+        ];
+        for (number, text) in cases {
+            let mut out = Vec::new();
+            format_f64_17_digits(*number, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), *text);
         }
     }
 }

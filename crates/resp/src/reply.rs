@@ -154,19 +154,30 @@ impl<'a> Reply<'a> {
 
     /// RESP2: a bulk of the same text.
     pub fn double(&mut self, number: f64) {
+        let tail = self.buf.tail();
         match self.proto {
             Proto::Resp2 => {
-                let mut text = Vec::with_capacity(number::MAX_F64_TEXT_BYTES);
-                number::format_f64(number, &mut text);
-                self.bulk(&text);
+                // The length stands in front of the text, and is known when the text is written.
+                let start = tail.len();
+                tail.extend_from_slice(b"$??\r\n");
+                let text = tail.len();
+                number::format_f64(number, tail);
+                let len = tail.len() - text;
+                if len < 10 {
+                    tail.copy_within(text - 2.., text - 3);
+                    tail.pop();
+                    tail[start + 1] = b'0' + len as u8;
+                } else {
+                    tail[start + 1] = b'0' + (len / 10) as u8;
+                    tail[start + 2] = b'0' + (len % 10) as u8;
+                }
             }
             Proto::Resp3 => {
-                let tail = self.buf.tail();
                 tail.push(b',');
                 number::format_f64(number, tail);
-                tail.extend_from_slice(b"\r\n");
             }
         }
+        tail.extend_from_slice(b"\r\n");
     }
 
     /// RESP2: the integers 0 and 1.
@@ -371,6 +382,13 @@ mod tests {
             "|1\r\n$3\r\nttl\r\n:5\r\n:1\r\n",
         );
         check(|r| r.double(1.5), "$3\r\n1.5\r\n", ",1.5\r\n");
+        check(|r| r.double(12345678.0), "$8\r\n12345678\r\n", ",12345678\r\n");
+        check(|r| r.double(0.12345678), "$10\r\n0.12345678\r\n", ",0.12345678\r\n");
+        check(
+            |r| r.double(-2.2250738585072014e-308),
+            "$24\r\n-2.2250738585072014e-308\r\n",
+            ",-2.2250738585072014e-308\r\n",
+        );
         check(|r| r.double(f64::INFINITY), "$3\r\ninf\r\n", ",inf\r\n");
         check(|r| r.double(f64::NEG_INFINITY), "$4\r\n-inf\r\n", ",-inf\r\n");
         check(|r| r.boolean(true), ":1\r\n", "#t\r\n");

@@ -96,10 +96,10 @@ fn key_placeholders_are_what_the_key_specs_find() {
             let mut words: Vec<(String, bool)> =
                 command.name.split('|').map(|word| (word.to_owned(), false)).collect();
             form.write(&arguments, &mut words);
-            let count = words.iter().filter(|(_, is_key)| *is_key).count();
             let mut request = OwnedArgs::new();
-            for (word, _) in &words {
-                let word = if word == "numkeys" { count.to_string() } else { word.clone() };
+            for (index, (word, _)) in words.iter().enumerate() {
+                let counted = words[index..].iter().filter(|(_, is_key)| *is_key).count();
+                let word = if word == "numkeys" { counted.to_string() } else { word.clone() };
                 request.push(word.as_bytes());
             }
             let mut found = Vec::new();

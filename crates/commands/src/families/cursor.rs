@@ -13,7 +13,7 @@ pub(super) struct ScanOptions<'a> {
     pattern: Option<&'a [u8]>,
     /// Keys of this type only.
     pub(super) kind: Option<Kind>,
-    /// Fields without their values.
+    /// Fields without their values, members without their scores.
     pub(super) no_values: bool,
 }
 
@@ -30,6 +30,14 @@ impl<'a> ScanOptions<'a> {
             if args.is(index, b"NOVALUES") {
                 if of != Some(Kind::Hash) {
                     return Err(CommandError::Text("ERR NOVALUES option can only be used in HSCAN"));
+                }
+                options.no_values = true;
+                index += 1;
+                continue;
+            }
+            if args.is(index, b"NOSCORES") {
+                if of != Some(Kind::ZSet) {
+                    return Err(CommandError::Text("ERR NOSCORES option can only be used in ZSCAN"));
                 }
                 options.no_values = true;
                 index += 1;

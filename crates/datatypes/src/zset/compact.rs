@@ -119,6 +119,25 @@ pub(super) fn visit(
     }
 }
 
+/// Visits members drawn one by one; more than one are read once for all.
+pub(super) fn draw(
+    listpack: &Listpack,
+    draws: usize,
+    mut random: impl FnMut(usize) -> usize,
+    mut show: impl FnMut(&[u8], f64),
+) {
+    if draws == 1 {
+        let rank = random(len(listpack));
+        return visit(listpack, rank..rank + 1, false, show);
+    }
+    let mut text = itoa::Buffer::new();
+    let pairs: Vec<(Item<'_>, f64)> = Pairs::new(listpack).collect();
+    for _ in 0..draws {
+        let (member, score) = pairs[random(pairs.len())];
+        show(member.as_bytes(&mut text), score);
+    }
+}
+
 pub(super) fn sample(
     listpack: &Listpack,
     count: usize,

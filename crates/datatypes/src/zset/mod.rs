@@ -220,14 +220,16 @@ impl ZSet {
         }
     }
 
-    /// Visits a member drawn with equal chances for all; there must be one.
-    pub fn random(&self, mut random: impl FnMut(usize) -> usize, visit: impl FnMut(&[u8], f64)) {
+    /// Visits members drawn one by one, any of them any number of times. There must be one.
+    pub fn draw(
+        &self,
+        draws: usize,
+        mut random: impl FnMut(usize) -> usize,
+        mut visit: impl FnMut(&[u8], f64),
+    ) {
         match &self.form {
-            Form::Listpack(listpack) => {
-                let rank = random(compact::len(listpack));
-                compact::visit(listpack, rank..rank + 1, false, visit);
-            }
-            Form::General(general) => general.random(random, visit),
+            Form::Listpack(listpack) => compact::draw(listpack, draws, random, visit),
+            Form::General(general) => (0..draws).for_each(|_| general.random(&mut random, &mut visit)),
         }
     }
 

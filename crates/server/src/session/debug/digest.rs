@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use torc_datatypes::stream::{Stream, StreamId};
 use torc_datatypes::value::IntText;
-use torc_datatypes::{Entry, Hash, List, Set, Value};
+use torc_datatypes::{Entry, Hash, List, Set, Value, ZSet};
 use torc_keyspace::slot_of;
 use torc_resp::{Args, CommandError};
 
@@ -52,6 +52,7 @@ fn of_value(entry: &Entry, now_ms: i64) -> Digest {
         (None, Some(Value::Set(set))) => of_set(set).bytes(),
         (None, Some(Value::Hash(hash))) => of_hash(hash, now_ms).bytes(),
         (None, Some(Value::Stream(stream))) => of_stream(stream).bytes(),
+        (None, Some(Value::ZSet(zset))) => of_zset(zset).bytes(),
         _ => Vec::new(),
     };
     Digest::of(&[entry.kind().name().as_bytes(), &content, &expiry])
@@ -107,6 +108,15 @@ fn of_stream(stream: &Stream) -> Digest {
             sum = sum.combine(Digest::of(&[name, id(entry).as_bytes(), consumer, &deliveries]));
         }
     }
+    sum
+}
+
+/// Zero has no sign: a compact sorted set does not keep it.
+fn of_zset(zset: &ZSet) -> Digest {
+    let mut sum = Digest::default();
+    zset.for_each(|member, score| {
+        sum = sum.combine(Digest::of(&[member, &(score + 0.0).to_le_bytes()]));
+    });
     sum
 }
 
@@ -241,5 +251,19 @@ mod tests {
         assert_eq!(a, digest(&mut bench, "b"));
         bench.check("HSET b x 2 y 1", ":0");
         assert_ne!(a, digest(&mut bench, "b"));
+    }
+
+    #[test]
+    fn scores_matter_and_encodings_do_not() {
+        let mut bench = Bench::new("--enable-debug-command yes");
+        let long = "x".repeat(65);
+        bench.check("ZADD a 1 x -0 y", ":2");
+        bench.check(&format!("ZADD b 0 y 1 x 1 {long}"), ":3");
+        bench.check(&format!("ZREM b {long}"), ":1");
+        bench.check("ZADD c 1 x 2 y", ":2");
+        let digest = |bench: &mut Bench, key: &str| bench.run(&format!("DEBUG DIGEST-VALUE {key}"));
+        let a = digest(&mut bench, "a");
+        assert_eq!(a, digest(&mut bench, "b"));
+        assert_ne!(a, digest(&mut bench, "c"));
     }
 }
