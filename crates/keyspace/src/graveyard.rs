@@ -65,6 +65,11 @@ impl Graveyard {
         self.freed
     }
 
+    /// Counts freed keys anew (CONFIG RESETSTAT).
+    pub fn reset_freed(&mut self) {
+        self.freed = 0;
+    }
+
     /// Frees up to `entries_max` entries (at least one line of eight); true while there are more.
     pub fn dig(&mut self, entries_max: usize) -> bool {
         let mut freed = 0;

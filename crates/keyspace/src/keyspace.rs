@@ -387,12 +387,19 @@ impl Keyspace {
         count: usize,
         now_ms: i64,
         changes: &mut Changes,
-        visit: impl FnMut(&Entry),
+        mut visit: impl FnMut(&Entry),
     ) -> u64 {
-        self.scan_until(db, cursor, crate::SLOTS, count, now_ms, changes, visit).unwrap_or(0)
+        let visit_live = |entry: &Entry, is_live: bool| {
+            if is_live {
+                visit(entry);
+            }
+            true
+        };
+        self.scan_until(db, cursor, crate::SLOTS, count, now_ms, changes, visit_live).unwrap_or(0)
     }
 
-    /// As [`Keyspace::scan`], for the slots below `slot_end` only; `None` once those are done.
+    /// As [`Keyspace::scan`], for the slots below `slot_end` only; `None` once those are done. `visit` is also told of
+    /// keys that have expired (with `false`), and says whether it wants such a key: others stay where they are.
     #[expect(clippy::too_many_arguments, reason = "a walk, its bounds and the context of every call")]
     pub fn scan_until(
         &mut self,
@@ -402,16 +409,15 @@ impl Keyspace {
         count: usize,
         now_ms: i64,
         changes: &mut Changes,
-        mut visit: impl FnMut(&Entry),
+        mut visit: impl FnMut(&Entry, bool) -> bool,
     ) -> Option<u64> {
         let start = Cursor::decode(cursor)?;
         let count = count.max(1);
         let mut expired: Vec<Box<[u8]>> = Vec::new();
         let mut filter = |entry: &Entry| {
-            if is_expired(entry.expire_at(), now_ms) {
+            let is_live = !is_expired(entry.expire_at(), now_ms);
+            if visit(entry, is_live) && !is_live {
                 expired.push(entry.key().into());
-            } else {
-                visit(entry);
             }
         };
         let database = &self.dbs[db];

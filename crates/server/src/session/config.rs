@@ -202,6 +202,7 @@ const RESETSTAT: SessionCommand = SessionCommand::new(
             shard.stats.reset();
             shard.rates.reset();
             shard.keyspace.stats = Default::default();
+            shard.keyspace.graveyard.reset_freed();
         };
         Ok(shard
             .call_all(connection, reset_here, |shard, connection, _| shard.reply_ok(connection).map(drop)))
