@@ -83,8 +83,9 @@ impl Encoding {
 /// A value that lives behind a pointer of its own: big strings, and every collection type.
 #[derive(Debug, Clone)]
 pub enum Value {
-    /// A string of [`crate::BIG_STRING_BYTES`] or more: readers share it without a copy.
-    Str(Bytes),
+    /// A string of [`crate::BIG_STRING_BYTES`] or more: readers share it without a copy. In a box of its own, since all
+    /// other values are smaller than its handle.
+    Str(Box<Bytes>),
     List(List),
     Set(Set),
     ZSet(ZSet),
@@ -92,7 +93,13 @@ pub enum Value {
     Stream(Stream),
 }
 
+const _: () = assert!(size_of::<Value>() <= 24, "every key with a collection has one of these");
+
 impl Value {
+    pub(crate) fn empty_string() -> Value {
+        Value::Str(Box::default())
+    }
+
     /// Data type of the value.
     pub fn kind(&self) -> Kind {
         match self {
@@ -171,7 +178,7 @@ impl Value {
     pub fn heap_bytes(&self) -> usize {
         use crate::entry::class::allocated_bytes;
         let behind = match self {
-            Value::Str(bytes) => allocated_bytes(bytes.len()),
+            Value::Str(bytes) => allocated_bytes(size_of::<Bytes>()) + allocated_bytes(bytes.len()),
             Value::List(list) => list.heap_bytes(),
             Value::Set(set) => set.heap_bytes(),
             Value::ZSet(zset) => zset.heap_bytes(),

@@ -94,7 +94,7 @@ impl Entry {
         if value.len() < BIG_STRING_BYTES {
             return Entry::string(key, &value, expire_at);
         }
-        Entry::boxed(key, Value::Str(value), expire_at)
+        Entry::boxed(key, Value::Str(Box::new(value)), expire_at)
     }
 
     /// An entry for a string that is an integer.
@@ -304,7 +304,7 @@ impl Entry {
         if value.len() < BIG_STRING_BYTES {
             return self.set_string(&value);
         }
-        self.set_value(Value::Str(value));
+        self.set_value(Value::Str(Box::new(value)));
     }
 
     /// Replaces the value by an integer. Expiry, clock and key stay.
@@ -342,7 +342,7 @@ impl Entry {
     pub fn split_off(&mut self) -> Entry {
         let value = self
             .value_mut()
-            .map_or(Value::Str(Bytes::new()), |slot| std::mem::replace(slot, Value::Str(Bytes::new())));
+            .map_or_else(Value::empty_string, |slot| std::mem::replace(slot, Value::empty_string()));
         self.replace_payload(Kind::String, Payload::Embedded(b""));
         Entry::boxed(b"", value, None)
     }
@@ -370,7 +370,7 @@ impl Entry {
             return edit(self.embedded_mut(header));
         }
         let Some(Value::Str(shared)) = self.value_mut() else { panic!("edit_string needs a string value") };
-        let mut buffer = match std::mem::take(shared).try_into_mut() {
+        let mut buffer = match std::mem::take(&mut **shared).try_into_mut() {
             Ok(own) => own,
             Err(foreign) => {
                 let mut copy = BytesMut::with_capacity(foreign.len().max(len_min));
@@ -382,7 +382,7 @@ impl Entry {
             buffer.resize(len_min, 0);
         }
         let result = edit(&mut buffer);
-        *shared = buffer.freeze();
+        **shared = buffer.freeze();
         result
     }
 
@@ -539,7 +539,10 @@ impl Entry {
             let mut buffer = BytesMut::with_capacity(len);
             buffer.extend_from_slice(old);
             buffer.resize(len, 0);
-            return self.replace_payload(Kind::String, Payload::Boxed(Box::new(Value::Str(buffer.freeze()))));
+            return self.replace_payload(
+                Kind::String,
+                Payload::Boxed(Box::new(Value::Str(Box::new(buffer.freeze())))),
+            );
         }
         let room = if header.is_mutated() { len / 2 } else { 0 };
         let mut new =
@@ -666,7 +669,7 @@ fn string_payload(value: &[u8]) -> Payload<'_> {
     if value.len() < BIG_STRING_BYTES {
         return Payload::Embedded(value);
     }
-    Payload::Boxed(Box::new(Value::Str(Bytes::copy_from_slice(value))))
+    Payload::Boxed(Box::new(Value::Str(Box::new(Bytes::copy_from_slice(value)))))
 }
 
 fn layout_of(class: u8) -> Layout {
