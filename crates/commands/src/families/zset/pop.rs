@@ -67,8 +67,8 @@ fn pop_one_key(
     let count = match args.len() {
         2 => None,
         3 => {
-            let count = args.int(2)?;
-            Some(usize::try_from(count).map_err(|_| CommandError::NotPositive)?)
+            let count = args.int(2).ok().and_then(|count| usize::try_from(count).ok());
+            Some(count.ok_or(CommandError::NotPositive)?)
         }
         _ => return Err(CommandError::Syntax),
     };
@@ -248,7 +248,7 @@ mod tests {
         bench.check("ZPOPMIN k", WRONG_TYPE);
         bench.check("ZPOPMIN k 0", WRONG_TYPE);
         bench.check("ZPOPMIN k -1", "-ERR value is out of range, must be positive");
-        bench.check("ZPOPMIN k x", "-ERR value is not an integer or out of range");
+        bench.check("ZPOPMIN k x", "-ERR value is out of range, must be positive");
         bench.check("ZPOPMIN k 1 2", SYNTAX);
     }
 
