@@ -160,6 +160,11 @@ fn load(
             let chosen = list.elements(first, end - start, from);
             chosen.for_each(|element| elements.push(element.as_bytes(&mut text)));
         }
+        Some(Value::ZSet(zset)) => {
+            let Range { start, end } = window(zset.len());
+            let ranks = if backwards { zset.len() - end..zset.len() - start } else { start..end };
+            zset.visit(ranks, backwards, |member, _| elements.push(member));
+        }
         _ => return Err(CommandError::WrongType),
     }
     Ok(elements)

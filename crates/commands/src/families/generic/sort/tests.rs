@@ -133,14 +133,21 @@ fn agrees_with_a_model() {
 }
 
 #[test]
-fn sets_are_sorted_too() {
+fn sets_and_sorted_sets_are_sorted_too() {
     let mut bench = Bench::new();
     for id in 0..300 {
         bench.run(&format!("SADD s {}", id * 7 % 300));
+        bench.run(&format!("ZADD z {} {}", id * 11 % 300, id * 7 % 300));
     }
     let all: Vec<Option<String>> = (0..300).map(|id| Some(id.to_string())).collect();
-    bench.check("SORT s", &array(&all));
-    bench.check("SORT s LIMIT 290 20", &array(&all[290..]));
+    for key in ["s", "z"] {
+        bench.check(&format!("SORT {key}"), &array(&all));
+        bench.check(&format!("SORT {key} LIMIT 290 20"), &array(&all[290..]));
+    }
+    let by_score =
+        |from: usize| Some(((0..300).find(|id| id * 11 % 300 == from).expect("one") * 7 % 300).to_string());
+    bench.check("SORT z BY nosort LIMIT 5 3", &array(&[5, 6, 7].map(by_score)));
+    bench.check("SORT z BY nosort DESC LIMIT 5 3", &array(&[294, 293, 292].map(by_score)));
 }
 
 #[test]
