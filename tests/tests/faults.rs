@@ -215,3 +215,18 @@ fn expired_keys_do_not_pile_up() {
     let swept = wait_until(Duration::from_secs(5), || client.int("DBSIZE") <= limit);
     assert!(swept, "{} keys are left, {alive} of them alive", client.int("DBSIZE"));
 }
+
+#[test]
+fn debug_sleep_stops_every_shard() {
+    const SLEEP: Duration = Duration::from_millis(400);
+    let server = Launch::torc(4).setting("enable-debug-command", "yes").start();
+    let mut clients: Vec<Client> = (0..8).map(|_| server.client()).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.cmd("PING"), simple("PONG")));
+    let started = Instant::now();
+    clients[0].send_raw(&request(&["DEBUG", "SLEEP", "0.4"])).expect("connected");
+    std::thread::sleep(SLEEP / 4);
+    for client in &mut clients[1..] {
+        assert_eq!(client.cmd("PING"), simple("PONG"));
+        assert!(started.elapsed() >= SLEEP, "a shard went on");
+    }
+}

@@ -206,12 +206,22 @@ impl ShardLoop {
         }
         self.shard.end_turn();
         self.send_packets();
+        if let Some(until_us) = self.shard.sleep_until_us.take() {
+            self.stop_until(until_us);
+        }
         self.send_replies()?;
         self.handle_requests()?;
         if self.shard.has_background() {
             self.shard.background();
         }
         Ok(())
+    }
+
+    /// DEBUG SLEEP. Peers get their packets first, so that they stop as well.
+    #[cold]
+    fn stop_until(&self, until_us: u64) {
+        self.shared.wakers.wake_all();
+        std::thread::sleep(Duration::from_micros(until_us.saturating_sub(clock::monotonic_us())));
     }
 
     fn wait(&self) -> Wait {

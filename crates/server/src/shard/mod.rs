@@ -143,6 +143,8 @@ pub struct Shard {
     pub changes: Changes,
     /// DEBUG PAUSE-CRON: no periodic work.
     pub cron_paused: bool,
+    /// DEBUG SLEEP: the loop stops until then, in monotonic microseconds.
+    pub sleep_until_us: Option<u64>,
     /// Work of this shard's connections in threads of its own.
     aside: aside::Aside,
     blocking: blocking::Blocking,
@@ -238,6 +240,7 @@ impl Shard {
             rates: stats::Rates::default(),
             acting: command_log::Origin { shard: setup.id, client: None },
             cron_paused: false,
+            sleep_until_us: None,
             aside: aside::Aside::default(),
             blocking: blocking::Blocking::default(),
             waiting: None,

@@ -152,7 +152,7 @@ static DEBUG_COMMANDS: &[DebugCommand] = &[
     DebugCommand {
         name: "SLEEP",
         arguments: " <seconds>",
-        summary: "Stop the shard of this connection for a while.",
+        summary: "Stop the server for a while.",
         arity: 3..=3,
         run: state::sleep,
     },

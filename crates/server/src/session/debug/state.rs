@@ -20,15 +20,15 @@ const PACKED_THRESHOLD_MAX: u64 = 4 << 30;
 /// Longest string that STRINGMATCH-LEN makes up.
 const MATCH_LEN_MAX: u64 = 16 << 20;
 
-/// DEBUG SLEEP seconds. The shard stops, so its other clients wait as well.
+/// DEBUG SLEEP seconds. All shards stop, up to the same moment.
 pub(super) fn sleep(
     shard: &mut Shard,
     connection: &mut Connection,
     args: Args<'_>,
 ) -> Result<Flow, CommandError> {
     let seconds = args.float(2).unwrap_or(0.0).clamp(0.0, 3600.0);
-    std::thread::sleep(Duration::from_secs_f64(seconds));
-    shard.reply_ok(connection)
+    let until_us = shard.now.monotonic_us + Duration::from_secs_f64(seconds).as_micros() as u64;
+    Ok(everywhere(shard, connection, move |shard| shard.sleep_until_us = Some(until_us)))
 }
 
 /// DEBUG LOG message
