@@ -3,6 +3,7 @@
 //! Owns how a key's place is read as a list, and what happens to a key whose list became empty. Never decides when a list
 //! changes its encoding: that is the value's own matter.
 
+mod blocking;
 mod edit;
 mod moves;
 mod pop;
@@ -35,6 +36,11 @@ pub(super) const COMMANDS: &[Command] = &[
     position::LPOS,
     moves::LMOVE,
     moves::RPOPLPUSH,
+    blocking::BLPOP,
+    blocking::BRPOP,
+    blocking::BLMPOP,
+    blocking::BLMOVE,
+    blocking::BRPOPLPUSH,
 ];
 
 /// The list that a live entry holds.

@@ -62,7 +62,7 @@ fn rpoplpush(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Res
 }
 
 /// Moves an element and replies it; null if there is no source.
-fn move_element(
+pub(super) fn move_element(
     cx: &mut Context<'_>,
     source: &[u8],
     destination: &[u8],

@@ -154,14 +154,14 @@ fn lmpop(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
 }
 
 /// What LMPOP pops: its arguments from the number of keys on.
-struct MultiPop<'a> {
-    keys: Args<'a>,
-    end: End,
-    count: usize,
+pub(super) struct MultiPop<'a> {
+    pub(super) keys: Args<'a>,
+    pub(super) end: End,
+    pub(super) count: usize,
 }
 
 impl<'a> MultiPop<'a> {
-    fn parse(args: Args<'a>, numkeys_at: usize) -> Result<MultiPop<'a>, CommandError> {
+    pub(super) fn parse(args: Args<'a>, numkeys_at: usize) -> Result<MultiPop<'a>, CommandError> {
         const NUMKEYS: CommandError = CommandError::Text("ERR numkeys should be greater than 0");
         const COUNT: CommandError = CommandError::Text("ERR count should be greater than 0");
         let positive = |index: usize| parse_i64(args.get(index)).filter(|int| *int > 0);
@@ -182,8 +182,30 @@ impl<'a> MultiPop<'a> {
     }
 }
 
+/// Replies a key and one element, and removes that; false if there is no list.
+pub(super) fn pop_one_with_key(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    reply: &mut Reply<'_>,
+    end: End,
+) -> Result<bool, CommandError> {
+    let limits = limits(cx);
+    let mut at = cx.at(key, cx.writing());
+    let is_empty = change(&mut at, |list| {
+        reply.array(2);
+        reply.bulk(key);
+        write_string(reply, list.peek(end).expect("no list is empty"));
+        list.drop_end(end, limits);
+        list.is_empty()
+    })?;
+    if let Some(is_empty) = is_empty {
+        removed(&mut at, pop_event(end), 1, is_empty);
+    }
+    Ok(is_empty.is_some())
+}
+
 /// Replies a key and up to `count` elements, and removes them; false if there is no list.
-fn pop_with_key(
+pub(super) fn pop_with_key(
     cx: &mut Context<'_>,
     key: &[u8],
     reply: &mut Reply<'_>,
