@@ -194,7 +194,8 @@ pub enum Work {
     Part { invocation: Invocation, args: OwnedArgs, each: Option<usize> },
     /// Run an every-shard command on the whole keyspace.
     Every { invocation: Invocation, args: OwnedArgs },
-    /// Hand the entries of these keys (in every database) to the coordinator. `wait`: its bell here has been heard.
+    /// Hand the entries of these keys (in every database) to the coordinator. `wait`: whose bell here
+    /// has been heard.
     Export { keys: Vec<Box<[u8]>>, watcher: Option<u64>, wait: Option<WaitId> },
     /// Hand the whole keyspace to the coordinator.
     ExportWhole { watcher: Option<u64> },
@@ -218,6 +219,8 @@ pub enum PartResult {
     Entries {
         entries: Vec<(usize, Entry)>,
         watch_broken: bool,
+        /// What one of the keys holds is meant for a client that waits already.
+        is_promised: bool,
     },
     Keyspace {
         keyspace: Box<Keyspace>,
@@ -249,6 +252,8 @@ pub struct NewBell {
     pub wait: WaitId,
     pub db: u16,
     pub keys: Vec<Box<[u8]>>,
+    /// The keys may have what it is for: the client has not looked.
+    pub may_ring: bool,
     /// As in [`torc_commands::Wait`].
     pub kind: Kind,
     pub also_gone: bool,

@@ -56,19 +56,12 @@ impl Shard {
 
     pub(super) fn prepare(&mut self, prepare: Prepare) {
         let scope = prepare.scope.clone();
-        let wait = match &prepare.work {
-            Work::Export { wait, .. } => *wait,
-            _ => None,
-        };
         let is_sequenced = prepare.is_sequenced;
         let waiter = Waiter::Prepared(Box::new(prepare));
         let (id, granted) = match is_sequenced {
             true => self.locks.acquire(scope, waiter),
             false => self.locks.acquire_plain(scope, waiter),
         };
-        if let Some(wait) = wait {
-            self.bell_was_heard(wait);
-        }
         if let Some(waiter) = granted {
             self.run_waiter(id, waiter);
         }
@@ -79,6 +72,10 @@ impl Shard {
         let Prepare { coordinator, txn, client, work, .. } = prepare;
         self.acting = Origin { shard: coordinator, client: Some(client) };
         let mut flushed = false;
+        let heard = match &work {
+            Work::Export { wait, .. } => *wait,
+            _ => None,
+        };
         let result = match work {
             Work::Part { invocation, args, each } => self.run_part(invocation, &args, each),
             Work::Every { invocation, args } => {
@@ -89,12 +86,13 @@ impl Shard {
             }
             Work::Export { keys, watcher, wait: _ } => {
                 let watch_broken = self.watch_broken(watcher);
+                let is_promised = keys.iter().any(|key| self.is_promised(key));
                 let mut entries = Vec::with_capacity(keys.len());
                 for key in &keys {
                     let key = self.keyspace.key(key);
                     self.keyspace.export(&key, &mut entries);
                 }
-                PartResult::Entries { entries, watch_broken }
+                PartResult::Entries { entries, watch_broken, is_promised }
             }
             Work::ExportWhole { watcher } => {
                 let watch_broken = self.watch_broken(watcher);
@@ -113,6 +111,9 @@ impl Shard {
         };
         self.participant.held.insert((coordinator, txn), Held { id, flushed });
         self.send(coordinator, Packet::Granted(Box::new(Granted { txn, shard: self.id, result })));
+        if let Some(wait) = heard {
+            self.bell_was_heard(wait);
+        }
     }
 
     fn watch_broken(&mut self, watcher: Option<u64>) -> bool {

@@ -514,6 +514,7 @@ pub(crate) struct Gathered {
     txn: u64,
     pub(super) parts: Vec<GatheredPart>,
     pub(super) watch_broken: bool,
+    pub(super) is_promised: bool,
 }
 
 pub(super) struct GatheredPart {
@@ -527,10 +528,14 @@ pub(super) struct GatheredPart {
 
 impl Gathered {
     fn from_parts(txn: u64, parts: BTreeMap<ShardId, Part>) -> Gathered {
-        let mut gathered = Gathered { txn, parts: Vec::with_capacity(parts.len()), watch_broken: false };
+        let mut gathered =
+            Gathered { txn, parts: Vec::with_capacity(parts.len()), watch_broken: false, is_promised: false };
         for (shard, part) in parts {
             let (entries, keyspace, broken) = match part.result {
-                Some(PartResult::Entries { entries, watch_broken }) => (entries, None, watch_broken),
+                Some(PartResult::Entries { entries, watch_broken, is_promised }) => {
+                    gathered.is_promised |= is_promised;
+                    (entries, None, watch_broken)
+                }
                 Some(PartResult::Keyspace { keyspace, watch_broken }) => {
                     (Vec::new(), Some(keyspace), watch_broken)
                 }

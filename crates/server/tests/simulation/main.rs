@@ -5,6 +5,7 @@
 //! searched for an order that explains it. A failure prints its seed; `TORC_SIM_SEED=<seed>` runs that one alone, and
 //! `TORC_SIM_SEEDS=<count>` runs more than the default (which is per mix of operations).
 
+mod blocking;
 mod checker;
 mod model;
 mod pubsub;
@@ -34,11 +35,13 @@ enum Mix {
     Optimistic,
     /// MSET and MGET over the same keys, and single-key commands.
     Groups,
+    /// Lists, and commands that wait for them.
+    Waiting,
 }
 
 #[test]
 fn histories_are_strictly_serializable() {
-    for mix in [Mix::All, Mix::Optimistic, Mix::Groups] {
+    for mix in [Mix::All, Mix::Optimistic, Mix::Groups, Mix::Waiting] {
         for seed in seeds() {
             if let Err(report) = run(seed, mix, false) {
                 panic!("TORC_SIM_SEED={seed} ({mix:?}): {report}");
@@ -116,7 +119,8 @@ fn run(seed: u64, mix: Mix, broken: bool) -> Result<(), String> {
             return checker::check(&history);
         }
     }
-    Err("the history never completes: a lost wake-up or a deadlock".into())
+    let open: Vec<_> = history.iter().filter(|event| event.returned.is_none()).collect();
+    Err(format!("the history never completes: a lost wake-up or a deadlock: {open:?}"))
 }
 
 /// One operation, or now and then a short pipeline on one key (which must keep its order).
@@ -129,14 +133,16 @@ fn draw_batch(dice: &mut Rng, mix: Mix) -> Vec<Op> {
     vec![draw(dice, mix, kind)]
 }
 
-/// Kinds from here on may not stand inside MULTI.
+/// These two may not stand inside MULTI.
 const KIND_WATCH: u64 = 13;
+const KIND_EXEC: u64 = 14;
 
 fn draw_kind(dice: &mut Rng, mix: Mix) -> u64 {
     let kinds: &[u64] = match mix {
         Mix::All => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 14],
         Mix::Optimistic => &[0, 1, 2, 13, 13, 14, 14],
         Mix::Groups => &[0, 1, 2, 5, 5, 7, 7],
+        Mix::Waiting => &[14, 15, 15, 15, 16, 17, 18, 18, 18, 19, 19],
     };
     kinds[dice.below(kinds.len() as u64) as usize]
 }
@@ -172,10 +178,16 @@ fn draw(dice: &mut Rng, mix: Mix, kind: u64) -> Op {
         11 => Op::FlushAll,
         12 => Op::DbSize,
         KIND_WATCH => Op::Watch(some(dice)),
-        _ => {
+        15 => Op::RPush(one(dice), dice.below(1000) as u32),
+        16 => Op::LPop(one(dice)),
+        17 => Op::LLen(one(dice)),
+        18 => Op::BlPop(some(dice), 1 + dice.below(4) as u8),
+        19 => Op::BlMove(one(dice), one(dice), 1 + dice.below(4) as u8),
+        KIND_EXEC => {
             let count = dice.below(4);
             Op::Exec((0..count).map(|_| draw_queued(dice, mix)).collect())
         }
+        _ => unreachable!("no such kind is drawn"),
     }
 }
 
@@ -183,7 +195,7 @@ fn draw(dice: &mut Rng, mix: Mix, kind: u64) -> Op {
 fn draw_queued(dice: &mut Rng, mix: Mix) -> Op {
     loop {
         let kind = draw_kind(dice, mix);
-        if kind < KIND_WATCH {
+        if kind != KIND_WATCH && kind != KIND_EXEC {
             return draw(dice, mix, kind);
         }
     }

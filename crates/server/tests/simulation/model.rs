@@ -1,6 +1,6 @@
 //! What commands mean on one plain map: the sequential truth that a history is checked against.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use torc_resp::Value;
 
@@ -22,11 +22,22 @@ pub(crate) enum Op {
     DbSize,
     Watch(Vec<u8>),
     Exec(Vec<Op>),
+    RPush(u8, u32),
+    LPop(u8),
+    LLen(u8),
+    /// Keys and a timeout in milliseconds.
+    BlPop(Vec<u8>, u8),
+    BlMove(u8, u8, u8),
 }
 
 /// Keys are named so that neighbours live on different shards with high probability.
 pub(crate) fn key(name: u8) -> Vec<u8> {
     format!("key:{name}").into_bytes()
+}
+
+/// Lists have names of their own.
+pub(crate) fn list_key(name: u8) -> Vec<u8> {
+    format!("list:{name}").into_bytes()
 }
 
 impl Op {
@@ -57,6 +68,12 @@ impl Op {
             }
             request
         };
+        let with_lists = |name: &str, lists: &[u8], rest: &str| {
+            let mut request = words(name);
+            request.extend(lists.iter().map(|&name| list_key(name)));
+            request.extend(rest.split_whitespace().map(|word| word.as_bytes().to_vec()));
+            request
+        };
         match self {
             Op::Get(name) => with_keys("GET", &[*name]),
             Op::Set(name, value) => with_pairs("SET", &[(*name, *value)]),
@@ -73,6 +90,11 @@ impl Op {
             Op::DbSize => words("DBSIZE"),
             Op::Watch(names) => with_keys("WATCH", names),
             Op::Exec(_) => unreachable!("EXEC is a conversation"),
+            Op::RPush(name, value) => with_lists("RPUSH", &[*name], &value.to_string()),
+            Op::LPop(name) => with_lists("LPOP", &[*name], ""),
+            Op::LLen(name) => with_lists("LLEN", &[*name], ""),
+            Op::BlPop(names, ms) => with_lists("BLPOP", names, &format!("0.{ms:03}")),
+            Op::BlMove(from, to, ms) => with_lists("BLMOVE", &[*from, *to], &format!("LEFT RIGHT 0.{ms:03}")),
         }
     }
 
@@ -90,6 +112,8 @@ fn words(text: &str) -> Vec<Vec<u8>> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Model {
     values: BTreeMap<u8, u32>,
+    /// Without empty ones.
+    lists: BTreeMap<u8, VecDeque<u32>>,
     /// Counts the writes to each key since a client watches it.
     watched: BTreeMap<(usize, u8), bool>,
 }
@@ -160,9 +184,10 @@ impl Model {
             Op::FlushAll => {
                 let names: Vec<u8> = self.values.keys().copied().collect();
                 names.into_iter().for_each(|name| self.write(name, None));
+                self.lists.clear();
                 ok()
             }
-            Op::DbSize => Value::Int(self.values.len() as i64),
+            Op::DbSize => Value::Int((self.values.len() + self.lists.len()) as i64),
             Op::Watch(names) => {
                 for name in names {
                     self.watched.entry((client, *name)).or_insert(false);
@@ -176,8 +201,34 @@ impl Model {
                 if broken {
                     return Value::NullArray;
                 }
-                Value::Array(queue.iter().map(|op| self.apply(client, op)).collect())
+                let replies = queue.iter().map(|op| match op {
+                    Op::BlMove(from, ..) if !self.lists.contains_key(from) => Value::NullBulk,
+                    op => self.apply(client, op),
+                });
+                Value::Array(replies.collect())
             }
+            Op::RPush(name, value) => {
+                let list = self.lists.entry(*name).or_default();
+                list.push_back(*value);
+                Value::Int(list.len() as i64)
+            }
+            Op::LPop(name) => self.pop(*name).map_or(Value::NullBulk, text),
+            Op::LLen(name) => Value::Int(self.lists.get(name).map_or(0, VecDeque::len) as i64),
+            // A wait that ends in vain has found nothing at some moment.
+            Op::BlPop(names, _) => match names.iter().find(|name| self.lists.contains_key(name)) {
+                None => Value::NullArray,
+                Some(name) => {
+                    let value = self.pop(*name).expect("found above");
+                    Value::Array(vec![Value::Bulk(list_key(*name)), text(value)])
+                }
+            },
+            Op::BlMove(from, to, _) => match self.pop(*from) {
+                None => Value::NullArray,
+                Some(value) => {
+                    self.lists.entry(*to).or_default().push_back(value);
+                    text(value)
+                }
+            },
         }
     }
 
@@ -191,12 +242,25 @@ impl Model {
         }
     }
 
+    fn pop(&mut self, name: u8) -> Option<u32> {
+        let list = self.lists.get_mut(&name)?;
+        let value = list.pop_front();
+        if list.is_empty() {
+            self.lists.remove(&name);
+        }
+        value
+    }
+
     fn bulk(&self, name: u8) -> Value {
         match self.values.get(&name) {
             Some(value) => Value::Bulk(value.to_string().into_bytes()),
             None => Value::NullBulk,
         }
     }
+}
+
+fn text(value: u32) -> Value {
+    Value::Bulk(value.to_string().into_bytes())
 }
 
 fn ok() -> Value {

@@ -75,12 +75,19 @@ impl World {
         };
         world.slow = (world.rng.below(shards as u64) as usize, world.rng.below(shards as u64) as usize);
         world.advance(1);
-        for index in 0..clients {
-            let shard = index % shards;
-            let key = world.shards[shard].accept(PeerInfo { loopback: true, ..PeerInfo::default() });
-            world.clients.push(Client { shard, key, reader: ValueReader::new(), connected: true });
+        for _ in 0..clients {
+            world.connect();
         }
         world
+    }
+
+    /// One more client; shards take turns.
+    pub(crate) fn connect(&mut self) -> ClientId {
+        let client = ClientId(self.clients.len());
+        let shard = client.0 % self.shards.len();
+        let key = self.shards[shard].accept(PeerInfo { loopback: true, ..PeerInfo::default() });
+        self.clients.push(Client { shard, key, reader: ValueReader::new(), connected: true });
+        client
     }
 
     /// Make the coordinators of all shards wrong on purpose.
@@ -90,7 +97,25 @@ impl World {
         }
     }
 
-    fn advance(&mut self, us: u64) {
+    /// Make the waits of all shards wrong on purpose.
+    pub(crate) fn break_waits(&mut self) {
+        for shard in &mut self.shards {
+            shard.break_waits_for_test();
+        }
+    }
+
+    /// Does the client's shard know that it waits?
+    pub(crate) fn is_blocked(&self, client: ClientId) -> bool {
+        let Client { shard, key, .. } = self.clients[client.0];
+        self.shards[shard].clients.get(key).is_some_and(|connection| connection.is_blocked())
+    }
+
+    /// Nobody waits anywhere, and nothing is left of former waits.
+    pub(crate) fn nobody_waits(&self) -> bool {
+        self.shards.iter().all(Shard::nobody_waits)
+    }
+
+    pub(crate) fn advance(&mut self, us: u64) {
         self.now_us += us;
         let now = Now { unix_ms: EPOCH_MS + (self.now_us / 1000) as i64, monotonic_us: self.now_us };
         for shard in &mut self.shards {

@@ -10,11 +10,11 @@
 //!   further one; the wait belongs to the client's shard ([`spread`]). Each shard of the keys gets a *bell* with the release
 //!   of the first attempt, so while the keys are locked still. A bell stands in the queues like a command. When its turn
 //!   comes the shard rings: it tells the client's shard, which starts a transaction, and *reserves* the key until that
-//!   arrives (`locks.rs`), so that no other command takes what was pushed. If the attempt finds nothing the bell stays
-//!   in its place, and the queue goes on behind it.
+//!   holds its locks (`locks.rs`), so that no other command takes what was pushed. When the attempt is over the queue goes
+//!   on; if it has found nothing, the bell stays in its place.
 //!
-//! Queues are first come, first served per key. A key is served only while no transaction holds it or another key of the
-//! command; otherwise it is looked at again when locks are released.
+//! Queues are first come, first served per key. A command is served only while no transaction holds a key of it and no bell
+//! has been rung for one; otherwise its turn is kept, with the key reserved, until locks are released.
 //!
 //! Owns all waits of this shard's keys and clients. Never decides what a command finds: that is its handler's.
 
@@ -41,8 +41,12 @@ use table::WaitTable;
 #[derive(Default)]
 pub(super) struct Blocking {
     table: WaitTable,
-    /// Keys to look at when locks are released.
+    /// Keys whose turn is kept for somebody who cannot be served yet; looked at again when locks are released.
     again: Vec<ReadyKey>,
+    /// Keys whose queues go on.
+    going_on: Vec<ReadyKey>,
+    /// Reservations that are over when that has been done.
+    to_lift: Vec<u64>,
     /// Requests that got their locks while keys were being served; they run afterwards.
     granted: Vec<(RequestId, super::Waiter)>,
     /// Waits of this shard's clients for keys of several shards.
@@ -50,6 +54,13 @@ pub(super) struct Blocking {
     /// TEST ONLY knob of the simulation: bells are hung up after the release of the first attempt, not with it.
     pub(super) hangs_bells_late: bool,
     late_bells: Vec<crate::packet::NewBell>,
+}
+
+impl Blocking {
+    #[inline]
+    fn has_work(&self) -> bool {
+        !self.again.is_empty() || !self.going_on.is_empty() || !self.to_lift.is_empty()
+    }
 }
 
 /// A key that may have what somebody waits for.
@@ -227,8 +238,8 @@ impl Shard {
 
     /// Nobody waits here, and nothing is left of former waits.
     pub fn nobody_waits(&self) -> bool {
-        let Blocking { table, again, granted, spread, .. } = &self.blocking;
-        table.is_empty() && again.is_empty() && granted.is_empty() && spread.is_empty()
+        let Blocking { table, granted, spread, .. } = &self.blocking;
+        table.is_empty() && !self.blocking.has_work() && granted.is_empty() && spread.is_empty()
     }
 
     /// Write the reply of a command that waited in vain, and count the command.

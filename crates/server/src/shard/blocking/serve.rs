@@ -18,15 +18,6 @@ use super::super::dispatch::key_list;
 use super::table::{Bell, BlockedCommand, Wait, What};
 use super::{Ending, ReadyKey};
 
-/// What came of running a blocked command again.
-#[derive(PartialEq, Eq)]
-enum Attempt {
-    Served,
-    Nothing,
-    /// A key of it is with a transaction.
-    Locked,
-}
-
 impl Shard {
     /// A command that ran here has found nothing and waits. Called in the same step, so that nothing is missed.
     pub(in crate::shard) fn begin_wait(
@@ -48,6 +39,7 @@ impl Shard {
             kind,
             also_gone,
             deadline_us: timeout_ms.map(|ms| self.deadline_us(ms)),
+            held: Vec::new(),
             what: What::Command(Some(Box::new(BlockedCommand { invocation, args, address }))),
         });
         self.send(home, Packet::Waiting { client, number });
@@ -64,20 +56,23 @@ impl Shard {
         self.blocking.table.add(wait);
     }
 
+    /// A wait is over: the queues of the keys that it held go on.
     fn remove_wait(&mut self, number: u64) -> Wait {
-        let wait = self.blocking.table.remove(number);
+        let mut wait = self.blocking.table.remove(number);
         for key in &wait.keys {
             if !self.blocking.table.is_awaited(wait.db, key) {
                 self.keyspace.forget_awaited(wait.db, key);
             }
         }
+        let held = std::mem::take(&mut wait.held);
+        self.pass_on(wait.db, held, wait.reserves(), number);
         wait
     }
 
     /// Serve those who wait for what this step has changed. `own`: the locks that the caller still holds.
     #[inline]
     pub(in crate::shard) fn serve_waiting(&mut self, own: Option<RequestId>) {
-        if self.keyspace.has_ready() || !self.blocking.again.is_empty() {
+        if self.keyspace.has_ready() || self.blocking.has_work() {
             self.serve_ready_keys(own);
         }
     }
@@ -87,8 +82,15 @@ impl Shard {
         let (acting, key_hint) = (self.acting, self.key_hint.take());
         let mut keys = std::mem::take(&mut self.blocking.again);
         loop {
-            let ready = self.keyspace.take_ready().into_iter();
-            keys.extend(ready.map(|(db, key)| ReadyKey { db, key, from: 0 }));
+            // A key that was changed anew is looked at from the front of its queue.
+            keys.append(&mut self.blocking.going_on);
+            let known = keys.len();
+            for (db, key) in self.keyspace.take_ready() {
+                match keys[..known].iter_mut().find(|known| known.db == db && known.key == key) {
+                    Some(known) => known.from = 0,
+                    None => keys.push(ReadyKey { db, key, from: 0 }),
+                }
+            }
             if keys.is_empty() {
                 break;
             }
@@ -98,6 +100,10 @@ impl Shard {
             }
         }
         (self.acting, self.key_hint) = (acting, key_hint);
+        // Only now that nobody in the queues has a right to these keys any more.
+        for fingerprint in std::mem::take(&mut self.blocking.to_lift) {
+            self.locks.lift(fingerprint, &mut self.blocking.granted);
+        }
         for (id, waiter) in std::mem::take(&mut self.blocking.granted) {
             self.run_waiter(id, waiter);
         }
@@ -119,18 +125,20 @@ impl Shard {
         {
             let kind = self.kind_of(db, &key);
             if kind.is_none() && !self.blocking.table.is_missed(db, &key) {
-                return;
+                return self.give_up_turns(db, &key);
             }
             from = number + 1;
             let wait = self.blocking.table.get(number).expect("who stands in a queue waits");
             if kind != Some(wait.kind) && !wait.also_gone {
+                self.give_up_turn(number, &key);
                 continue;
             }
-            if let What::Bell(_) = wait.what {
-                return self.ring(number, key);
-            }
-            if self.serve(number, &key, own) == Attempt::Locked {
-                return self.look_again(ReadyKey { db, key, from: number });
+            let goes_on = match wait.what {
+                What::Bell(bell) => self.ring(number, bell, &key),
+                What::Command(_) => self.serve(number, &key, own),
+            };
+            if !goes_on {
+                return;
             }
         }
     }
@@ -140,20 +148,25 @@ impl Shard {
         self.keyspace.peek(db, &key, self.now.unix_ms).map(|entry| entry.kind())
     }
 
-    /// Run a blocked command again. `ready`: the key whose turn it is.
-    fn serve(&mut self, number: u64, ready: &[u8], own: Option<RequestId>) -> Attempt {
+    /// Run a blocked command again. `ready`: the key whose turn it is. `false`: another key of it is with a transaction, or
+    /// meant for another client; its turn is kept until it can run.
+    fn serve(&mut self, number: u64, ready: &[u8], own: Option<RequestId>) -> bool {
         let command = self.blocking.table.take_command(number);
         let BlockedCommand { invocation, args, address } = &*command;
         let args = args.as_args();
         let keys = key_list(invocation.command, args);
         let mut keys = keys.iter().map(|&(index, _)| args.get(index));
-        let in_the_way = keys.any(|key| {
-            let fingerprint = self.fingerprint(key);
-            self.locks.is_held([fingerprint], own) || key != ready && self.locks.is_reserved(fingerprint)
+        let is_in_the_way = keys.any(|key| {
+            self.locks.is_held([self.fingerprint(key)], own) || key != ready && self.is_called_for(key)
         });
-        if in_the_way {
+        if is_in_the_way {
             self.blocking.table.put_command_back(number, command);
-            return Attempt::Locked;
+            if self.blocking.table.hold(number, ready) {
+                self.locks.reserve(self.fingerprint(ready), &mut self.blocking.granted);
+            }
+            let db = self.blocking.table.get(number).expect("put back above").db;
+            self.look_again(ReadyKey { db, key: ready.into(), from: number });
+            return false;
         }
         let Route::Data(run) = invocation.command.route else {
             unreachable!("only data commands wait");
@@ -164,48 +177,93 @@ impl Shard {
         self.execute(*invocation, run, args, &mut reply);
         if self.waiting.take().is_some() {
             self.blocking.table.put_command_back(number, command);
-            return Attempt::Nothing;
+            self.let_go(number);
+            return true;
         }
         self.remove_wait(number);
         self.settle_logs();
         self.send(shard, Packet::LateReply(Box::new(LateReply { client, slot, reply })));
-        Attempt::Served
+        true
     }
 
-    /// The turn of a client of another shard, or with keys there: it is told, and the key is kept for it.
-    fn ring(&mut self, number: u64, key: Box<[u8]>) {
-        let fingerprint = self.fingerprint(&key);
-        let wait = self.blocking.table.get(number).expect("who stands in a queue waits").id;
-        let bell = self.blocking.table.bell_mut(number).expect("the caller saw a bell");
-        let was_rung = std::mem::replace(&mut bell.is_rung, true);
-        if !bell.held.contains(&key) {
-            bell.held.push(key);
-            self.locks.reserve(fingerprint, &mut self.blocking.granted);
+    /// The turn of a client of another shard, or with keys there: it is told, and the key is kept for it (`false`). Streams
+    /// have enough for all.
+    fn ring(&mut self, number: u64, before: Bell, key: &[u8]) -> bool {
+        let wait = self.blocking.table.get_mut(number).expect("who stands in a queue waits");
+        let (id, is_shared) = (wait.id, wait.kind == Kind::Stream);
+        debug_assert_ne!(before, Bell::Heard, "its keys are locked then");
+        wait.what = What::Bell(Bell::Rung);
+        if !is_shared && self.blocking.table.hold(number, key) {
+            self.locks.reserve(self.fingerprint(key), &mut self.blocking.granted);
         }
-        if !was_rung {
-            self.send(wait.home, Packet::Ring(wait));
+        if before == Bell::Silent {
+            self.send(id.home, Packet::Ring(id));
+        }
+        is_shared
+    }
+
+    /// Its turns are over.
+    fn let_go(&mut self, number: u64) {
+        let wait = self.blocking.table.get(number).expect("the caller knows the wait");
+        let (db, held, is_reserved) = (wait.db, wait.held.clone(), wait.reserves());
+        for key in &held {
+            self.blocking.table.let_go(number, key);
+        }
+        self.pass_on(db, held, is_reserved, number);
+    }
+
+    /// What a key had is gone again (a transaction that came before has taken it).
+    fn give_up_turns(&mut self, db: usize, key: &[u8]) {
+        while let Some(number) = self.blocking.table.stuck_at(db, key) {
+            self.give_up_turn(number, key);
         }
     }
 
-    /// The transaction that a bell has called for is here, and stands in the queue for its locks: others may queue up
-    /// behind it.
-    pub(in crate::shard) fn bell_was_heard(&mut self, wait: WaitId) {
-        let Some(number) = self.blocking.table.find(wait) else { return };
-        let bell = self.blocking.table.bell_mut(number).expect("a spread wait has bells");
-        if !std::mem::replace(&mut bell.is_rung, false) {
-            return;
+    /// A command that could not be served yet is of no use to the key any more. (A bell that has been rung has its
+    /// attempt.)
+    fn give_up_turn(&mut self, number: u64, key: &[u8]) {
+        let wait = self.blocking.table.get(number).expect("who stands in a queue waits");
+        if let What::Command(_) = wait.what
+            && self.blocking.table.let_go(number, key)
+        {
+            self.blocking.to_lift.push(self.fingerprint(key));
         }
-        let held: Vec<u64> = bell.held.clone().iter().map(|key| self.fingerprint(key)).collect();
-        self.lift_reservations(&held);
     }
 
-    fn lift_reservations(&mut self, fingerprints: &[u64]) {
-        let mut ready = Vec::new();
-        for &fingerprint in fingerprints {
-            self.locks.lift(fingerprint, &mut ready);
+    /// The queues of these keys go on behind a wait.
+    fn pass_on(&mut self, db: usize, held: Vec<Box<[u8]>>, is_reserved: bool, number: u64) {
+        for key in held {
+            if is_reserved {
+                self.blocking.to_lift.push(self.fingerprint(&key));
+            }
+            self.blocking.going_on.push(ReadyKey { db, key, from: number + 1 });
         }
-        for (id, waiter) in ready {
-            self.run_waiter(id, waiter);
+    }
+
+    /// Is what the key holds meant for somebody who waits already? (What a stream holds is for all.)
+    pub(in crate::shard) fn is_promised(&self, key: &[u8]) -> bool {
+        self.blocking.table.holders_of(key).next().is_some()
+    }
+
+    /// Has a bell been rung for this key? (Commands that hold keys of each other may be served nevertheless.)
+    fn is_called_for(&self, key: &[u8]) -> bool {
+        self.blocking.table.holders_of(key).any(|wait| matches!(wait.what, What::Bell(_)))
+    }
+
+    /// The transaction that a bell has called for holds its locks here: others may queue up behind it.
+    pub(in crate::shard) fn bell_was_heard(&mut self, id: WaitId) {
+        let Some(number) = self.blocking.table.find(id) else { return };
+        let wait = self.blocking.table.get_mut(number).expect("found above");
+        let was_rung = wait.reserves();
+        wait.what = What::Bell(Bell::Heard);
+        if was_rung {
+            let mut granted = Vec::new();
+            for key in &wait.held {
+                self.locks.lift(self.key_fingerprints.hash_one(&**key), &mut granted);
+            }
+            for (id, waiter) in granted {
+                self.run_waiter(id, waiter);
+            }
         }
     }
 
@@ -215,27 +273,28 @@ impl Shard {
             BellChange::None => {}
             BellChange::Hang(bell) if self.blocking.hangs_bells_late => self.blocking.late_bells.push(*bell),
             BellChange::Hang(bell) => self.hang_bell(*bell),
-            BellChange::Keep(wait) => {
-                let Some(number) = self.blocking.table.find(wait) else { return };
-                let bell = self.blocking.table.bell_mut(number).expect("a spread wait has bells");
-                let held = std::mem::take(&mut bell.held);
-                let db = self.blocking.table.get(number).expect("found above").db;
-                for key in held {
-                    self.look_again(ReadyKey { db, key, from: number + 1 });
+            BellChange::Keep(id) => {
+                if let Some(number) = self.blocking.table.find(id) {
+                    self.let_go(number);
+                    self.blocking.table.get_mut(number).expect("found above").what = What::Bell(Bell::Silent);
                 }
             }
-            BellChange::TakeDown(wait) => {
-                if let Some(number) = self.blocking.table.find(wait) {
-                    self.take_bell_down(number);
+            BellChange::TakeDown(id) => {
+                if let Some(number) = self.blocking.table.find(id) {
+                    self.remove_wait(number);
                 }
             }
         }
     }
 
     fn hang_bell(&mut self, bell: NewBell) {
-        let NewBell { wait, db, keys, kind, also_gone } = bell;
-        let what = What::Bell(Bell::default());
-        self.add_wait(Wait { id: wait, db: usize::from(db), keys, kind, also_gone, deadline_us: None, what });
+        let NewBell { wait: id, db, keys, may_ring, kind, also_gone } = bell;
+        let (db, what) = (usize::from(db), What::Bell(Bell::Silent));
+        if may_ring {
+            let ready = keys.iter().map(|key| ReadyKey { db, key: key.clone(), from: 0 });
+            self.blocking.going_on.extend(ready);
+        }
+        self.add_wait(Wait { id, db, keys, kind, also_gone, deadline_us: None, held: Vec::new(), what });
     }
 
     /// Only the deliberately broken protocol of the simulation has bells left to hang up.
@@ -245,37 +304,21 @@ impl Shard {
         }
     }
 
-    fn take_bell_down(&mut self, number: u64) {
-        let wait = self.remove_wait(number);
-        let What::Bell(bell) = wait.what else { unreachable!("the caller saw a bell") };
-        let fingerprints: Vec<u64> = bell.held.iter().map(|key| self.fingerprint(key)).collect();
-        for key in bell.held {
-            self.look_again(ReadyKey { db: wait.db, key, from: number + 1 });
-        }
-        if bell.is_rung {
-            self.lift_reservations(&fingerprints);
-        }
-    }
-
     /// End a wait at this shard. `false`: it is over already.
-    pub fn end_wait(&mut self, wait: WaitId, ending: Ending) -> bool {
-        let Some(number) = self.blocking.table.find(wait) else { return false };
-        if self.blocking.table.bell_mut(number).is_some() {
-            self.take_bell_down(number);
-            self.serve_waiting(None);
-            return true;
-        }
-        let command = self.blocking.table.take_command(number);
-        self.remove_wait(number);
-        let BlockedCommand { invocation, args, address } = *command;
-        let ReturnAddress { shard, client, slot } = address;
-        if ending != Ending::Gone {
+    pub fn end_wait(&mut self, id: WaitId, ending: Ending) -> bool {
+        let Some(number) = self.blocking.table.find(id) else { return false };
+        if let What::Command(command) = self.remove_wait(number).what
+            && ending != Ending::Gone
+        {
+            let BlockedCommand { invocation, args, address } = *command.expect("it does not run now");
+            let ReturnAddress { shard, client, slot } = address;
             let mut reply = ReplyBuf::new();
             self.acting = Origin { shard, client: Some(client) };
             self.reply_in_vain(invocation, args.as_args(), ending, Reply::new(&mut reply, invocation.proto));
             self.settle_logs();
             self.send(shard, Packet::LateReply(Box::new(LateReply { client, slot, reply })));
         }
+        self.serve_waiting(None);
         true
     }
 

@@ -48,11 +48,20 @@ impl Shard {
         let Route::Data(run) = invocation.command.route else {
             unreachable!("only data commands are gathered");
         };
+        // Who comes new does not take what is meant for others: it goes through the queue, as if it had found nothing.
+        let is_new = self.clients.get(client).is_some_and(|one| one.blocked_on.is_none());
+        let held_off = gathered.is_promised && is_new && invocation.may_wait;
         let mut reply = ReplyBuf::new();
         self.acting = Origin { shard: self.id, client: Some(client) };
-        self.with_entries(&mut gathered, |shard| {
-            shard.execute(invocation, run, args.as_args(), &mut reply);
-        });
+        if held_off {
+            self.execute(invocation, run, args.as_args(), &mut reply);
+        }
+        if self.waiting.is_none() {
+            reply.clear();
+            self.with_entries(&mut gathered, |shard| {
+                shard.execute(invocation, run, args.as_args(), &mut reply);
+            });
+        }
         let Some(wait) = self.waiting.take() else {
             if let Some(wait) = self.forget_spread(client) {
                 gathered.change_bells(|_| BellChange::TakeDown(wait));
@@ -62,7 +71,7 @@ impl Shard {
         };
         let connection = self.clients.get_mut(client).expect("a connection outlives its transaction");
         match &mut connection.blocked_on {
-            None => self.begin_spread(client, gathered, invocation, args, *wait),
+            None => self.begin_spread(client, gathered, invocation, args, *wait, held_off),
             Some(BlockedOn::Several(spread)) => {
                 if spread.deadline_us.is_some_and(|deadline_us| deadline_us <= self.now.monotonic_us) {
                     return self.end_attempt(client, gathered, invocation, args, Ending::TimedOut);
@@ -118,6 +127,7 @@ impl Shard {
         invocation: Invocation,
         args: OwnedArgs,
         wait: torc_commands::Wait,
+        may_ring: bool,
     ) {
         let connection = self.clients.get_mut(client).expect("a connection outlives its transaction");
         if connection.flags.closing || connection.flags.input_ended {
@@ -141,7 +151,7 @@ impl Shard {
                 return BellChange::None;
             }
             shards.push(shard);
-            BellChange::Hang(Box::new(NewBell { wait, db: invocation.db, keys, kind, also_gone }))
+            BellChange::Hang(Box::new(NewBell { wait, db: invocation.db, keys, may_ring, kind, also_gone }))
         });
         let deadline_us = timeout_ms.map(|ms| self.deadline_us(ms));
         if let Some(deadline_us) = deadline_us {

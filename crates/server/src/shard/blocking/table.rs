@@ -9,8 +9,8 @@ use torc_resp::OwnedArgs;
 use crate::packet::{Invocation, ReturnAddress, WaitId};
 
 /// Waits in the order in which they began; numbers are never used again.
-#[derive(Default)]
 pub(super) struct WaitTable {
+    /// Above the numbers of reply slots, with which they share the name of a wait.
     last_number: u64,
     waits: BTreeMap<u64, Wait>,
     numbers: HashMap<WaitId, u64>,
@@ -31,7 +31,16 @@ pub(super) struct Wait {
     /// A key that is gone or of another kind is of use too.
     pub(super) also_gone: bool,
     pub(super) deadline_us: Option<u64>,
+    /// Keys whose turn is this wait's, though it cannot be served yet: their queues do not go on meanwhile.
+    pub(super) held: Vec<Box<[u8]>>,
     pub(super) what: What,
+}
+
+impl Wait {
+    /// The held keys are reserved: nothing else keeps others away from them.
+    pub(super) fn reserves(&self) -> bool {
+        !matches!(self.what, What::Bell(Bell::Silent | Bell::Heard))
+    }
 }
 
 pub(super) enum What {
@@ -47,12 +56,13 @@ pub(super) struct BlockedCommand {
     pub(super) address: ReturnAddress,
 }
 
-#[derive(Default)]
-pub(super) struct Bell {
-    /// The client's shard has been told, and its transaction is not here yet: the held keys are reserved for it.
-    pub(super) is_rung: bool,
-    /// Keys that serve nobody else until that transaction is over.
-    pub(super) held: Vec<Box<[u8]>>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bell {
+    Silent,
+    /// The client's shard has been told, and its transaction does not hold its locks here yet.
+    Rung,
+    /// It does.
+    Heard,
 }
 
 #[derive(Default)]
@@ -60,6 +70,20 @@ struct Queue {
     numbers: BTreeSet<u64>,
     /// How many of them want to know that the key is gone.
     also_gone: usize,
+    /// Those that hold the key.
+    holders: Vec<u64>,
+}
+
+impl Default for WaitTable {
+    fn default() -> Self {
+        WaitTable {
+            last_number: u64::from(u32::MAX),
+            waits: BTreeMap::new(),
+            numbers: HashMap::new(),
+            queues: Vec::new(),
+            deadlines: BTreeSet::new(),
+        }
+    }
 }
 
 impl WaitTable {
@@ -104,6 +128,7 @@ impl WaitTable {
             let queue = self.queues[wait.db].get_mut(key).expect("an awaited key has a queue");
             queue.numbers.remove(&number);
             queue.also_gone -= usize::from(wait.also_gone);
+            queue.holders.retain(|&holder| holder != number);
             if queue.numbers.is_empty() {
                 self.queues[wait.db].remove(key);
             }
@@ -122,11 +147,8 @@ impl WaitTable {
         self.waits.get(&number)
     }
 
-    pub(super) fn bell_mut(&mut self, number: u64) -> Option<&mut Bell> {
-        match &mut self.waits.get_mut(&number)?.what {
-            What::Bell(bell) => Some(bell),
-            What::Command(_) => None,
-        }
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Wait> {
+        self.waits.get_mut(&number)
     }
 
     /// Lend a blocked command out, to run it.
@@ -144,6 +166,39 @@ impl WaitTable {
     /// The first one in the queue of a key, from a number on.
     pub(super) fn next_for(&self, db: usize, key: &[u8], from: u64) -> Option<u64> {
         self.queues.get(db)?.get(key)?.numbers.range(from..).next().copied()
+    }
+
+    /// It is the turn of this wait to have the key. `false`: it has been already.
+    pub(super) fn hold(&mut self, number: u64, key: &[u8]) -> bool {
+        let wait = self.waits.get_mut(&number).expect("the wait is in the table");
+        let queue = self.queues[wait.db].get_mut(key).expect("an awaited key has a queue");
+        let is_new = !queue.holders.contains(&number);
+        if is_new {
+            queue.holders.push(number);
+            wait.held.push(key.into());
+        }
+        is_new
+    }
+
+    /// Its turn with one key is over. `false`: it was not its turn.
+    pub(super) fn let_go(&mut self, number: u64, key: &[u8]) -> bool {
+        let wait = self.waits.get_mut(&number).expect("the wait is in the table");
+        let queue = self.queues[wait.db].get_mut(key).expect("an awaited key has a queue");
+        queue.holders.retain(|&holder| holder != number);
+        let place = wait.held.iter().position(|held| **held == *key);
+        place.map(|place| wait.held.swap_remove(place)).is_some()
+    }
+
+    /// The waits that hold this key, of any database.
+    pub(super) fn holders_of(&self, key: &[u8]) -> impl Iterator<Item = &Wait> {
+        let queues = self.queues.iter().filter_map(move |queues| queues.get(key));
+        queues.flat_map(|queue| &queue.holders).map(|number| &self.waits[number])
+    }
+
+    /// The first command that holds this key.
+    pub(super) fn stuck_at(&self, db: usize, key: &[u8]) -> Option<u64> {
+        let holders = &self.queues.get(db)?.get(key)?.holders;
+        holders.iter().copied().find(|number| matches!(self.waits[number].what, What::Command(_)))
     }
 
     pub(super) fn is_awaited(&self, db: usize, key: &[u8]) -> bool {
@@ -203,7 +258,8 @@ mod tests {
             kind: Kind::List,
             also_gone,
             deadline_us,
-            what: What::Bell(Bell::default()),
+            held: Vec::new(),
+            what: What::Bell(Bell::Silent),
         }
     }
 
