@@ -4,6 +4,7 @@
 //! result.
 
 mod algebra;
+mod blocking;
 mod bounds;
 mod edit;
 mod inputs;
@@ -46,6 +47,9 @@ pub(super) const COMMANDS: &[Command] = &[
     pop::ZPOPMIN,
     pop::ZPOPMAX,
     pop::ZMPOP,
+    blocking::BZPOPMIN,
+    blocking::BZPOPMAX,
+    blocking::BZMPOP,
     random::ZRANDMEMBER,
     algebra::ZUNION,
     algebra::ZUNIONSTORE,
@@ -126,6 +130,8 @@ enum Show {
     Flat,
     /// Each member and its score in an array of their own.
     Nested,
+    /// As `Flat`, in an array that is begun already.
+    InLine,
 }
 
 impl Show {
@@ -141,7 +147,11 @@ impl Show {
     /// The head of a list of so many members.
     #[inline]
     fn head(self, reply: &mut Reply<'_>, members: usize) {
-        reply.array(if self == Show::Flat { 2 * members } else { members });
+        match self {
+            Show::Flat => reply.array(2 * members),
+            Show::Members | Show::Nested => reply.array(members),
+            Show::InLine => {}
+        }
     }
 
     #[inline]
