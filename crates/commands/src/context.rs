@@ -4,9 +4,11 @@
 //! commands depend on, for the length of one command. Never lets a handler see another shard, a connection or a clock.
 
 use smallvec::SmallVec;
-use torc_datatypes::Entry;
 use torc_datatypes::clock::LfuSettings;
 use torc_datatypes::list::NodeLimits;
+use torc_datatypes::set::SetLimits;
+use torc_datatypes::zset::ZSetLimits;
+use torc_datatypes::{Entry, HashLimits, rdb};
 use torc_keyspace::{AccessClock, At, Changes, Class, Key, Keyspace, Lookup, Rng, SlotMap};
 use torc_resp::Args;
 
@@ -160,6 +162,8 @@ pub struct DataSettings {
     pub lfu_decay_min: u32,
     /// `lazyfree-lazy-user-flush`: FLUSHALL and FLUSHDB release memory in the background unless told otherwise.
     pub lazy_user_flush: bool,
+    /// `rdbcompression`: DUMP compresses long strings.
+    pub rdb_compression: bool,
     pub encodings: Encodings,
 }
 
@@ -190,6 +194,28 @@ pub struct Encodings {
     pub stream_node_max_bytes: usize,
     /// Entries of a stream node at most; 0: no limit.
     pub stream_node_max_entries: usize,
+}
+
+impl Encodings {
+    /// Up to where values that come as RDB bytes are compact.
+    pub fn rdb_limits(&self) -> rdb::Limits {
+        rdb::Limits {
+            list: self.list_nodes(),
+            zset: ZSetLimits {
+                listpack_entries: self.zset_max_listpack_entries,
+                listpack_value: self.zset_max_listpack_value,
+            },
+            hash: HashLimits {
+                entries_max: self.hash_max_listpack_entries,
+                value_bytes_max: self.hash_max_listpack_value,
+            },
+            set: SetLimits {
+                intset_entries: self.set_max_intset_entries,
+                listpack_entries: self.set_max_listpack_entries,
+                listpack_value: self.set_max_listpack_value,
+            },
+        }
+    }
 }
 
 impl Default for Encodings {
@@ -240,6 +266,7 @@ impl Default for DataSettings {
             lfu_log_factor: 10,
             lfu_decay_min: 1,
             lazy_user_flush: true,
+            rdb_compression: true,
             encodings: Encodings::default(),
         }
     }

@@ -18,6 +18,13 @@ pub fn lru_idle_seconds(clock: u32, now_ms: i64) -> u32 {
     lru_now(now_ms).wrapping_sub(clock) & CLOCK_MASK
 }
 
+/// LRU reading: the clock of a key that was used `idle_seconds` ago; what lies further back than the clock reaches
+/// counts as that far.
+pub fn lru_restored(now_ms: i64, idle_seconds: i64) -> u32 {
+    let idle = idle_seconds.clamp(0, i64::from(CLOCK_MASK)) as u32;
+    lru_now(now_ms).wrapping_sub(idle) & CLOCK_MASK
+}
+
 /// How the LFU counter grows and fades (`lfu-log-factor`, `lfu-decay-time`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LfuSettings {
@@ -45,6 +52,11 @@ fn lfu_minutes(now_ms: i64) -> u32 {
 /// LFU reading: the clock of a key created at `now_ms`.
 pub fn lfu_new(now_ms: i64) -> u32 {
     lfu_pack(lfu_minutes(now_ms), LFU_COUNTER_INIT)
+}
+
+/// LFU reading: the clock of a key whose counter is this at `now_ms`.
+pub fn lfu_restored(now_ms: i64, counter: u8) -> u32 {
+    lfu_pack(lfu_minutes(now_ms), counter)
 }
 
 /// LFU reading: the counter as it has faded by `now_ms` (`OBJECT FREQ`).
@@ -77,6 +89,9 @@ mod tests {
         let clock = lru_now(before_wrap);
         assert_eq!(lru_idle_seconds(clock, before_wrap), 0);
         assert_eq!(lru_idle_seconds(clock, before_wrap + 5_000), 5);
+        for (idle, expected) in [(0, 0), (1000, 1000), (i64::MAX, CLOCK_MASK)] {
+            assert_eq!(lru_idle_seconds(lru_restored(5_000, idle), 5_000), expected);
+        }
     }
 
     #[test]

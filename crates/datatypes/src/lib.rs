@@ -22,6 +22,7 @@ pub mod listpack;
 pub mod member;
 pub mod number;
 pub mod prefetch;
+pub mod rdb;
 mod sample;
 pub mod set;
 pub mod stream;

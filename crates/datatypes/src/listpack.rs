@@ -359,9 +359,22 @@ impl std::fmt::Debug for Listpack {
 
 impl<B: AsRef<[u8]>> FromIterator<B> for Listpack {
     fn from_iter<I: IntoIterator<Item = B>>(elements: I) -> Listpack {
-        let mut listpack = Listpack::new();
-        elements.into_iter().for_each(|element| listpack.push_back(element.as_ref()));
-        listpack
+        let mut bytes = vec![0; HEADER_BYTES];
+        let mut count = 0usize;
+        for element in elements {
+            let (head, head_len, data) = encode(Item::of(element.as_ref()));
+            let (back, back_len) = back_bytes(head_len + data.len());
+            bytes.extend_from_slice(&head[..head_len]);
+            bytes.extend_from_slice(data);
+            bytes.extend_from_slice(&back[..back_len]);
+            count += 1;
+        }
+        bytes.push(END);
+        assert!(bytes.len() <= LISTPACK_BYTES_MAX, "a listpack of {} bytes", bytes.len());
+        let total = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&total.to_le_bytes());
+        bytes[4..HEADER_BYTES].copy_from_slice(&(count.min(COUNT_UNKNOWN) as u16).to_le_bytes());
+        Listpack { bytes: bytes.into_boxed_slice() }
     }
 }
 

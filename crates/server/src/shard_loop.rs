@@ -82,6 +82,11 @@ impl LoopShared {
         self.wakers.wake_all();
     }
 
+    /// Wakes a shard from a thread that is none.
+    pub fn wake(&self, shard: ShardId) {
+        self.wakers.wake(usize::from(shard));
+    }
+
     /// Lay TCP listeners ready for every shard; each takes its own at the next [`LoopRequest::Listen`].
     pub fn offer_listeners(&self, groups: Vec<Vec<Option<Listener>>>) {
         let mut per_shard: Vec<Vec<Listener>> = self.new_listeners.iter().map(|_| Vec::new()).collect();
@@ -204,6 +209,7 @@ impl ShardLoop {
             self.next_tick_us = self.shard.now.monotonic_us + TICK.as_micros() as u64;
             self.shard.tick();
         }
+        self.shard.finish_aside();
         self.shard.end_turn();
         self.send_packets();
         if let Some(until_us) = self.shard.sleep_until_us.take() {

@@ -99,7 +99,12 @@ fn key_placeholders_are_what_the_key_specs_find() {
             let mut request = OwnedArgs::new();
             for (index, (word, _)) in words.iter().enumerate() {
                 let counted = words[index..].iter().filter(|(_, is_key)| *is_key).count();
-                let word = if word == "numkeys" { counted.to_string() } else { word.clone() };
+                let word = match word.as_str() {
+                    "numkeys" => counted.to_string(),
+                    // A token for a word without letters.
+                    "\"\"" => String::new(),
+                    word => word.to_owned(),
+                };
                 request.push(word.as_bytes());
             }
             let mut found = Vec::new();

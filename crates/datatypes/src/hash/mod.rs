@@ -70,6 +70,23 @@ impl Hash {
         Hash::default()
     }
 
+    /// A hash of the elements of a listpack, names and values in turn, in the form that suits their number; `None` if a name
+    /// has no value. The names must be distinct.
+    pub fn from_listpack(listpack: Listpack, limits: HashLimits) -> Option<Hash> {
+        let elements = listpack.len();
+        if !elements.is_multiple_of(2) {
+            return None;
+        }
+        let mut hash = Hash { form: Form::Compact(listpack) };
+        hash.reserve(elements / 2, limits);
+        Some(hash)
+    }
+
+    /// The whole hash, if it is a listpack.
+    pub fn as_listpack(&self) -> Option<&Listpack> {
+        if let Form::Compact(listpack) = &self.form { Some(listpack) } else { None }
+    }
+
     /// Number of fields, expired ones that were not taken out yet included. O(1).
     #[inline]
     pub fn len(&self) -> usize {

@@ -6,6 +6,7 @@
 mod elements;
 mod limits;
 mod node;
+mod parts;
 mod quicklist;
 mod run;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use smallvec::SmallVec;
 pub use self::elements::Elements;
 pub use self::limits::NodeLimits;
 use self::node::Node;
+pub use self::parts::{ListBuilder, Part};
 use self::quicklist::Quicklist;
 use self::run::{ELEMENT_BYTES_MAX, RUN_BYTES_MAX, Run};
 use crate::entry::class::allocated_bytes;
@@ -338,8 +340,14 @@ impl List {
 
 /// A long list of the elements of a compact one.
 fn general(listpack: &Listpack) -> Quicklist {
-    let elements = listpack.elements();
     let mut list = Quicklist::default();
+    push_all(&mut list, listpack);
+    list
+}
+
+/// Adds the elements of a listpack at the back, in as few nodes as can hold them.
+fn push_all(list: &mut Quicklist, listpack: &Listpack) {
+    let elements = listpack.elements();
     let (mut start, mut count, mut at) = (0, 0, 0);
     while at < elements.len() {
         let bytes = element_bytes(&elements[at..]);
@@ -359,7 +367,6 @@ fn general(listpack: &Listpack) -> Quicklist {
     if count > 0 {
         list.push_node(End::Back, Node::Packed(Run::of_elements(&elements[start..], count)));
     }
-    list
 }
 
 /// Where element number `index` of `count` begins, or the end.

@@ -73,6 +73,36 @@ impl Set {
         Set { form: Form::Table(Box::default()) }
     }
 
+    /// A set of the integers of an intset, in the form that suits their number.
+    pub fn from_intset(ints: IntSet, limits: &SetLimits) -> Set {
+        let suits = limits.suits_intset(ints.len());
+        let mut set = Set { form: Form::IntSet(ints) };
+        if !suits {
+            set.become_table();
+        }
+        set
+    }
+
+    /// A set of the elements of a listpack, which are distinct, in the form that suits their number.
+    pub fn from_listpack(listpack: Listpack, limits: &SetLimits) -> Set {
+        let suits = listpack.len() <= limits.listpack_entries;
+        let mut set = Set { form: Form::Listpack(listpack) };
+        if !suits {
+            set.become_table();
+        }
+        set
+    }
+
+    /// The whole set, if it is an intset.
+    pub fn as_intset(&self) -> Option<&IntSet> {
+        if let Form::IntSet(ints) = &self.form { Some(ints) } else { None }
+    }
+
+    /// The whole set, if it is a listpack.
+    pub fn as_listpack(&self) -> Option<&Listpack> {
+        if let Form::Listpack(listpack) = &self.form { Some(listpack) } else { None }
+    }
+
     /// Representation of the value (`OBJECT ENCODING`).
     pub fn encoding(&self) -> Encoding {
         match self.form {

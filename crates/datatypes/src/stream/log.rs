@@ -110,21 +110,30 @@ impl Log {
         self.entries_added = entries_added;
     }
 
-    /// Takes nodes of a file over; their ids must ascend. What is remembered of earlier entries is to be set then.
+    /// Takes nodes of a file over; the ids of all entries, deleted ones too, must ascend. What is remembered of earlier
+    /// entries is to be set then.
     pub fn from_nodes(nodes: impl IntoIterator<Item = (StreamId, Node)>) -> Option<Log> {
         let mut log = Log::default();
+        let mut last_id = None;
         for (id, node) in nodes {
-            let (entries, _) = node.counts();
-            if log.nodes.last_key_value().is_some_and(|(last, _)| id <= *last) {
+            if last_id.is_some_and(|last| id <= last) {
                 return None;
             }
+            last_id = Some(id);
+            for (number, entry) in node.entries(id).enumerate() {
+                if entry.id < id || number > 0 && last_id.is_some_and(|last| entry.id <= last) {
+                    return None;
+                }
+                last_id = Some(entry.id);
+            }
+            let (entries, _) = node.counts();
             if entries > 0 {
                 log.len = log.len.checked_add(entries)?;
                 log.insert_node(id, node);
             }
         }
         log.first_id = log.oldest_id();
-        log.set_last_id(log.newest_id());
+        log.set_last_id(last_id.unwrap_or(StreamId::MIN));
         log.entries_added = log.len;
         Some(log)
     }

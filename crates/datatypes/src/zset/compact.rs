@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::score::{ScoreText, score_of};
+use super::score::{ScoreText, score_in, score_of};
 use crate::listpack::{Item, Listpack, Pos};
 use crate::sample::Chooser;
 
@@ -149,6 +149,29 @@ pub(super) fn sample(
     for (item, score) in Pairs::new(listpack).filter(|_| chooser.chooses(&mut random)) {
         visit(item.as_bytes(&mut text), score);
     }
+}
+
+/// Whether elements of unknown origin are members in order, each with a score behind it. That no member comes twice, with
+/// different scores, is not looked at.
+pub(super) fn is_in_order(listpack: &Listpack) -> bool {
+    let mut items = listpack.iter();
+    let [mut text, mut text_before] = [itoa::Buffer::new(), itoa::Buffer::new()];
+    let mut before: Option<(Item<'_>, f64)> = None;
+    while let Some(member) = items.next() {
+        let Some(score) = items.next().and_then(score_in).filter(|score| !score.is_nan()) else {
+            return false;
+        };
+        let ascends = before.is_none_or(|(member_before, score_before)| {
+            score_before < score
+                || score_before == score
+                    && member_before.as_bytes(&mut text_before) < member.as_bytes(&mut text)
+        });
+        if !ascends {
+            return false;
+        }
+        before = Some((member, score));
+    }
+    true
 }
 
 /// Members with their scores, in order.

@@ -75,6 +75,22 @@ impl ZSet {
         zset
     }
 
+    /// A sorted set of the elements of a listpack of unknown origin, in the form that suits their number; `None` if they
+    /// are not members with scores, in order. The members must be distinct.
+    pub fn from_listpack(listpack: Listpack, limits: &ZSetLimits) -> Option<ZSet> {
+        if !compact::is_in_order(&listpack) {
+            return None;
+        }
+        let mut zset = ZSet { form: Form::Listpack(listpack) };
+        zset.expect(zset.len(), 0, limits);
+        Some(zset)
+    }
+
+    /// The whole sorted set, if it is a listpack.
+    pub fn as_listpack(&self) -> Option<&Listpack> {
+        if let Form::Listpack(listpack) = &self.form { Some(listpack) } else { None }
+    }
+
     /// Changes to the general form if more or longer members are expected than a compact one may have.
     pub fn expect(&mut self, members: usize, longest: usize, limits: &ZSetLimits) {
         if !limits.suit(members, longest) {

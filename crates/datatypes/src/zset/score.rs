@@ -108,14 +108,16 @@ fn shortest_digits(number: f64, digits: &mut [u8; DIGITS_MAX + 1]) -> (usize, i3
 /// The score that an element of a listpack is.
 #[inline]
 pub(super) fn score_of(item: Item<'_>) -> f64 {
-    match item {
-        Item::Int(int) => int as f64,
-        Item::Bytes(text) => parse(text).expect("only scores are written where scores stand"),
-    }
+    score_in(item).expect("only scores are written where scores stand")
 }
 
-fn parse(text: &[u8]) -> Option<f64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+/// The score that an element of unknown origin is, if it is one.
+#[inline]
+pub(super) fn score_in(item: Item<'_>) -> Option<f64> {
+    match item {
+        Item::Int(int) => Some(int as f64),
+        Item::Bytes(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+    }
 }
 
 #[cfg(test)]

@@ -183,6 +183,10 @@ impl Config {
         self.bool("lazyfree-lazy-user-flush")
     }
 
+    pub fn rdbcompression(&self) -> bool {
+        self.bool("rdbcompression")
+    }
+
     pub fn hash_max_listpack_entries(&self) -> usize {
         self.int("hash-max-listpack-entries")
     }

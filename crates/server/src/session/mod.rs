@@ -14,6 +14,7 @@ pub mod help;
 pub mod info;
 pub mod latency;
 pub mod memory;
+pub mod migrate;
 pub mod pubsub;
 pub mod server;
 pub mod state;
@@ -85,6 +86,7 @@ pub static COMMANDS: &[&[SessionCommand]] = &[
     info::COMMANDS,
     latency::COMMANDS,
     memory::COMMANDS,
+    migrate::COMMANDS,
     pubsub::COMMANDS,
     server::COMMANDS,
     transactions::COMMANDS,

@@ -1,7 +1,7 @@
-//! Work that waits for a disk or for the allocator, in a thread of its own.
+//! Work that waits for a disk, for the allocator or for another server, in a thread of its own.
 //!
-//! Owns the work of this shard's connections that runs outside the shard. Looked after on every tick; a connection is
-//! suspended until its work is done. For rare commands of the control plane (CONFIG REWRITE, MEMORY PURGE).
+//! Owns the work of this shard's connections that runs outside the shard. Its end wakes the shard; a connection is
+//! suspended until its work is done. For rare commands of the control plane (CONFIG REWRITE, MEMORY PURGE, MIGRATE).
 
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
@@ -24,7 +24,7 @@ struct Running {
     done: Receiver<LastStep>,
 }
 
-type LastStep = Box<dyn FnOnce(&mut Shard, &mut Connection) -> Result<(), CommandError> + Send>;
+type LastStep = Box<dyn FnOnce(&mut Shard, &mut Connection) -> Result<Flow, CommandError> + Send>;
 
 impl Shard {
     /// Run `work` in a thread of its own, then `finish` here; it writes the reply.
@@ -34,19 +34,35 @@ impl Shard {
         work: impl FnOnce() -> T + Send + 'static,
         finish: impl FnOnce(&mut Shard, &mut Connection, T) -> Result<(), CommandError> + Send + 'static,
     ) -> Flow {
+        self.run_aside_then(connection, work, move |shard, connection, result| {
+            finish(shard, connection, result).map(|()| Flow::Done)
+        })
+    }
+
+    /// The same for a command that goes on after that: `finish` may start something and return its `Flow::Later`.
+    pub fn run_aside_then<T: Send + 'static>(
+        &mut self,
+        connection: &mut Connection,
+        work: impl FnOnce() -> T + Send + 'static,
+        finish: impl FnOnce(&mut Shard, &mut Connection, T) -> Result<Flow, CommandError> + Send + 'static,
+    ) -> Flow {
         let (send, done) = channel::<LastStep>();
+        let (id, server) = (self.id, self.server.clone());
         let work = move || {
             let result = work();
             // Nobody listens any more when the server is ending.
             let _ = send.send(Box::new(move |shard, connection| finish(shard, connection, result)));
+            if let Some(server) = server {
+                server.wake(id);
+            }
         };
         std::thread::spawn(work);
         self.aside.running.push(Running { client: connection.key, done });
         Flow::Later
     }
 
-    /// Answer for work that is done.
-    pub(super) fn finish_aside(&mut self) {
+    /// Go on where work is done.
+    pub fn finish_aside(&mut self) {
         for index in (0..self.aside.running.len()).rev() {
             let last_step = match self.aside.running[index].done.try_recv() {
                 Ok(last_step) => last_step,
@@ -54,7 +70,7 @@ impl Shard {
                 Err(TryRecvError::Disconnected) => unreachable!("a thread that panics ends the process"),
             };
             let client = self.aside.running.swap_remove(index).client;
-            self.finish_step(client, |shard, connection| last_step(shard, connection).map(|()| Flow::Done));
+            self.finish_step(client, last_step);
         }
     }
 }

@@ -41,6 +41,7 @@ use crate::packet::{Batch, Packet, ShardId};
 use crate::process::ProcessInfo;
 use crate::pubsub::PubSub;
 use crate::session::ServerState;
+use crate::session::migrate::IdleTargets;
 use crate::session::state::exceeds;
 use crate::shard_loop::LoopShared;
 use crate::tracking::{Reads, Tracking};
@@ -150,6 +151,8 @@ pub struct Shard {
     blocking: blocking::Blocking,
     /// The command that has just run found nothing and wants to wait.
     waiting: Option<Box<Wait>>,
+    /// Connections to other servers that MIGRATE may use again.
+    pub migration_targets: IdleTargets,
     /// The keyspace is with a coordinator, which holds this whole shard locked.
     keyspace_away: bool,
     locks: LockTable<Waiter>,
@@ -244,6 +247,7 @@ impl Shard {
             aside: aside::Aside::default(),
             blocking: blocking::Blocking::default(),
             waiting: None,
+            migration_targets: IdleTargets::default(),
             coordinator: Coordinator::default(),
             participant: Participant::default(),
             calls: calls::Calls::default(),

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use torc_commands::{Fold, Run};
 use torc_datatypes::Entry;
 use torc_keyspace::{Event, slot_of};
-use torc_resp::{Args, Mark, OwnedArgs, Reply, ReplyBuf};
+use torc_resp::{Args, CommandError, Mark, OwnedArgs, Reply, ReplyBuf};
 
 use crate::clients::ClientKey;
 use crate::connection::{Connection, Suspension};
@@ -23,6 +23,7 @@ use crate::packet::{
     WaitId, Work,
 };
 use crate::registry::{Registered, Route};
+use crate::session::Flow;
 
 use super::Shard;
 use super::command_log::Origin;
@@ -70,7 +71,11 @@ enum Goal {
     Exec,
     /// WATCH: nothing left to do but answer.
     Watch,
+    /// A step of a session command on the gathered entries.
+    Step(Step),
 }
+
+type Step = Box<dyn FnOnce(&mut Shard, &mut Connection) -> Result<Flow, CommandError>>;
 
 /// The shards and scopes of a transaction while it is planned.
 #[derive(Default)]
@@ -296,6 +301,22 @@ impl Shard {
         Prepare { coordinator: self.id, txn, client, scope, work, is_sequenced: true }
     }
 
+    /// A step of a session command that needs keys: they are locked and brought here, `step` sees them in this shard's
+    /// keyspace, and they go home. The connection is suspended until then.
+    pub fn with_keys(
+        &mut self,
+        connection: &mut Connection,
+        keys: &[Box<[u8]>],
+        step: impl FnOnce(&mut Shard, &mut Connection) -> Result<Flow, CommandError> + 'static,
+    ) -> Flow {
+        let mut plan = Plan::default();
+        for key in keys {
+            plan.add(self.slots.owner(slot_of(key)), self.fingerprint(key), Some(key), Mode::Exclusive);
+        }
+        self.begin_gather(connection, plan, Goal::Step(Box::new(step)), None, None);
+        Flow::Later
+    }
+
     fn next_txn(&mut self) -> u64 {
         self.coordinator.last_txn += 1;
         self.coordinator.last_txn
@@ -402,6 +423,15 @@ impl Shard {
                 self.execute_in_whole(&mut gathered, invocation, run, args.as_args(), &mut reply);
                 self.send_home(gathered);
                 self.answer(client, reply);
+            }
+            Goal::Step(step) => {
+                let mut gathered = Gathered::from_parts(txn, parts);
+                self.acting = Origin { shard: self.home, client: Some(client) };
+                self.finish_step(client, |shard, connection| {
+                    let outcome = shard.with_entries(&mut gathered, |shard| step(shard, connection));
+                    shard.send_home(gathered);
+                    outcome
+                });
             }
             Goal::Exec => self.exec_granted(client, Gathered::from_parts(txn, parts)),
         }

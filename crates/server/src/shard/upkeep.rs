@@ -32,6 +32,7 @@ impl Shard {
     /// Periodic work, about ten times a second.
     pub fn tick(&mut self) {
         self.end_pause();
+        self.migration_targets.close_old(self.now.unix_ms);
         self.finish_aside();
         if self.cron_paused {
             return;

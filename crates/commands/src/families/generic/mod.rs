@@ -5,6 +5,7 @@
 
 pub mod copy_move;
 pub mod delete;
+pub mod dump;
 pub mod expire;
 pub mod flush;
 pub mod inspect;
@@ -26,6 +27,9 @@ pub static COMMANDS: &[Command] = &[
     copy_move::MOVE,
     delete::DEL,
     delete::UNLINK,
+    dump::DUMP,
+    dump::RESTORE,
+    dump::RESTORE_ASKING,
     expire::EXPIRE,
     expire::EXPIREAT,
     expire::PEXPIRE,

@@ -22,7 +22,7 @@ pub(super) static SNAPSHOT: Chapter = Chapter {
             NO_SNAPSHOT,
         )
         .protected(),
-        Setting::inert("rdbcompression", Kind::Bool, "yes", "Compress strings in snapshots.", NO_SNAPSHOT),
+        Setting::active("rdbcompression", Kind::Bool, "yes", "Compress strings in snapshots and in DUMP."),
         Setting::inert("rdbchecksum", Kind::Bool, "yes", "End a snapshot with a checksum.", NO_SNAPSHOT)
             .at_start(),
         Setting::inert(

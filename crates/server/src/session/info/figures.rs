@@ -32,6 +32,8 @@ pub struct Figures {
     /// Flushed entries that are still to be released, and those that were.
     release_pending: usize,
     released: u64,
+    /// Connections that MIGRATE keeps.
+    migration_targets: usize,
     /// CPU time of the shard's thread.
     pub cpu: CpuTimes,
 }
@@ -164,6 +166,7 @@ impl Figures {
             },
             stale_share: shard.keyspace.stale_share(),
             release_pending: shard.keyspace.graveyard.pending(),
+            migration_targets: shard.migration_targets.len(),
             released: shard.keyspace.graveyard.freed(),
             cpu: cpu_times(CpuTimesOf::Thread),
         }
@@ -186,6 +189,7 @@ pub struct Totals {
     /// Share of volatile keys that have expired and are still there (0 to 1).
     pub stale_share: f64,
     pub release_pending: usize,
+    pub migration_targets: usize,
     pub released: u64,
     /// CPU time of all shards' threads.
     pub cpu: CpuTimes,
@@ -244,6 +248,7 @@ impl Totals {
             },
             stale_share: stale / volatile_all.max(1.0),
             release_pending: figures.iter().map(|shard| shard.release_pending).sum(),
+            migration_targets: figures.iter().map(|shard| shard.migration_targets).sum(),
             released: figures.iter().map(|shard| shard.released).sum(),
         }
     }

@@ -249,7 +249,9 @@ fn stats(_shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields
     out.put("pubsub_channels", totals.subscribed.channels);
     out.put("pubsub_patterns", totals.subscribed.patterns);
     out.put("pubsubshard_channels", totals.subscribed.shard_channels);
-    out.zeros(&["latest_fork_usec", "total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"]);
+    out.zeros(&["latest_fork_usec", "total_forks"]);
+    out.put("migrate_cached_sockets", totals.migration_targets);
+    out.put("slave_expires_tracked_keys", 0);
     out.zeros(&[
         "active_defrag_hits",
         "active_defrag_misses",
