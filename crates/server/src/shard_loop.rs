@@ -30,9 +30,6 @@ pub const TICK: Duration = Duration::from_millis(100);
 /// Packets from peers that one turn handles; the rest waits for the next, so that sockets get their turn.
 const PACKETS_PER_TURN_MAX: usize = 1024;
 
-/// How long a shutdown waits for replies to leave.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
-
 /// How often a draining shard looks whether all others are done.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
@@ -495,7 +492,8 @@ impl ShardLoop {
         for listener in std::mem::take(&mut self.listeners) {
             self.net.close_listener(listener.id)?;
         }
-        let give_up_us = clock::monotonic_us() + DRAIN_MAX.as_micros() as u64;
+        let patience = self.shard.state.config.shutdown_timeout();
+        let give_up_us = clock::monotonic_us().saturating_add(patience.as_micros() as u64);
         let mut reported = false;
         loop {
             self.turn(Wait::For(DRAIN_POLL))?;

@@ -148,6 +148,10 @@ impl Shard {
             let keepalive_s = config.tcp_keepalive().map_or(0, |keepalive| keepalive.as_secs() as usize);
             server.keepalive_s.store(keepalive_s, Ordering::Relaxed);
         }
+        if changed("dir") {
+            std::env::set_current_dir(config.dir())
+                .map_err(|error| ConfigSetError::failed("dir", &error.to_string()))?;
+        }
         if changed("loglevel") {
             log::set_level(config.loglevel());
         }
