@@ -1,8 +1,10 @@
-//! Transactions over four shards under load, against the running binary.
+//! Transactions and blocking commands over four shards under load, against the running binary.
 //!
 //! The simulation in crates/server checks far more orders of events, with replayable seeds; this one checks the real
 //! threads, rings and sockets. `TORC_STRESS_SECONDS` makes it longer.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -259,4 +261,73 @@ fn renames_neither_lose_nor_copy_a_key() {
         },
     );
     assert_eq!(tokens_of(&client.call(&read)), all);
+}
+
+/// Pushers and clients that wait, with time-outs of a few milliseconds: every element arrives once.
+#[test]
+fn elements_arrive_once_however_long_somebody_waits() {
+    const LISTS: u64 = 8;
+    let list = |number: u64| format!("list:{number}");
+    let server = Server::torc(SHARDS);
+    let pushed = AtomicU64::new(0);
+    let arrived: Mutex<BTreeMap<u64, u64>> = Mutex::new(BTreeMap::new());
+    let arrives = |reply: &Value| {
+        let text = reply.as_bytes().unwrap_or_else(|| panic!("no element: {reply}"));
+        let element = String::from_utf8_lossy(text).parse().unwrap_or_else(|_| panic!("no number: {reply}"));
+        *arrived.lock().expect("no holder panics").entry(element).or_default() += 1;
+    };
+    let take = |client: &mut Client, random: &mut Random| {
+        let (one, other) = (list(random.below(LISTS)), list(random.below(LISTS)));
+        let timeout = format!("0.{:03}", 1 + random.below(20));
+        match random.below(4) {
+            // The element stays, in another list.
+            0 => drop(client.call(&["BLMOVE", &one, &other, "LEFT", "RIGHT", &timeout])),
+            1 => {
+                let reply = client.call(&["BLMPOP", &timeout, "2", &one, &other, "LEFT", "COUNT", "3"]);
+                if let Some([_, elements]) = reply.elements() {
+                    elements.elements().expect("an array of elements").iter().for_each(arrives);
+                }
+            }
+            2 => {
+                if let Some([_, element]) = client.call(&["BLPOP", &one, &timeout]).elements() {
+                    arrives(element);
+                }
+            }
+            _ => {
+                if let Some([_, element]) = client.call(&["BRPOP", &one, &other, &timeout]).elements() {
+                    arrives(element);
+                }
+            }
+        }
+    };
+    contend(
+        &server,
+        |client, random, _| {
+            let element = || pushed.fetch_add(1, Ordering::Relaxed).to_string();
+            match random.below(6) {
+                0 => {
+                    client.cmd("MULTI");
+                    client.call(&["RPUSH", &list(random.below(LISTS)), &element()]);
+                    client.call(&["LPUSH", &list(random.below(LISTS)), &element(), &element()]);
+                    let reply = client.cmd("EXEC");
+                    assert_eq!(reply.elements().map(<[Value]>::len), Some(2), "{reply}");
+                }
+                1 => drop(client.call(&["RPUSH", &list(random.below(LISTS)), &element()])),
+                _ => take(client, random),
+            }
+        },
+        take,
+    );
+    let mut client = server.client();
+    for number in 0..LISTS {
+        let rest = client.call(&["LRANGE", &list(number), "0", "-1"]);
+        rest.elements().expect("an array").iter().for_each(arrives);
+    }
+    assert_eq!(client.info("clients", "blocked_clients").as_deref(), Some("0"));
+    assert_eq!(client.info("clients", "total_blocking_keys").as_deref(), Some("0"));
+    let arrived = arrived.into_inner().expect("no holder panics");
+    let pushed = pushed.into_inner();
+    println!("{pushed} elements");
+    let wrong: Vec<_> = (0..pushed).filter(|element| arrived.get(element) != Some(&1)).collect();
+    assert!(wrong.is_empty(), "lost, or delivered more than once: {wrong:?}");
 }
