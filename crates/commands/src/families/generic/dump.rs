@@ -238,6 +238,7 @@ mod tests {
             ("RPUSH k a 1 b", "LRANGE 0 -1"),
             ("SADD k 1 2 3", "SMEMBERS"),
             ("SADD k a b", "SCARD"),
+            ("ZADD k 2 a 1 b inf c", "ZRANGE 0 -1 WITHSCORES"),
             ("HSET k f v", "HGETALL"),
             ("XADD k 1-1 f v", "XRANGE - +"),
         ] {
