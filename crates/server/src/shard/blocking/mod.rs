@@ -21,6 +21,8 @@
 mod serve;
 pub mod spread;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
