@@ -13,6 +13,7 @@ use crate::graveyard::Flushed;
 use crate::key::{Hasher, Key};
 use crate::segment::{LINES_MAX, Place, Segment, TAG_BITS};
 use crate::slot::SLOTS;
+use crate::snapshot::Snapshot;
 use crate::split::{POSITION_BITS, Split, tag_at};
 
 const GROUP_SLOTS: usize = 128;
@@ -125,6 +126,10 @@ pub(crate) struct Database {
     totals: Totals,
     /// State of the expiry walk, which goes with the keys when databases are swapped.
     pub(crate) walk: crate::expire::Walk,
+    /// What entries are marked with that the snapshot under way (or the last one) is through with.
+    pub(crate) mark: bool,
+    /// The snapshot under way, until it has all that was here at its cut.
+    pub(crate) snapshot: Option<Box<Snapshot>>,
 }
 
 impl Database {
@@ -207,6 +212,9 @@ impl Database {
     /// The entry for any change but that of its key.
     #[inline]
     pub(crate) fn entry_mut(&mut self, slot: u16, found: Found) -> EntryMut<'_> {
+        if self.entry(slot, found).is_marked() != self.mark {
+            self.save_before_change(slot, found);
+        }
         let entry = entry_in(&mut self.heads, &mut self.splits, slot, found);
         EntryMut {
             bytes_before: entry.size_bytes(),
@@ -223,8 +231,11 @@ impl Database {
     }
 
     /// Adds an entry whose key is not there; it must carry that key.
-    pub(crate) fn insert_new(&mut self, key: &Key<'_>, entry: Entry, hasher: &Hasher) -> Found {
+    pub(crate) fn insert_new(&mut self, key: &Key<'_>, mut entry: Entry, hasher: &Hasher) -> Found {
         debug_assert_eq!(entry.key(), key.bytes);
+        if entry.is_marked() != self.mark {
+            entry.set_marked(self.mark);
+        }
         if self.heads.is_empty() {
             self.allocate();
         }
@@ -286,6 +297,9 @@ impl Database {
 
     /// Takes an entry out; tables keep their size.
     fn take(&mut self, slot: u16, found: Found) -> Entry {
+        if self.entry(slot, found).is_marked() != self.mark {
+            self.save_before_change(slot, found);
+        }
         let slot = usize::from(slot);
         let entry = match found.part {
             WHOLE => self.heads[slot].remove(found.place),
@@ -524,6 +538,50 @@ impl Database {
         (!key_too).then(|| Timing::of(self.entry(slot, found)))
     }
 
+    /// Calls `visit` for entries of a slot from `position` on, whole home lines at a time, until `limit` are reached or
+    /// a part of the slot is done. Returns how many, and where to go on (`None`: the slot is done).
+    pub(crate) fn mark_slot(
+        &mut self,
+        slot: u16,
+        position: u64,
+        limit: usize,
+        visit: &mut impl FnMut(&mut Entry),
+    ) -> (usize, Option<u64>) {
+        let slot = usize::from(slot);
+        let (segment, depth, base) = match self.splits.get_mut(slot).and_then(Option::as_mut) {
+            None => (&mut self.heads[slot], 0, 0),
+            Some(split) => {
+                let (part, base) = split.part_at(position);
+                let part = split.part_mut(part);
+                (&mut part.segment, part.depth, base)
+            }
+        };
+        let unit = POSITION_BITS - depth - TAG_BITS;
+        let line_count = segment.line_count();
+        let mut visited = 0;
+        if line_count > 0 {
+            let tag_min = (position.saturating_sub(base) >> unit) as u32;
+            for line in segment.home(tag_min as u16)..line_count {
+                visited += segment.visit_home_mut(line, tag_min, visit);
+                if visited >= limit && line + 1 < line_count {
+                    return (visited, Some(base + (u64::from(segment.first_tag(line + 1)) << unit)));
+                }
+            }
+        }
+        let end = base + (1 << (POSITION_BITS - depth));
+        (visited, (end >> POSITION_BITS == 0).then_some(end))
+    }
+
+    /// An entry that the snapshot under way does not have yet is about to change or to go.
+    #[cold]
+    fn save_before_change(&mut self, slot: u16, found: Found) {
+        let entry = entry_in(&mut self.heads, &mut self.splits, slot, found);
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.save(entry);
+        }
+        entry.set_marked(self.mark);
+    }
+
     fn segment(&self, slot: u16, part: u32) -> &Segment {
         match part {
             WHOLE => &self.heads[usize::from(slot)],
@@ -564,13 +622,19 @@ impl Database {
 
     /// Everything in the database, leaving it empty.
     pub(crate) fn take_all(&mut self) -> Flushed {
-        let old = std::mem::take(self);
+        let mut old = std::mem::take(self);
+        self.mark = old.mark;
+        self.snapshot = old.snapshot.take();
         let mut segments: Vec<Segment> =
             old.heads.into_iter().filter(|segment| !segment.has_no_lines()).collect();
         for split in old.splits.into_iter().flatten() {
             segments.extend(split.into_segments());
         }
-        Flushed { segments, len: old.totals.len }
+        let flushed = Flushed { segments, len: old.totals.len };
+        match &mut self.snapshot {
+            Some(snapshot) => snapshot.keep_flushed(flushed),
+            None => flushed,
+        }
     }
 }
 

@@ -307,6 +307,24 @@ impl Keyspace {
         found
     }
 
+    /// Stores an entry under a key that is not there, as it is.
+    pub(crate) fn insert_loaded(&mut self, db: usize, key: &Key<'_>, entry: Entry) {
+        self.dbs[db].insert_new(key, entry, &self.hasher);
+    }
+
+    /// Tells those who watch or await keys of a database that has got other keys.
+    pub(crate) fn tell_of_loaded(&mut self, db: usize) {
+        if !self.observed {
+            return;
+        }
+        let keys = self.watches.keys_in(db).into_iter().chain(self.awaited.keys_in(db));
+        for bytes in keys.collect::<Vec<_>>() {
+            if self.dbs[db].find(&self.hasher.key(&bytes)).is_some() {
+                self.touched(db, &bytes);
+            }
+        }
+    }
+
     /// Takes a key out; `None` if it is not there or has expired.
     pub fn remove(&mut self, db: usize, key: &Key<'_>, now_ms: i64, changes: &mut Changes) -> Option<Entry> {
         let found = self.find_live(db, key, now_ms, changes)?;
@@ -743,7 +761,7 @@ impl Keyspace {
     }
 
     #[inline]
-    fn new_clock(&self, now_ms: i64) -> u32 {
+    pub(crate) fn new_clock(&self, now_ms: i64) -> u32 {
         match self.access_clock {
             AccessClock::Lru => lru_now(now_ms),
             AccessClock::Lfu(_) => lfu_new(now_ms),

@@ -17,6 +17,7 @@ mod rng;
 mod scan;
 mod segment;
 pub mod slot;
+mod snapshot;
 mod split;
 pub mod watch;
 
@@ -31,5 +32,6 @@ pub use keyspace::{AccessClock, Exported, Keyspace, Lookup, Stats, Usage};
 pub use rng::Rng;
 pub use scan::{CURSOR_BITS, cursor_at_slot, slot_of_cursor};
 pub use slot::{SLOTS, SlotMap, slot_of};
+pub use snapshot::SavedPart;
 pub use torc_datatypes::{SetExpire, StrValue, is_expired};
 pub use watch::Token;

@@ -247,6 +247,32 @@ impl Segment {
         visited
     }
 
+    /// The same with entries lent for change of what only their table knows.
+    pub(crate) fn visit_home_mut(
+        &mut self,
+        home: usize,
+        tag_min: u32,
+        visit: &mut impl FnMut(&mut Entry),
+    ) -> usize {
+        let mut visited = 0;
+        let mut at = home;
+        let line_count = self.lines.len();
+        for _ in 0..line_count {
+            for entry in self.lines[at].0.iter_mut().flatten() {
+                let tag = entry.hash_bits();
+                if (usize::from(tag) * line_count) >> TAG_BITS == home && u32::from(tag) >= tag_min {
+                    visit(entry);
+                    visited += 1;
+                }
+            }
+            if !self.lines[at].is_full() {
+                break;
+            }
+            at = self.next(at);
+        }
+        visited
+    }
+
     /// Loads the entries of `line` that expire, or parts of whose values do, ahead of their use.
     pub(crate) fn prefetch_volatile(&self, line: usize) {
         let Some(line) = self.lines.get(line) else { return };

@@ -4,7 +4,8 @@
 //! bits  0..24  access clock (LRU seconds, or LFU minutes + counter)
 //!      24..32  class number of the allocation
 //!      32..40  key length, 255: wide (a word of its own)
-//!      40..48  kind (3 bits), form (2), expiry word present (1), mutated (1)
+//!      40..48  kind (3 bits), form (2), expiry word present (1), mutated (1),
+//!             marked (1)
 //!      48..64  length of the embedded value
 //! ```
 
@@ -24,6 +25,7 @@ const FORM_SHIFT: u8 = 3;
 const FORM_MASK: u8 = 0b0001_1000;
 const EXPIRY_WORD: u8 = 0b0010_0000;
 const MUTATED: u8 = 0b0100_0000;
+const MARKED: u8 = 0b1000_0000;
 
 /// Where the value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,7 @@ impl Header {
         (self.0 >> FLAGS_SHIFT) as u8
     }
 
+    #[inline]
     fn with_flag(self, flag: u8, on: bool) -> Header {
         let bit = u64::from(flag) << FLAGS_SHIFT;
         Header(if on { self.0 | bit } else { self.0 & !bit })
@@ -122,6 +125,16 @@ impl Header {
 
     pub(super) fn with_mutated(self, on: bool) -> Header {
         self.with_flag(MUTATED, on)
+    }
+
+    #[inline]
+    pub(super) fn is_marked(self) -> bool {
+        self.flags() & MARKED != 0
+    }
+
+    #[inline]
+    pub(super) fn with_marked(self, on: bool) -> Header {
+        self.with_flag(MARKED, on)
     }
 
     #[inline]

@@ -257,6 +257,18 @@ impl Entry {
         self.set_header(self.header().with_clock(clock));
     }
 
+    /// One bit for the owner of the table, which stays with the key whatever becomes of its value.
+    #[inline]
+    pub fn is_marked(&self) -> bool {
+        self.header().is_marked()
+    }
+
+    /// Replaces that bit.
+    #[inline]
+    pub fn set_marked(&mut self, on: bool) {
+        self.set_header(self.header().with_marked(on));
+    }
+
     /// Bytes that the entry takes from the allocator, everything it owns included. O(1).
     #[inline]
     pub fn size_bytes(&self) -> usize {
@@ -485,7 +497,8 @@ impl Entry {
                 ptr::copy_nonoverlapping(from, moved.base().add(target.payload_offset()), 8);
             }
         }
-        moved.set_header(target.with_clock(header.clock()).with_mutated(header.is_mutated()));
+        let target = target.with_clock(header.clock()).with_mutated(header.is_mutated());
+        moved.set_header(target.with_marked(header.is_marked()));
         if let (Some(at), true) = (self.expire_at(), expiry_word) {
             moved.set_expire_at(Some(at));
         }
@@ -503,6 +516,7 @@ impl Entry {
     fn replace_payload(&mut self, kind: Kind, payload: Payload<'_>) {
         let mut new = Entry::new(self.key(), self.expire_at(), kind, payload);
         new.set_clock(self.clock());
+        new.set_marked(self.is_marked());
         new.set_hash_bits(self.hash_bits());
         *self = new;
     }
@@ -554,7 +568,8 @@ impl Entry {
             ptr::copy_nonoverlapping(old.as_ptr(), value, old.len());
             ptr::write_bytes(value.add(old.len()), 0, len - old.len());
         }
-        new.set_header(target.with_clock(header.clock()).with_mutated(true));
+        let target = target.with_clock(header.clock()).with_mutated(true);
+        new.set_header(target.with_marked(header.is_marked()));
         if let Some(at) = self.expire_at() {
             new.set_expire_at(Some(at));
         }

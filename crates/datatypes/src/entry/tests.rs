@@ -246,3 +246,36 @@ fn appending_is_cheap_in_total() {
         assert!(moves < 40, "{moves} moves");
     }
 }
+
+/// The mark of the table stays through every change of value, expiry and place.
+#[test]
+fn the_mark_stays_with_the_key() {
+    let big = vec![b'x'; BIG_STRING_BYTES];
+    let changes: [fn(&mut Entry, &[u8]); 8] = [
+        |entry, _| entry.set_string(b"a longer string that needs another allocation than before"),
+        |entry, _| entry.set_int(7),
+        |entry, _| {
+            entry.append(b"more");
+        },
+        |entry, _| entry.set_expire_at(Some(1)),
+        |entry, big| entry.set_string(big),
+        |entry, big| {
+            entry.append(big);
+        },
+        |entry, _| entry.set_expire_at(None),
+        |entry, _| entry.set_string(b"short"),
+    ];
+    for first in 0..changes.len() {
+        for second in 0..changes.len() {
+            let mut entry = Entry::string(b"key", b"value", None);
+            assert!(!entry.is_marked(), "a new entry has no mark");
+            entry.set_marked(true);
+            changes[first](&mut entry, &big);
+            changes[second](&mut entry, &big);
+            assert!(entry.is_marked(), "changes {first} and {second}");
+            entry.set_marked(false);
+            changes[first](&mut entry, &big);
+            assert!(!entry.is_marked());
+        }
+    }
+}

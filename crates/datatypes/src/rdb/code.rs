@@ -1,4 +1,4 @@
-//! The numbers by which RDB names types of values and their encodings.
+//! The numbers by which RDB names types of values and their encodings, and what stands between values in a file.
 
 pub const STRING: u8 = 0;
 pub const LIST: u8 = 1;
@@ -30,6 +30,28 @@ pub const HASH_2: u8 = 22;
 pub const HASH_METADATA: u8 = 24;
 /// Redis 7.4: a listpack of fields, values and expiries.
 pub const HASH_LISTPACK_EX: u8 = 25;
+
+/// A file of Valkey 9: slot, number of its keys, number of those with an expiry.
+pub const SLOT_INFO: u8 = 244;
+/// A library of functions.
+pub const FUNCTION_2: u8 = 245;
+/// The same in release candidates of Redis 7.0.
+pub const FUNCTION_PRE_GA: u8 = 246;
+/// What a module keeps beside the keys.
+pub const MODULE_AUX: u8 = 247;
+/// Seconds since the last access of the next key.
+pub const IDLE: u8 = 248;
+/// The access counter of the next key.
+pub const FREQ: u8 = 249;
+/// A name and a text about the file.
+pub const AUX: u8 = 250;
+/// How many keys the database has, and how many of them expire.
+pub const RESIZE_DB: u8 = 251;
+pub const EXPIRE_TIME_MS: u8 = 252;
+/// In seconds.
+pub const EXPIRE_TIME: u8 = 253;
+pub const SELECT_DB: u8 = 254;
+pub const EOF: u8 = 255;
 
 /// What torc writes, unless a value needs more (Redis 7.2, Valkey 8).
 pub const VERSION: u16 = 11;

@@ -2,7 +2,7 @@
 //!
 //! Owns the format of one value in every version from 6 to 12 (Redis 2.6 to 7.4) and 80 (Valkey 9), and that bytes of
 //! unknown origin are met by an [`Error`]: they are validated to the last element before a value is made of them, and
-//! never cost more memory than a small multiple of their length. Never knows files, keys or databases.
+//! never cost more memory than a small multiple of their length. Never knows files or databases.
 
 pub mod code;
 pub mod crc64;
@@ -12,6 +12,7 @@ mod list;
 pub mod lzf;
 pub mod payload;
 mod read;
+pub mod record;
 mod set;
 mod stream;
 #[cfg(test)]
