@@ -1,4 +1,4 @@
-//! Durability: the append-only log of every shard, and the state that it gives back after a crash.
+//! Durability: the append-only log of every shard, and the state that it gives back after a crash; RDB files ([`rdb`]).
 //!
 //! Owns the format of records, segments and the manifest, the order of writes and syncs ([`log`]), and the rule by which
 //! the segments of all shards become one consistent state ([`recovery`]). Everything here is a state machine or a
@@ -9,6 +9,7 @@
 pub mod load;
 pub mod log;
 pub mod manifest;
+pub mod rdb;
 pub mod record;
 pub mod recovery;
 pub mod segment;

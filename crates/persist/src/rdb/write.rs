@@ -1,0 +1,136 @@
+//! Writing a file from parts: header and notes first, then keys as they come, then the checksum.
+//!
+//! Owns the order of the file and its checksum. The version is the lowest that can express all keys, so the header is
+//! written anew at the end where they needed more than the usual one. Never knows what a key looks like.
+
+use std::io::{self, Seek, SeekFrom, Write};
+
+use torc_datatypes::rdb::crc64::crc64;
+use torc_datatypes::rdb::{Writer, code};
+
+use super::HEADER_BYTES;
+
+/// How many keys a database has, for readers that make room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Database {
+    pub keys: u64,
+    /// Those with an expiry.
+    pub volatile: u64,
+}
+
+/// Writes a file.
+pub struct FileWriter<W> {
+    out: W,
+    crc: u64,
+    len: u64,
+    version: u16,
+}
+
+impl<W: Write + Seek> FileWriter<W> {
+    /// Begins with the header.
+    pub fn begin(out: W) -> io::Result<FileWriter<W>> {
+        let mut writer = FileWriter { out, crc: 0, len: 0, version: code::VERSION };
+        writer.append(&header(code::VERSION))?;
+        Ok(writer)
+    }
+
+    /// Notes about the file; `functions`: sources of libraries.
+    pub fn notes(&mut self, notes: &[(&str, &str)], functions: &[Vec<u8>]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes, false);
+        for (name, text) in notes {
+            writer.byte(code::AUX);
+            writer.string(name.as_bytes());
+            writer.string(text.as_bytes());
+        }
+        for source in functions {
+            writer.byte(code::FUNCTION_2);
+            writer.string(source);
+        }
+        self.append(&bytes)
+    }
+
+    /// How much there will be in each database.
+    pub fn databases(&mut self, databases: &[Database]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes, false);
+        for (db, counts) in databases.iter().enumerate().filter(|(_, counts)| counts.keys > 0) {
+            writer.byte(code::SELECT_DB);
+            writer.length(db as u64);
+            writer.byte(code::RESIZE_DB);
+            writer.length(counts.keys);
+            writer.length(counts.volatile);
+        }
+        self.append(&bytes)
+    }
+
+    /// Keys behind a selection of their database, which need this version.
+    pub fn part(&mut self, bytes: &[u8], version: u16) -> io::Result<()> {
+        self.version = self.version.max(version);
+        self.append(bytes)
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What the file is written to.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
+    }
+
+    /// The end, with a checksum or without. Nothing is synced.
+    pub fn finish(mut self, sums: bool) -> io::Result<W> {
+        self.append(&[code::EOF])?;
+        if self.version != code::VERSION {
+            self.change_header(sums)?;
+        }
+        let crc = if sums { self.crc } else { 0 };
+        self.out.write_all(&crc.to_le_bytes())?;
+        self.out.flush()?;
+        Ok(self.out)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.crc = crc64(self.crc, bytes);
+        self.len += bytes.len() as u64;
+        self.out.write_all(bytes)
+    }
+
+    /// The checksum is linear: that of the changed file is the old one, XOR that of the difference, which is zeros from
+    /// the header on.
+    fn change_header(&mut self, sums: bool) -> io::Result<()> {
+        let new = header(self.version);
+        self.out.seek(SeekFrom::Start(0))?;
+        self.out.write_all(&new)?;
+        self.out.seek(SeekFrom::End(0))?;
+        if sums {
+            let difference: Vec<u8> =
+                header(code::VERSION).iter().zip(&new).map(|(old, new)| old ^ new).collect();
+            let mut crc = crc64(0, &difference);
+            let zeros = [0; 64 * 1024];
+            let mut left = self.len - HEADER_BYTES as u64;
+            while left > 0 {
+                let count = left.min(zeros.len() as u64);
+                crc = crc64(crc, &zeros[..count as usize]);
+                left -= count;
+            }
+            self.crc ^= crc;
+        }
+        Ok(())
+    }
+}
+
+/// Valkey's versions are above all of Redis's.
+fn header(version: u16) -> [u8; HEADER_BYTES] {
+    let text = match version {
+        code::VERSION_FIELD_EXPIRY.. => format!("VALKEY{version:03}"),
+        _ => format!("REDIS{version:04}"),
+    };
+    text.into_bytes().try_into().expect("both forms are of one length")
+}
