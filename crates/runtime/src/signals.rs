@@ -13,6 +13,8 @@ use std::{mem, ptr};
 use crate::wake::Wakers;
 
 static SHUTDOWN_REQUESTS: AtomicU32 = AtomicU32::new(0);
+/// The request has been noticed by whom it is for.
+static SHUTDOWN_TAKEN: AtomicBool = AtomicBool::new(false);
 static HANGUP: AtomicBool = AtomicBool::new(false);
 /// Who is woken by a signal; installed once, never freed.
 static WAKERS: AtomicPtr<Wakers> = AtomicPtr::new(ptr::null_mut());
@@ -31,6 +33,17 @@ pub fn install(wakers: &Arc<Wakers>) -> io::Result<()> {
 /// Whether the process was asked to end.
 pub fn shutdown_requested() -> bool {
     SHUTDOWN_REQUESTS.load(Ordering::Acquire) > 0
+}
+
+/// Whether the process was asked to end, once for each time it is asked.
+pub fn take_shutdown_request() -> bool {
+    SHUTDOWN_REQUESTS.load(Ordering::Acquire) > 0 && !SHUTDOWN_TAKEN.swap(true, Ordering::AcqRel)
+}
+
+/// The process cannot end now: the next request is as if it were the first one.
+pub fn refuse_shutdown() {
+    SHUTDOWN_REQUESTS.store(0, Ordering::Release);
+    SHUTDOWN_TAKEN.store(false, Ordering::Release);
 }
 
 /// Whether a SIGHUP came since the last call.

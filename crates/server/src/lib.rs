@@ -17,6 +17,7 @@ pub mod process;
 pub mod pubsub;
 pub mod registry;
 pub mod run;
+pub mod saving;
 pub mod session;
 pub mod shard;
 pub mod shard_loop;

@@ -14,6 +14,7 @@ use torc_resp::{Args, Mark, OwnedArgs, Proto, ReplyBuf};
 use crate::clients::ClientKey;
 use crate::locks::Scope;
 use crate::registry::Registered;
+use crate::saving::SaveJob;
 use crate::shard::Shard;
 use crate::shard::command_log::LogReport;
 
@@ -180,8 +181,8 @@ pub struct Prepare {
     pub coordinator: ShardId,
     /// The coordinator's own number for the transaction.
     pub txn: u64,
-    /// The coordinator's client.
-    pub client: ClientKey,
+    /// The coordinator's client, if it is not the server itself.
+    pub client: Option<ClientKey>,
     pub scope: Scope,
     pub work: Work,
     /// It came through the sequencer.
@@ -199,6 +200,8 @@ pub enum Work {
     Export { keys: Vec<Box<[u8]>>, watcher: Option<u64>, wait: Option<WaitId> },
     /// Hand the whole keyspace to the coordinator.
     ExportWhole { watcher: Option<u64> },
+    /// Begin a snapshot, or only hold the whole shard still.
+    Hold { job: Option<Arc<SaveJob>> },
     /// Remember that `watcher` wants to know of writes to these keys.
     Watch { watcher: u64, db: u16, keys: Vec<Box<[u8]>> },
 }
@@ -271,6 +274,11 @@ pub enum Homecoming {
     Keyspace {
         keyspace: Box<Keyspace>,
         events: Vec<Event>,
+    },
+    /// Keys out of a file, in place of those that are there or to join them.
+    Loaded {
+        keyspace: Box<Keyspace>,
+        joins: bool,
     },
 }
 

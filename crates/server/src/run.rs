@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use torc_keyspace::SlotMap;
+use torc_keyspace::{Keyspace, SlotMap};
 use torc_runtime::executor::{ExecutorConfig, run_shards};
 use torc_runtime::listen::{self, Listener};
 use torc_runtime::mesh::Mesh;
@@ -16,6 +16,7 @@ use torc_runtime::{clock, cpus, limits, seed, signals};
 
 use crate::config::Config;
 use crate::process::ProcessInfo;
+use crate::saving::load::LoadPlan;
 use crate::session::ServerState;
 use crate::session::state::data_settings;
 use crate::shard::{Hub, Shard, ShardSetup};
@@ -59,6 +60,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
         Ok(_) => config.maxclients() as usize,
         Err(error) => return Err(failed(format!("cannot raise the limit of open files: {error}"))),
     };
+    let seed = seed::random_u64();
+    torc_datatypes::seed_elements(seed);
+    let slots = Arc::new(SlotMap::even(shards as u16));
     let (mut listeners, port) = open_listeners(&config, shards)?;
     let mesh: Mesh<MeshPacket> = Mesh::new(shards).map_err(failed)?;
     signals::install(mesh.wakers()).map_err(failed)?;
@@ -66,10 +70,11 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let shared = LoopShared::new(Arc::clone(mesh.wakers()), shards, clients_max, keepalive_s);
     let process = Arc::new(ProcessInfo::new(port, shards));
     let config = Arc::new(config);
-    let seed = seed::random_u64();
-    torc_datatypes::seed_elements(seed);
+    let keyspaces = load(&config, &slots, seed, &process)?;
+    let at_end = Arc::clone(&process);
     let birth = Birth {
-        slots: Arc::new(SlotMap::even(shards as u16)),
+        keyspaces: keyspaces.into_iter().map(|keyspace| Mutex::new(Some(keyspace))).collect(),
+        slots,
         hub: Hub::new(),
         seed,
         config: Arc::clone(&config),
@@ -99,14 +104,37 @@ pub fn run(config: Config) -> Result<(), RunError> {
             Err(_) => outcome = Err(failed("a shard panicked")),
         }
     }
+    if let Some(job) = at_end.saves.state().running {
+        // Nobody finishes it any more.
+        let _ = std::fs::remove_file(&job.temporary);
+    }
     if let Some(path) = config.unixsocket() {
         let _ = listen::remove_unix(&path);
     }
     outcome
 }
 
+/// The keys of the last snapshot for each shard, if there is one. Clients that come meanwhile wait at the listeners.
+fn load(
+    config: &Config,
+    slots: &Arc<SlotMap>,
+    seed: u64,
+    process: &ProcessInfo,
+) -> Result<Vec<Keyspace>, RunError> {
+    let started_ms = clock::unix_ms();
+    let plan = LoadPlan::new(config, Arc::clone(slots), seed, started_ms);
+    let Some(loaded) = plan.load().map_err(failed)? else { return Ok(Vec::new()) };
+    let ms = clock::unix_ms() - started_ms;
+    tracing::info!(keys = loaded.keys, expired = loaded.expired, ms, "the snapshot is loaded");
+    process.saves.note_loaded(loaded.keys, loaded.expired);
+    process.saves.keep_functions(loaded.functions);
+    Ok(loaded.keyspaces)
+}
+
 /// What every shard is born with.
 struct Birth {
+    /// Keys of a snapshot, one keyspace for each shard, or none.
+    keyspaces: Vec<Mutex<Option<Keyspace>>>,
     slots: Arc<SlotMap>,
     hub: Arc<Hub>,
     seed: u64,
@@ -125,9 +153,11 @@ impl Birth {
         let process = Arc::clone(&self.process);
         let shared = Arc::clone(&self.shared);
         let (seed, capabilities) = (self.seed, self.capabilities);
-        move || LoopSetup {
-            spin: config.spin_us(),
-            shard: Shard::new(ShardSetup {
+        let loaded =
+            self.keyspaces.get(shard).and_then(|keyspace| keyspace.lock().expect("taken once").take());
+        move || {
+            let spin = config.spin_us();
+            let mut shard = Shard::new(ShardSetup {
                 id: shard as u16,
                 slots,
                 hub,
@@ -138,10 +168,11 @@ impl Birth {
                 state: ServerState::new(config),
                 process,
                 server: Some(Arc::clone(&shared)),
-            }),
-            listeners,
-            capabilities,
-            shared,
+            });
+            if let Some(loaded) = loaded {
+                shard.keyspace.replace_all(loaded);
+            }
+            LoopSetup { spin, shard, listeners, capabilities, shared }
         }
     }
 }

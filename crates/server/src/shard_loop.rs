@@ -30,6 +30,9 @@ pub const TICK: Duration = Duration::from_millis(100);
 /// Packets from peers that one turn handles; the rest waits for the next, so that sockets get their turn.
 const PACKETS_PER_TURN_MAX: usize = 1024;
 
+/// How long a shutdown waits for replies to leave.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
 /// How often a draining shard looks whether all others are done.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
@@ -98,7 +101,7 @@ impl LoopShared {
     }
 
     fn is_shutting_down(&self) -> bool {
-        self.shutdown.load(Ordering::Acquire) || signals::shutdown_requested()
+        self.shutdown.load(Ordering::Acquire)
     }
 
     pub fn connections(&self) -> usize {
@@ -191,6 +194,9 @@ impl ShardLoop {
         while !self.shared.is_shutting_down() {
             let wait = self.wait();
             self.turn(wait)?;
+            if self.seat.shard == 0 && signals::take_shutdown_request() {
+                self.shard.shut_down_by_signal();
+            }
         }
         self.drain()
     }
@@ -207,6 +213,7 @@ impl ShardLoop {
             self.shard.tick();
         }
         self.shard.finish_aside();
+        self.shard.go_on_saving();
         self.shard.end_turn();
         self.send_packets();
         if let Some(until_us) = self.shard.sleep_until_us.take() {
@@ -492,14 +499,17 @@ impl ShardLoop {
         for listener in std::mem::take(&mut self.listeners) {
             self.net.close_listener(listener.id)?;
         }
-        let patience = self.shard.state.config.shutdown_timeout();
-        let give_up_us = clock::monotonic_us().saturating_add(patience.as_micros() as u64);
+        let give_up_us = clock::monotonic_us() + DRAIN_MAX.as_micros() as u64;
         let mut reported = false;
         loop {
             self.turn(Wait::For(DRAIN_POLL))?;
+            // After the last snapshot nothing may change: what waits for a key waits for ever.
+            let is_sealed = self.shard.is_sealed();
+            let is_done =
+                |client: &crate::connection::Connection| is_sealed || client.is_idle() || client.is_blocked();
             let idle = !self.shard.has_runnable()
                 && self.backlog.iter().all(VecDeque::is_empty)
-                && self.shard.clients.iter().all(|client| client.is_idle() || client.is_blocked());
+                && self.shard.clients.iter().all(is_done);
             if idle && !reported {
                 reported = true;
                 self.shared.drained.fetch_add(1, Ordering::AcqRel);

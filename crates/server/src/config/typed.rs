@@ -7,7 +7,7 @@ use std::time::Duration;
 use torc_keyspace::Class;
 
 use super::Config;
-use super::special::OutputLimits;
+use super::special::{OutputLimits, SavePoint};
 use super::value::Value;
 
 /// Who may use a guarded feature.
@@ -27,6 +27,12 @@ impl Access {
             Access::ThisHost => from_this_host,
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoDriver {
+    Auto,
+    Uring,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +138,13 @@ impl Config {
         }
     }
 
+    pub fn io(&self) -> IoDriver {
+        match self.choice("io") {
+            "uring" => IoDriver::Uring,
+            _ => IoDriver::Auto,
+        }
+    }
+
     pub fn spin_us(&self) -> Duration {
         Duration::from_micros(self.int("spin-us"))
     }
@@ -170,8 +183,37 @@ impl Config {
         self.bool("lazyfree-lazy-user-flush")
     }
 
+    pub fn save(&self) -> &[SavePoint] {
+        match self.value("save") {
+            Value::SavePoints(points) => points,
+            other => wrong_kind(other),
+        }
+    }
+
+    /// A name in `dir`.
+    pub fn dbfilename(&self) -> &str {
+        self.text("dbfilename")
+    }
+
     pub fn rdbcompression(&self) -> bool {
         self.bool("rdbcompression")
+    }
+
+    pub fn rdbchecksum(&self) -> bool {
+        self.bool("rdbchecksum")
+    }
+
+    pub fn rdb_save_incremental_fsync(&self) -> bool {
+        self.bool("rdb-save-incremental-fsync")
+    }
+
+    pub fn stop_writes_on_bgsave_error(&self) -> bool {
+        self.bool("stop-writes-on-bgsave-error")
+    }
+
+    /// In microseconds; below 1 there is no delay.
+    pub fn rdb_key_save_delay(&self) -> i64 {
+        self.int("rdb-key-save-delay")
     }
 
     pub fn hash_max_listpack_entries(&self) -> usize {

@@ -148,15 +148,8 @@ impl Shard {
             let keepalive_s = config.tcp_keepalive().map_or(0, |keepalive| keepalive.as_secs() as usize);
             server.keepalive_s.store(keepalive_s, Ordering::Relaxed);
         }
-        if changed("dir") {
-            std::env::set_current_dir(config.dir())
-                .map_err(|error| ConfigSetError::failed("dir", &error.to_string()))?;
-        }
         if changed("loglevel") {
             log::set_level(config.loglevel());
-        }
-        if changed("log-format") {
-            log::set_format(config.log_format());
         }
         let config = Arc::new(config);
         let version = self.state.config_version + 1;

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod migrate;
 pub mod pubsub;
 pub mod server;
+pub mod snapshot;
 pub mod state;
 pub mod transactions;
 
@@ -89,6 +90,7 @@ pub static COMMANDS: &[&[SessionCommand]] = &[
     migrate::COMMANDS,
     pubsub::COMMANDS,
     server::COMMANDS,
+    snapshot::COMMANDS,
     transactions::COMMANDS,
 ];
 

@@ -141,14 +141,13 @@ fn shutdown(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> R
         return Err(CommandError::Syntax);
     }
     if abort {
-        // A shutdown does not wait for anything, so none can be under way.
+        // A shutdown waits for nothing but its own snapshot, so there is nothing to come back from.
         return Err(CommandError::Text("ERR No shutdown in progress."));
     }
-    if save && !force {
-        tracing::warn!("SHUTDOWN SAVE refused: this version has no snapshots");
-        return Err(CommandError::Text("ERR Errors trying to SHUTDOWN. Check logs."));
-    }
     tracing::info!(client = connection.info.address, "a client asked for the shutdown");
+    if save || (!no_save && !shard.state.config.save().is_empty()) {
+        return Ok(shard.save_and_shut_down(Some(connection.key), force));
+    }
     shard.close(connection);
     shard.request(LoopRequest::Shutdown);
     Ok(Flow::Done)
@@ -249,7 +248,6 @@ mod tests {
             ("ABORT", "-ERR No shutdown in progress."),
             ("ABORT NOW", "-ERR syntax error"),
             ("SAVE NOSAVE", "-ERR syntax error"),
-            ("SAVE", "-ERR Errors trying to SHUTDOWN. Check logs."),
         ];
         for (options, reply) in cases {
             bench.check(&format!("SHUTDOWN {options}"), reply);

@@ -22,6 +22,8 @@ pub struct ServerState {
     pub replication_id: Box<str>,
     /// CLIENT PAUSE in force.
     pub pause: Option<Pause>,
+    /// The last snapshot failed, and clients are to notice (`stop-writes-on-bgsave-error`).
+    pub refuses_writes: bool,
     /// Active expiry is on (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
     derived: Derived,
@@ -69,6 +71,7 @@ impl ServerState {
             config_version: 0,
             replication_id: Box::default(),
             pause: None,
+            refuses_writes: false,
             active_expire: true,
         }
     }
@@ -100,7 +103,7 @@ impl ServerState {
     /// True when every request needs the full gate.
     #[inline]
     pub fn gate_closed(&self) -> bool {
-        self.pause.is_some()
+        self.pause.is_some() || self.refuses_writes
     }
 
     /// Does CLIENT PAUSE hold this command back?
@@ -109,13 +112,15 @@ impl ServerState {
         if !pause.writes_only {
             return true;
         }
-        let writes = |command: &Registered| command.writes() || command.spec.flags.has(Flags::MAY_REPLICATE);
-        let exec_writes = command.name == "exec"
-            && connection
-                .multi
-                .as_ref()
-                .is_some_and(|multi| multi.queue.iter().any(|held| writes(held.command)));
-        exec_writes || writes(command)
+        is_or_queues(connection, command, |command| {
+            command.writes() || command.spec.flags.has(Flags::MAY_REPLICATE)
+        })
+    }
+
+    /// Is this command refused because the last snapshot failed? PING too, for those who watch by it (as in Redis).
+    pub fn refuses(&self, connection: &Connection, command: &Registered) -> bool {
+        self.refuses_writes
+            && (command.name == "ping" || is_or_queues(connection, command, Registered::writes))
     }
 
     /// Protected mode: only clients of this machine.
@@ -180,6 +185,12 @@ impl ServerState {
     pub fn slow_log_wants(&self, ns: u64) -> bool {
         ns >= self.derived.slow_log_threshold_ns
     }
+}
+
+/// Is this such a command, or an EXEC of one?
+fn is_or_queues(connection: &Connection, command: &Registered, is: impl Fn(&Registered) -> bool) -> bool {
+    let queue = connection.multi.as_ref().filter(|_| command.name == "exec").map(|multi| &multi.queue);
+    is(command) || queue.is_some_and(|queue| queue.iter().any(|held| is(held.command)))
 }
 
 impl Derived {

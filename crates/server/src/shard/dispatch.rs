@@ -20,6 +20,12 @@ use super::command_log::LogKind;
 /// Key arguments of a request: (argument index, mode).
 pub(super) type KeyList = SmallVec<[(usize, Mode); 8]>;
 
+/// Redis's text, which clients know.
+const MISCONF: &str = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to \
+                       disk. Commands that may modify the data set are disabled, because this instance is configured \
+                       to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error \
+                       option). Please check the Redis logs for details about the RDB error.";
+
 impl Shard {
     /// One request from a client: gate it, then start it, hold it or queue it.
     #[inline]
@@ -65,6 +71,9 @@ impl Shard {
                 command.name
             );
             return self.reject(connection, Some(command), CommandError::Owned(text.into()));
+        }
+        if self.state.refuses(connection, command) && connection.exec.is_none() {
+            return self.reject(connection, Some(command), CommandError::Text(MISCONF));
         }
         if self.state.pauses(connection, command) && connection.exec.is_none() {
             connection.held = Some(Held { command, args: OwnedArgs::copy_of(&args) });

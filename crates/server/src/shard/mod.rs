@@ -19,6 +19,7 @@ pub mod latency;
 mod lookahead;
 mod participant;
 pub mod pending;
+mod saving;
 pub mod stats;
 mod telling;
 mod transaction;
@@ -47,6 +48,7 @@ use crate::shard_loop::LoopShared;
 use crate::tracking::{Reads, Tracking};
 
 use participant::Participant;
+pub use saving::ReloadOptions;
 use stats::ShardStats;
 use transaction::Coordinator;
 
@@ -149,6 +151,7 @@ pub struct Shard {
     /// Work of this shard's connections in threads of its own.
     aside: aside::Aside,
     blocking: blocking::Blocking,
+    saving: saving::Saving,
     /// The command that has just run found nothing and wants to wait.
     waiting: Option<Box<Wait>>,
     /// Connections to other servers that MIGRATE may use again.
@@ -246,6 +249,7 @@ impl Shard {
             sleep_until_us: None,
             aside: aside::Aside::default(),
             blocking: blocking::Blocking::default(),
+            saving: saving::Saving::default(),
             waiting: None,
             migration_targets: IdleTargets::default(),
             coordinator: Coordinator::default(),

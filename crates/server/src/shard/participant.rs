@@ -70,7 +70,7 @@ impl Shard {
     /// The locks are granted: do the work and tell the coordinator.
     pub(super) fn prepared(&mut self, id: RequestId, prepare: Prepare) {
         let Prepare { coordinator, txn, client, work, .. } = prepare;
-        self.acting = Origin { shard: coordinator, client: Some(client) };
+        self.acting = Origin { shard: coordinator, client };
         let mut flushed = false;
         let heard = match &work {
             Work::Export { wait, .. } => *wait,
@@ -100,6 +100,12 @@ impl Shard {
                 let keyspace = Box::new(std::mem::replace(&mut self.keyspace, empty));
                 self.keyspace_away = true;
                 PartResult::Keyspace { keyspace, watch_broken }
+            }
+            Work::Hold { job } => {
+                if let Some(job) = job {
+                    self.begin_part_of_save(job);
+                }
+                PartResult::Done
             }
             Work::Watch { watcher, db, keys } => {
                 for key in &keys {
@@ -180,7 +186,15 @@ impl Shard {
                 self.keyspace.keeps_expired = self.state.pause.is_some();
                 self.keyspace_away = false;
             }
+            Homecoming::Loaded { keyspace, joins: false } => {
+                self.keyspace.replace_all(*keyspace);
+                self.changes.flushed();
+            }
+            Homecoming::Loaded { keyspace, joins: true } => {
+                self.keyspace.merge(*keyspace, true, self.now.unix_ms);
+            }
         }
+        self.unseal();
         self.change_bell(release.bell);
         self.serve_waiting(Some(id));
         self.release_locks(id);

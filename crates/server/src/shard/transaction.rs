@@ -9,6 +9,7 @@
 //! go home with the release. Never waits, never writes to a client while locks are held elsewhere.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use torc_commands::{Fold, Run};
 use torc_datatypes::Entry;
@@ -23,6 +24,7 @@ use crate::packet::{
     WaitId, Work,
 };
 use crate::registry::{Registered, Route};
+use crate::saving::SaveJob;
 use crate::session::Flow;
 
 use super::Shard;
@@ -39,8 +41,8 @@ pub(super) struct Coordinator {
 }
 
 struct Transaction {
-    /// Its connection stays until the transaction has ended, even when the client is gone.
-    client: ClientKey,
+    /// Its connection stays until the transaction has ended, even when the client is gone. The server's own have none.
+    client: Option<ClientKey>,
     goal: Goal,
     /// Participants, and what each has answered.
     parts: BTreeMap<ShardId, Part>,
@@ -73,6 +75,8 @@ enum Goal {
     Watch,
     /// A step of a session command on the gathered entries.
     Step(Step),
+    /// All shards stand still: a snapshot begins.
+    Hold,
 }
 
 type Step = Box<dyn FnOnce(&mut Shard, &mut Connection) -> Result<Flow, CommandError>>;
@@ -185,7 +189,7 @@ impl Shard {
         for (shard, share) in shares {
             let work = Work::Part { invocation, args: share.args, each };
             let scope = Scope::Keys(share.scope);
-            prepares.push((shard, self.part(connection.key, txn, scope, work)));
+            prepares.push((shard, self.part(Some(connection.key), txn, scope, work)));
             parts.insert(shard, Part { keys: Vec::new(), items: share.items, result: None });
         }
         self.begin(connection, txn, Goal::Split { invocation, fold, items }, parts, prepares);
@@ -208,7 +212,7 @@ impl Shard {
         let mut prepares = Vec::with_capacity(self.shards());
         for shard in 0..self.shards() as ShardId {
             let work = Work::Every { invocation, args: OwnedArgs::copy_of(&args) };
-            prepares.push((shard, self.part(connection.key, txn, Scope::Whole(mode), work)));
+            prepares.push((shard, self.part(Some(connection.key), txn, Scope::Whole(mode), work)));
             parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
         }
         self.begin(connection, txn, Goal::Every { invocation }, parts, prepares);
@@ -241,7 +245,7 @@ impl Shard {
         for (shard, part) in plan.parts {
             let work = Work::Export { keys: part.keys.clone(), watcher, wait };
             let scope = Scope::Keys(part.scope);
-            prepares.push((shard, self.part(connection.key, txn, scope, work)));
+            prepares.push((shard, self.part(Some(connection.key), txn, scope, work)));
             parts.insert(shard, Part { keys: part.keys, items: Vec::new(), result: None });
         }
         self.begin(connection, txn, goal, parts, prepares);
@@ -277,7 +281,7 @@ impl Shard {
         for shard in 0..self.shards() as ShardId {
             let work = Work::ExportWhole { watcher };
             let scope = Scope::Whole(Mode::Exclusive);
-            prepares.push((shard, self.part(connection.key, txn, scope, work)));
+            prepares.push((shard, self.part(Some(connection.key), txn, scope, work)));
             parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
         }
         self.begin(connection, txn, goal, parts, prepares);
@@ -291,13 +295,13 @@ impl Shard {
         for (shard, part) in plan.parts {
             let work = Work::Watch { watcher, db: connection.db as u16, keys: part.keys };
             let scope = Scope::Keys(part.scope);
-            prepares.push((shard, self.part(connection.key, txn, scope, work)));
+            prepares.push((shard, self.part(Some(connection.key), txn, scope, work)));
             parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
         }
         self.begin(connection, txn, Goal::Watch, parts, prepares);
     }
 
-    fn part(&self, client: ClientKey, txn: u64, scope: Scope, work: Work) -> Prepare {
+    fn part(&self, client: Option<ClientKey>, txn: u64, scope: Scope, work: Work) -> Prepare {
         Prepare { coordinator: self.id, txn, client, scope, work, is_sequenced: true }
     }
 
@@ -328,14 +332,46 @@ impl Shard {
         txn: u64,
         goal: Goal,
         parts: BTreeMap<ShardId, Part>,
-        mut prepares: Vec<(ShardId, Prepare)>,
+        prepares: Vec<(ShardId, Prepare)>,
     ) {
         debug_assert_eq!(connection.output.outstanding(), 0, "transactions are barriers");
-        self.stats.transactions += 1;
         connection.suspension = Suspension::Work;
+        self.begin_for(Some(connection.key), txn, goal, parts, prepares);
+    }
+
+    /// Lock all shards for the server itself. It goes on in `save_has_begun`; [`Shard::end_hold`] ends it.
+    pub(super) fn begin_hold(&mut self, job: Option<&Arc<SaveJob>>) -> u64 {
+        let txn = self.next_txn();
+        let mut parts = BTreeMap::new();
+        let mut prepares = Vec::new();
+        for shard in 0..self.shards() as ShardId {
+            let work = Work::Hold { job: job.map(Arc::clone) };
+            prepares.push((shard, self.part(None, txn, Scope::Whole(Mode::Exclusive), work)));
+            parts.insert(shard, Part { keys: Vec::new(), items: Vec::new(), result: None });
+        }
+        self.begin_for(None, txn, Goal::Hold, parts, prepares);
+        txn
+    }
+
+    /// Let go of all shards; each is given what `home` says.
+    pub(super) fn end_hold(&mut self, txn: u64, mut home: impl FnMut(ShardId) -> Homecoming) {
+        for shard in 0..self.shards() as ShardId {
+            self.release_part(shard, txn, home(shard), BellChange::None);
+        }
+    }
+
+    fn begin_for(
+        &mut self,
+        client: Option<ClientKey>,
+        txn: u64,
+        goal: Goal,
+        parts: BTreeMap<ShardId, Part>,
+        mut prepares: Vec<(ShardId, Prepare)>,
+    ) {
+        self.stats.transactions += 1;
         let waiting = parts.len();
         let started = (self.cycles)();
-        let transaction = Transaction { client: connection.key, goal, parts, waiting, started };
+        let transaction = Transaction { client, goal, parts, waiting, started };
         self.coordinator.pending.insert(txn, transaction);
         if prepares.len() == 1 {
             // One participant has one order already.
@@ -356,7 +392,8 @@ impl Shard {
         let part = transaction.parts.get_mut(&granted.shard).expect("an answer comes from a participant");
         part.result = Some(granted.result);
         transaction.waiting -= 1;
-        let broken_protocol = skip_waiting && !matches!(transaction.goal, Goal::Exec | Goal::Every { .. });
+        let broken_protocol =
+            skip_waiting && !matches!(transaction.goal, Goal::Exec | Goal::Every { .. } | Goal::Hold);
         if transaction.waiting == 0 || broken_protocol {
             let transaction = self.coordinator.pending.remove(&granted.txn).expect("found above");
             self.finish(granted.txn, transaction);
@@ -377,7 +414,9 @@ impl Shard {
     /// Everybody holds their locks: this is the moment at which the transaction happens.
     fn finish(&mut self, txn: u64, transaction: Transaction) {
         let Transaction { client, goal, parts, started, .. } = transaction;
+        let Some(client) = client else { return self.all_stand_still(txn) };
         match goal {
+            Goal::Hold => unreachable!("no client holds all shards"),
             Goal::Split { invocation, fold, items } => {
                 let reply = fold_split(&parts, fold, items, invocation);
                 self.count_whole(invocation.command, started, &reply);

@@ -34,6 +34,7 @@ impl Shard {
         self.end_pause();
         self.migration_targets.close_old(self.now.unix_ms);
         self.finish_aside();
+        self.save_tick();
         if self.cron_paused {
             return;
         }
@@ -49,7 +50,8 @@ impl Shard {
     /// True while slices of background work are due: the loop calls [`Shard::background`] between its turns and does not
     /// sleep.
     pub fn has_background(&self) -> bool {
-        let of_keyspace = self.expire_allowance.visits > 0 || self.keyspace.graveyard.pending() > 0;
+        let of_keyspace =
+            self.expire_allowance.visits > 0 || self.keyspace.graveyard.pending() > 0 || self.can_save_on();
         !self.keyspace_away && of_keyspace || self.tracking.reads.has_graves() || self.tracks_too_much()
     }
 
@@ -63,6 +65,9 @@ impl Shard {
             return;
         }
         self.keyspace.graveyard.dig(RELEASE_PER_SLICE);
+        if self.can_save_on() {
+            self.save_slice();
+        }
         if self.expire_allowance.visits > 0 {
             self.expire_slice();
         }

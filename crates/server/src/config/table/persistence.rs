@@ -1,50 +1,40 @@
 //! Snapshots and the append-only file.
 
 use super::super::setting::{Chapter, Check, Kind, Setting};
-use super::{COUNT, MEMORY, NO_AOF, NO_SNAPSHOT};
+use super::{COUNT, MEMORY, NO_AOF, NO_REPLICATION};
 
 pub(super) static SNAPSHOT: Chapter = Chapter {
     section: "persistence",
     about: "Snapshots of all keys.",
     settings: &[
-        Setting::inert(
+        Setting::active(
             "save",
             Kind::SavePoints,
-            "",
+            "3600 1 300 100 60 10000",
             "Pairs of seconds and changes: snapshot after that time if that many keys changed.",
-            NO_SNAPSHOT,
         ),
-        Setting::inert(
-            "dbfilename",
-            Kind::Text(Check::FileName),
-            "dump.rdb",
-            "File of the snapshot.",
-            NO_SNAPSHOT,
-        )
-        .protected(),
+        Setting::active("dbfilename", Kind::Text(Check::FileName), "dump.rdb", "File of the snapshot.")
+            .protected(),
         Setting::active("rdbcompression", Kind::Bool, "yes", "Compress strings in snapshots and in DUMP."),
-        Setting::inert("rdbchecksum", Kind::Bool, "yes", "End a snapshot with a checksum.", NO_SNAPSHOT)
-            .at_start(),
-        Setting::inert(
+        Setting::active("rdbchecksum", Kind::Bool, "yes", "End a snapshot with a checksum.").at_start(),
+        Setting::active(
             "rdb-save-incremental-fsync",
             Kind::Bool,
             "yes",
             "Flush a snapshot to disk while it is written.",
-            NO_SNAPSHOT,
         ),
         Setting::inert(
             "rdb-del-sync-files",
             Kind::Bool,
             "no",
             "Delete snapshots that only replication needed.",
-            NO_SNAPSHOT,
+            NO_REPLICATION,
         ),
-        Setting::inert(
+        Setting::active(
             "stop-writes-on-bgsave-error",
             Kind::Bool,
             "yes",
             "Refuse writes when a snapshot failed.",
-            NO_SNAPSHOT,
         ),
     ],
 };

@@ -1,7 +1,7 @@
 //! The process as the operating system sees it, and aids for test suites.
 
 use super::super::setting::{Chapter, Check, Kind, Setting};
-use super::{INT, LONG_COUNT, NO_CLUSTER, NO_SCRIPTS, NO_SNAPSHOT, TEXT};
+use super::{INT, LOADS_FIRST, LONG_COUNT, NO_CLUSTER, NO_SCRIPTS, TEXT};
 
 const FOREGROUND: &str = "torc stays in the foreground; a supervisor such as systemd keeps it";
 const NO_TITLE: &str = "the process keeps its command line as its title";
@@ -102,16 +102,15 @@ pub(super) static TESTING: Chapter = Chapter {
             .hidden(),
         Setting::inert("use-exit-on-panic", Kind::Bool, "no", "Exit instead of abort.", TESTS).hidden(),
         Setting::inert("debug-context", TEXT, "", "Text in crash reports.", TESTS).hidden(),
-        Setting::inert("key-load-delay", INT, "0", "Microseconds to wait per key loaded.", NO_SNAPSHOT)
+        Setting::inert("key-load-delay", INT, "0", "Microseconds to wait per key loaded.", LOADS_FIRST)
             .hidden(),
-        Setting::inert("rdb-key-save-delay", INT, "0", "Microseconds to wait per key saved.", NO_SNAPSHOT)
-            .hidden(),
+        Setting::active("rdb-key-save-delay", INT, "0", "Microseconds to wait per key saved.").hidden(),
         Setting::inert(
             "loading-process-events-interval-bytes",
             Kind::Int { min: 1024, max: i32::MAX as i64 },
             "2097152",
             "Bytes loaded between turns of the event loop.",
-            NO_SNAPSHOT,
+            LOADS_FIRST,
         )
         .hidden(),
         Setting::inert(

@@ -20,12 +20,11 @@ pub(super) static RUNTIME: Chapter = Chapter {
         )
         .at_start()
         .own(),
-        Setting::inert(
+        Setting::active(
             "io",
             Kind::Choice(&["auto", "uring"]),
             "auto",
-            "Driver of sockets and files.",
-            "io_uring is the only driver in this version",
+            "Driver of sockets and files; `auto` picks the best the kernel offers.",
         )
         .at_start()
         .own(),

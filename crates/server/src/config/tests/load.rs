@@ -43,9 +43,9 @@ fn save_on_the_command_line() {
     check(&["--save", "900", "1", "300", "10"], r#"{"save": "900 1 300 10"}"#);
     check(&["--save", "900 1 300 10"], r#"{"save": "900 1 300 10"}"#);
     check(&["--save", "900", "1", "--save", "300", "10"], r#"{"save": "900 1 300 10"}"#);
-    check(&["--save", "900", "1", "--save", ""], "{}");
-    check(&["--save", "", "--port", "1"], r#"{"port": "1"}"#);
-    check(&["--save", "--port", "1"], r#"{"port": "1"}"#);
+    check(&["--save", "900", "1", "--save", ""], r#"{"save": ""}"#);
+    check(&["--save", "", "--port", "1"], r#"{"port": "1", "save": ""}"#);
+    check(&["--save", "--port", "1"], r#"{"port": "1", "save": ""}"#);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn environment_is_read_on_request() {
     check(&["--env"], &two, r#"{"port": "7000", "maxmemory-policy": "allkeys-lru"}"#);
     check(&["--env", "--port", "1"], &two, r#"{"port": "1", "maxmemory-policy": "allkeys-lru"}"#);
     check(&["--env"], &[("TORC_BIND", "::1 127.0.0.1")], r#"{"bind": "::1 127.0.0.1"}"#);
-    check(&["--env"], &[("TORC_SAVE", "")], "{}");
+    check(&["--env"], &[("TORC_SAVE", "")], r#"{"save": ""}"#);
     check(&["--env"], &[("TORC_REQUIREPASS", "'a b'")], r#"{"requirepass": "(hidden)"}"#);
     check(
         &["--env"],
@@ -142,7 +142,7 @@ fn files_come_before_the_command_line() {
     let conf = folder.write("a.conf", "port 1\ntimeout 2\nsave 900 1\n");
     check(&[&conf, "--port", "7"], r#"{"port": "7", "timeout": "2", "save": "900 1"}"#);
     check(&[&conf, "--save", "100", "100"], r#"{"port": "1", "timeout": "2", "save": "900 1 100 100"}"#);
-    check(&[&conf, "--save", ""], r#"{"port": "1", "timeout": "2"}"#);
+    check(&[&conf, "--save", ""], r#"{"port": "1", "timeout": "2", "save": ""}"#);
     check(&[&conf, "other.conf"], "unexpected argument");
     check(&["/no/such/file.conf"], "can't open config file '/no/such/file.conf': No such file or directory");
     let loaded = load(&conf).unwrap();

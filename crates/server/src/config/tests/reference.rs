@@ -20,7 +20,7 @@ const OTHER_DEFAULTS: &[(&str, &str)] = &[
     ("logfile", "set by this test"),
     ("port", "set by this test"),
     ("unixsocket", "set by this test"),
-    ("save", "torc saves no snapshots in this version"),
+    ("save", "set by this test"),
     ("syslog-ident", "the program's name"),
 ];
 

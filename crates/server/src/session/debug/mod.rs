@@ -136,6 +136,14 @@ static DEBUG_COMMANDS: &[DebugCommand] = &[
         run: state::packed_threshold,
     },
     DebugCommand {
+        name: "RELOAD",
+        arguments: " [<option> ...]",
+        summary: "Write a snapshot and load it. Options: NOSAVE (load what is there), NOFLUSH and MERGE (keys that are \
+                  there stay unless they are in the file).",
+        arity: 2..=MANY,
+        run: state::reload,
+    },
+    DebugCommand {
         name: "REPLYBUFFER",
         arguments: " (PEAK-RESET-TIME <NEVER|RESET|time> | RESIZING <0|1>)",
         summary: "Accepted and ignored: reply buffers have no background resizing.",

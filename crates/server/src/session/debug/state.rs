@@ -10,7 +10,7 @@ use torc_resp::{Args, CommandError, OwnedArgs, ReplyBuf};
 use crate::config::parse_memory;
 use crate::connection::Connection;
 use crate::session::Flow;
-use crate::shard::Shard;
+use crate::shard::{ReloadOptions, Shard};
 
 use super::{flag, wrong};
 
@@ -29,6 +29,26 @@ pub(super) fn sleep(
     let seconds = args.float(2).unwrap_or(0.0).clamp(0.0, 3600.0);
     let until_us = shard.now.monotonic_us + Duration::from_secs_f64(seconds).as_micros() as u64;
     Ok(everywhere(shard, connection, move |shard| shard.sleep_until_us = Some(until_us)))
+}
+
+/// DEBUG RELOAD [MERGE] [NOFLUSH] [NOSAVE]
+pub(super) fn reload(
+    shard: &mut Shard,
+    connection: &mut Connection,
+    args: Args<'_>,
+) -> Result<Flow, CommandError> {
+    let mut options = ReloadOptions { saves: true, flushes: true };
+    for index in 2..args.len() {
+        if args.is(index, b"NOSAVE") {
+            options.saves = false;
+        } else if args.is(index, b"NOFLUSH") || args.is(index, b"MERGE") {
+            options.flushes = false;
+        } else {
+            let text = "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.";
+            return Err(CommandError::Text(text));
+        }
+    }
+    Ok(shard.reload_for(connection, options))
 }
 
 /// DEBUG LOG message

@@ -1,5 +1,5 @@
 //! The sections of INFO and their fields, named and ordered as in Redis 7.2; fields of Valkey 8.1 that clients read are
-//! there too. Figures of things this version does not have (replication, snapshots, eviction, scripts) are zero.
+//! there too. Figures of things this version does not have (replication, the log, eviction, scripts) are zero.
 
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
@@ -9,6 +9,7 @@ use torc_runtime::{CpuTimes, CpuTimesOf, cpu_times};
 use crate::memory;
 use crate::process::{REDIS_VERSION, TORC_VERSION};
 use crate::registry::registry;
+use crate::saving::Kind;
 use crate::session::memory::Summary;
 use crate::shard::Shard;
 
@@ -196,17 +197,27 @@ fn memory_section(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mu
 }
 
 fn persistence(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields<'_>) {
-    out.zeros(&["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"]);
+    let state = shard.process.saves.state();
+    let running = state.running.as_ref();
+    let background = running.filter(|job| job.kind == Kind::Background);
+    let held = running.map_or(0, |job| job.held_bytes_max.load(Ordering::Relaxed));
+    let age_s = background.map_or(-1, |job| (shard.now.unix_ms - job.started_ms) / 1000);
+    out.zeros(&["loading", "async_loading"]);
+    out.put("current_cow_peak", held);
+    out.put("current_cow_size", held);
+    out.put("current_cow_size_age", 0);
     out.put("current_fork_perc", "0.00");
     out.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
-    out.put("rdb_changes_since_last_save", totals.changes);
-    out.put("rdb_bgsave_in_progress", 0);
-    // Until the first save, Redis gives the time of the start.
-    out.put("rdb_last_save_time", shard.process.started_ms / 1000);
-    out.put("rdb_last_bgsave_status", "ok");
-    out.put("rdb_last_bgsave_time_sec", -1);
-    out.put("rdb_current_bgsave_time_sec", -1);
-    out.zeros(&["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
+    out.put("rdb_changes_since_last_save", totals.changes.saturating_sub(state.changes_saved));
+    out.put("rdb_bgsave_in_progress", u8::from(background.is_some()));
+    out.put("rdb_last_save_time", state.last_save_s);
+    out.put("rdb_last_bgsave_status", if state.last_is_ok { "ok" } else { "err" });
+    out.put("rdb_last_bgsave_time_sec", state.last_took_s.unwrap_or(-1));
+    out.put("rdb_current_bgsave_time_sec", age_s);
+    out.put("rdb_saves", state.saves);
+    out.put("rdb_last_cow_size", state.last_held_bytes);
+    out.put("rdb_last_load_keys_expired", state.keys_expired);
+    out.put("rdb_last_load_keys_loaded", state.keys_loaded);
     out.zeros(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
     out.put("aof_last_rewrite_time_sec", -1);
     out.put("aof_current_rewrite_time_sec", -1);

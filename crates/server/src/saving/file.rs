@@ -1,0 +1,166 @@
+//! The thread that writes a snapshot: parts of all shards, as they come, into one file.
+//!
+//! Owns the temporary file and the steps by which it takes the place of the old one: sync, rename, sync of the folder.
+//! Never touches a keyspace.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+
+use torc_keyspace::SavedPart;
+use torc_persist::rdb::FileWriter;
+
+use crate::packet::ShardId;
+use crate::process::REDIS_VERSION;
+use crate::shard_loop::LoopShared;
+
+use super::{SaveJob, lock};
+
+/// With `rdb-save-incremental-fsync`, bytes between two flushes to disk (Redis's number).
+const SYNC_BYTES: u64 = 4 << 20;
+
+/// What a shard tells the file's thread.
+#[derive(Debug)]
+pub enum Message {
+    /// All shards have made their cut.
+    CutIsDone,
+    Part {
+        shard: ShardId,
+        part: SavedPart,
+    },
+    /// This shard has handed over everything.
+    Through,
+}
+
+/// How the file is to be written.
+pub struct FilePlan {
+    pub path: PathBuf,
+    pub shards: usize,
+    /// The shard that waits for the end.
+    pub owner: ShardId,
+    pub sums: bool,
+    pub syncs_often: bool,
+    pub functions: Vec<Vec<u8>>,
+    pub used_bytes: usize,
+    pub server: Option<Arc<LoopShared>>,
+}
+
+/// Writes one file; ends when all shards are through, whatever happens on the way.
+pub fn write(job: &SaveJob, plan: &FilePlan, messages: &Receiver<Message>) {
+    let mut result = write_parts(job, plan, messages);
+    if job.is_cancelled() {
+        result = Err("it was cancelled".to_owned());
+    }
+    if result.is_err() {
+        let _ = fs::remove_file(&job.temporary);
+    }
+    *lock(&job.outcome) = Some(result);
+    if let Some(server) = &plan.server {
+        server.wake(plan.owner);
+    }
+}
+
+fn write_parts(job: &SaveJob, plan: &FilePlan, messages: &Receiver<Message>) -> Result<(), String> {
+    let mut file = Written::begin(job, plan);
+    // Parts that came before the last shard had made its cut.
+    let mut early = Vec::new();
+    let (mut through, mut cut_is_done) = (0, false);
+    while through < plan.shards || !cut_is_done {
+        match messages.recv().map_err(|_| "the shards are gone".to_owned())? {
+            Message::CutIsDone => {
+                cut_is_done = true;
+                file.go_on(|file| file.begin_keys(job, plan));
+                for part in early.drain(..) {
+                    file.go_on(|file| file.part(&part));
+                }
+            }
+            Message::Part { shard, part } => {
+                if cut_is_done {
+                    file.go_on(|file| file.part(&part));
+                } else {
+                    early.push(part);
+                }
+                if job.part_is_written(shard)
+                    && let Some(server) = &plan.server
+                {
+                    server.wake(shard);
+                }
+            }
+            Message::Through => through += 1,
+        }
+        if file.0.is_err() {
+            job.is_over.store(true, Ordering::Release);
+        }
+    }
+    let written = file.0.and_then(|written| written.finish(plan.sums));
+    if job.is_cancelled() {
+        return Ok(());
+    }
+    written.and_then(|()| put_in_place(&job.temporary, &plan.path)).map_err(|error| error.to_string())
+}
+
+fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(temporary, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// The file, or why it is not going to be one.
+struct Written(io::Result<Open>);
+
+struct Open {
+    writer: FileWriter<BufWriter<File>>,
+    syncs_often: bool,
+    synced_bytes: u64,
+}
+
+impl Written {
+    fn begin(job: &SaveJob, plan: &FilePlan) -> Written {
+        let open = File::create(&job.temporary).and_then(|file| {
+            let writer = FileWriter::begin(BufWriter::with_capacity(256 * 1024, file))?;
+            Ok(Open { writer, syncs_often: plan.syncs_often, synced_bytes: 0 })
+        });
+        Written(open)
+    }
+
+    /// Does the next thing, unless an earlier one failed.
+    fn go_on(&mut self, act: impl FnOnce(&mut Open) -> io::Result<()>) {
+        if let Ok(file) = &mut self.0
+            && let Err(error) = act(file)
+        {
+            self.0 = Err(error);
+        }
+    }
+}
+
+impl Open {
+    fn begin_keys(&mut self, job: &SaveJob, plan: &FilePlan) -> io::Result<()> {
+        let created_s = (job.started_ms / 1000).to_string();
+        let notes = [
+            ("redis-ver", REDIS_VERSION),
+            ("redis-bits", "64"),
+            ("ctime", &created_s),
+            ("used-mem", &plan.used_bytes.to_string()),
+            ("aof-base", "0"),
+        ];
+        self.writer.notes(&notes, &plan.functions)?;
+        self.writer.databases(&job.databases())
+    }
+
+    fn part(&mut self, part: &SavedPart) -> io::Result<()> {
+        self.writer.part(&part.bytes, part.version)?;
+        if self.syncs_often && self.writer.len() - self.synced_bytes >= SYNC_BYTES {
+            self.writer.get_mut().flush()?;
+            self.writer.get_mut().get_mut().sync_data()?;
+            self.synced_bytes = self.writer.len();
+        }
+        Ok(())
+    }
+
+    fn finish(self, sums: bool) -> io::Result<()> {
+        self.writer.finish(sums)?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    }
+}

@@ -1,0 +1,351 @@
+//! Snapshots, as far as this shard has to do with them.
+//!
+//! Owns this shard's walk over its keys, and the saves and shutdowns that it has begun for its connections (or, on shard
+//! 0, for the server itself). The cut is a barrier over all shards; after it the walk goes on in slices between turns of
+//! the loop, while commands run. Never writes a file: saved keys go to the thread of the job.
+
+use std::sync::mpsc::channel;
+use std::sync::{Arc, atomic::Ordering};
+
+use torc_persist::rdb::Database;
+use torc_resp::CommandError;
+use torc_runtime::signals;
+
+use crate::clients::ClientKey;
+use crate::connection::Connection;
+use crate::packet::Homecoming;
+use crate::saving::load::{LoadPlan, Loaded, path_of};
+use crate::saving::{self, FilePlan, Kind, Message, SaveJob};
+use crate::session::Flow;
+
+use super::{LoopRequest, Shard};
+
+/// Keys that are looked at between two readings of the clock.
+const KEYS_PER_STEP: usize = 16;
+/// Time that one slice of the walk may take.
+const SLICE_NS: u64 = 60_000;
+/// The same where no clock runs.
+const STEPS_PER_SLICE_MAX: usize = 256;
+/// Saved bytes that are handed over at once.
+const PART_BYTES: usize = 64 * 1024;
+/// After a failed save, save points rest for this long (Redis's number).
+const RETRY_MS: i64 = 5_000;
+/// What `rdb-key-save-delay` lets pass in one tick.
+const TICK_US: i64 = 100_000;
+
+/// The second end of a save or a shutdown.
+pub(super) enum Purpose {
+    /// SAVE
+    Save(ClientKey),
+    /// BGSAVE, or a save point.
+    Background,
+    /// DEBUG RELOAD
+    Reload { client: ClientKey, options: ReloadOptions },
+    /// SHUTDOWN or a signal.
+    Shutdown { client: Option<ClientKey>, is_forced: bool },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct ReloadOptions {
+    pub saves: bool,
+    /// The keys that are there go first.
+    pub flushes: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Saving {
+    /// This shard's part of the save under way.
+    job: Option<Arc<SaveJob>>,
+    has_abandoned: bool,
+    /// `rdb-key-save-delay`: time that may be spent on keys.
+    credit_us: i64,
+    /// The save that this shard has begun.
+    begun: Option<Begun>,
+    /// Purposes that wait for another shard's save to end.
+    waiting: Vec<Purpose>,
+    /// The last snapshot is being taken: nothing may change any more.
+    is_sealed: bool,
+}
+
+struct Begun {
+    purpose: Purpose,
+    job: Option<Arc<SaveJob>>,
+    txn: u64,
+}
+
+impl Shard {
+    /// BGSAVE
+    pub fn save_in_background(&mut self) -> Result<(), CommandError> {
+        self.begin_save(Purpose::Background).map_err(|_| in_progress())
+    }
+
+    /// SAVE: the client waits for its end.
+    pub fn save_for(&mut self, connection: &Connection) -> Result<Flow, CommandError> {
+        self.begin_save(Purpose::Save(connection.key)).map_err(|_| in_progress())?;
+        Ok(Flow::Later)
+    }
+
+    /// DEBUG RELOAD: all shards stand still until all keys are back.
+    pub fn reload_for(&mut self, connection: &Connection, options: ReloadOptions) -> Flow {
+        self.begin_or_wait(Purpose::Reload { client: connection.key, options });
+        Flow::Later
+    }
+
+    /// SHUTDOWN with a last snapshot, for which a save that is under way is given up.
+    pub fn save_and_shut_down(&mut self, client: Option<ClientKey>, is_forced: bool) -> Flow {
+        self.process.saves.cancel();
+        self.begin_or_wait(Purpose::Shutdown { client, is_forced });
+        Flow::Later
+    }
+
+    /// The process was asked to end.
+    pub fn shut_down_by_signal(&mut self) {
+        if self.state.config.save().is_empty() {
+            return self.request(LoopRequest::Shutdown);
+        }
+        tracing::info!("asked to end: saving the last snapshot");
+        self.save_and_shut_down(None, false);
+    }
+
+    /// Nothing may change any more, so nobody waits for what cannot happen.
+    pub fn is_sealed(&self) -> bool {
+        self.saving.is_sealed
+    }
+
+    /// Whoever held this shard still has let go.
+    pub(super) fn unseal(&mut self) {
+        self.saving.is_sealed = false;
+    }
+
+    fn begin_or_wait(&mut self, purpose: Purpose) {
+        if let Err(purpose) = self.begin_save(purpose) {
+            self.saving.waiting.push(purpose);
+        }
+    }
+
+    /// Begins a save, or gives the purpose back because one is under way.
+    fn begin_save(&mut self, purpose: Purpose) -> Result<(), Purpose> {
+        let saves = !matches!(purpose, Purpose::Reload { options: ReloadOptions { saves: false, .. }, .. });
+        if self.saving.begun.is_some() || (saves && !self.begin_job(&purpose)) {
+            return Err(purpose);
+        }
+        let job = saves.then(|| self.process.saves.state().running.expect("it has just begun"));
+        let txn = self.begin_hold(job.as_ref());
+        self.saving.begun = Some(Begun { purpose, job, txn });
+        Ok(())
+    }
+
+    /// A job and the thread of its file; false if another one is under way.
+    fn begin_job(&mut self, purpose: &Purpose) -> bool {
+        let kind = match purpose {
+            Purpose::Background => Kind::Background,
+            _ => Kind::Foreground,
+        };
+        let config = &self.state.config;
+        let (to_file, messages) = channel();
+        let temporary = config.dir().join(format!("temp-{}.rdb", self.process.pid));
+        let plan = FilePlan {
+            path: path_of(config),
+            shards: self.shards(),
+            owner: self.id,
+            sums: config.rdbchecksum(),
+            syncs_often: config.rdb_save_incremental_fsync(),
+            functions: self.process.saves.functions(),
+            used_bytes: crate::memory::allocated(),
+            server: self.server.clone(),
+        };
+        let mut job = SaveJob::new(kind, self.shards(), self.now.unix_ms, temporary, to_file);
+        job.is_last = matches!(purpose, Purpose::Shutdown { .. });
+        let Some(job) = self.process.saves.begin(|| Arc::new(job)) else { return false };
+        std::thread::spawn(move || saving::write(&job, &plan, &messages));
+        true
+    }
+
+    /// This shard's cut: from now on its keys are saved as they are in this moment.
+    pub(super) fn begin_part_of_save(&mut self, job: Arc<SaveJob>) {
+        let usage = (0..self.keyspace.databases()).map(|db| self.keyspace.usage(db));
+        let counts = usage.map(|usage| Database { keys: usage.keys as u64, volatile: usage.volatile as u64 });
+        job.count(self.changes.dirty, counts);
+        self.keyspace.cut(self.settings.rdb_compression);
+        self.saving.is_sealed = job.is_last;
+        self.saving.has_abandoned = false;
+        self.saving.credit_us = 0;
+        self.saving.job = Some(job);
+    }
+
+    /// All shards stand still: their cut is made.
+    pub(super) fn all_stand_still(&mut self, txn: u64) {
+        let begun = self.saving.begun.as_ref().expect("this shard has asked for it");
+        if let Some(job) = &begun.job {
+            job.send(Message::CutIsDone);
+        }
+        match begun.purpose {
+            Purpose::Save(_) | Purpose::Background => self.end_hold(txn, |_| Homecoming::Nothing),
+            Purpose::Reload { client, .. } if begun.job.is_none() => self.reload(client),
+            Purpose::Reload { .. } | Purpose::Shutdown { .. } => {}
+        }
+    }
+
+    /// Is there something to save, and room for it?
+    pub(super) fn can_save_on(&self) -> bool {
+        self.saving
+            .job
+            .as_ref()
+            .is_some_and(|job| job.is_over() || (job.has_room(self.id) && self.has_credit()))
+    }
+
+    fn has_credit(&self) -> bool {
+        let delay_us = self.state.config.rdb_key_save_delay();
+        delay_us <= 0 || self.saving.credit_us >= delay_us
+    }
+
+    /// A slice of the walk.
+    pub(super) fn save_slice(&mut self) {
+        let Some(job) = self.saving.job.clone() else { return };
+        if job.is_over() && !self.saving.has_abandoned {
+            self.saving.has_abandoned = true;
+            self.keyspace.abandon_snapshot();
+        }
+        job.held_bytes_max.fetch_max(self.keyspace.saved_bytes() as u64, Ordering::Relaxed);
+        let delay_us = if job.is_over() { 0 } else { self.state.config.rdb_key_save_delay() };
+        let started = (self.cycles)();
+        for _ in 0..STEPS_PER_SLICE_MAX {
+            let entries = if delay_us > 0 { 1 } else { KEYS_PER_STEP };
+            self.saving.credit_us -= delay_us.max(0);
+            let has_more = self.keyspace.snapshot_step(entries);
+            while job.has_room(self.id)
+                && let Some(part) = self.keyspace.take_saved(PART_BYTES)
+            {
+                job.send(Message::Part { shard: self.id, part });
+            }
+            let ns = (self.cycles_to_ns)((self.cycles)().wrapping_sub(started));
+            let may_go_on = job.is_over() || (job.has_room(self.id) && self.has_credit());
+            if !has_more || ns >= SLICE_NS || !may_go_on {
+                break;
+            }
+        }
+        if !self.keyspace.has_snapshot() {
+            job.send(Message::Through);
+            self.saving.job = None;
+        }
+    }
+
+    /// Ten times a second: count changes, and on shard 0 begin what save points ask for.
+    pub(super) fn save_tick(&mut self) {
+        let saves = &self.process.saves;
+        saves.note_changes(self.id, self.changes.dirty);
+        self.saving.credit_us = self.saving.credit_us.saturating_add(TICK_US);
+        let state = saves.state();
+        let config = &self.state.config;
+        self.state.refuses_writes =
+            !state.last_is_ok && !config.save().is_empty() && config.stop_writes_on_bgsave_error();
+        if self.id == 0 && state.running.is_none() && !self.cron_paused {
+            let age_s = self.now.unix_ms / 1000 - state.last_save_s;
+            let changes = saves.changes_since(&state);
+            let may_retry = state.last_is_ok || self.now.unix_ms - state.last_try_ms > RETRY_MS;
+            let due = config
+                .save()
+                .iter()
+                .find(|point| changes > 0 && changes >= point.changes && age_s > point.seconds as i64);
+            if let Some(point) = due.filter(|_| may_retry) {
+                tracing::info!(changes, seconds = point.seconds, "a save point is due");
+                // Another shard's save may have come first.
+                let _ = self.begin_save(Purpose::Background);
+            }
+        }
+        self.go_on_saving();
+    }
+
+    /// Go on with what waited for the end of a save.
+    pub fn go_on_saving(&mut self) {
+        let outcome = self.saving.begun.as_ref().and_then(|begun| begun.job.as_ref()?.take_outcome());
+        if let Some(outcome) = outcome {
+            self.save_has_ended(outcome);
+        }
+        if self.saving.begun.is_none() && !self.saving.waiting.is_empty() {
+            let purpose = self.saving.waiting.remove(0);
+            if let Err(purpose) = self.begin_save(purpose) {
+                self.saving.waiting.insert(0, purpose);
+            }
+        }
+    }
+
+    fn save_has_ended(&mut self, outcome: Result<(), String>) {
+        let begun = self.saving.begun.take().expect("it was begun here");
+        let job = begun.job.as_ref().expect("a job has ended");
+        self.process.saves.end(job, &outcome, self.now.unix_ms);
+        match &outcome {
+            Ok(()) => tracing::info!(ms = self.now.unix_ms - job.started_ms, "the snapshot is on disk"),
+            Err(error) if job.is_cancelled() => tracing::info!(%error, "the snapshot was given up"),
+            Err(error) => tracing::warn!(%error, "the snapshot failed"),
+        }
+        match begun.purpose {
+            Purpose::Background => {}
+            Purpose::Save(client) => self.finish_step(client, |_shard, connection| {
+                outcome.map_err(|_| CommandError::Text("ERR"))?;
+                connection.reply().ok();
+                Ok(Flow::Done)
+            }),
+            Purpose::Reload { client, .. } => {
+                if outcome.is_ok() {
+                    self.saving.begun = Some(begun);
+                    return self.reload(client);
+                }
+                self.end_hold(begun.txn, |_| Homecoming::Nothing);
+                self.finish_step(client, |_shard, _connection| {
+                    Err(CommandError::Text("ERR Error trying to save the RDB dump, check server logs."))
+                });
+            }
+            Purpose::Shutdown { client, is_forced } => {
+                if outcome.is_ok() || is_forced {
+                    return self.request(LoopRequest::Shutdown);
+                }
+                self.end_hold(begun.txn, |_| Homecoming::Nothing);
+                match client {
+                    None => signals::refuse_shutdown(),
+                    Some(client) => self.finish_step(client, |_shard, _connection| {
+                        Err(CommandError::Text("ERR Errors trying to SHUTDOWN. Check logs."))
+                    }),
+                }
+            }
+        }
+    }
+
+    /// DEBUG RELOAD: all shards stand still, the file is read beside them.
+    fn reload(&mut self, client: ClientKey) {
+        let plan = LoadPlan::new(&self.state.config, Arc::clone(&self.slots), self.seed, self.now.unix_ms);
+        self.finish_step(client, move |shard, connection| {
+            let load = move || plan.load();
+            Ok(shard.run_aside(connection, load, |shard, connection, loaded| {
+                let Begun { purpose, txn, .. } = shard.saving.begun.take().expect("a reload is under way");
+                let Purpose::Reload { options, .. } = purpose else { unreachable!("a reload is under way") };
+                match loaded {
+                    Ok(Some(loaded)) => {
+                        shard.take_home(txn, loaded, options);
+                        connection.reply().ok();
+                        return Ok(());
+                    }
+                    Ok(None) => tracing::warn!("there is no snapshot to load"),
+                    Err(error) => tracing::warn!(%error, "the snapshot cannot be loaded"),
+                }
+                shard.end_hold(txn, |_| Homecoming::Nothing);
+                Err(CommandError::Text("ERR Error trying to load the RDB dump, check server logs."))
+            }))
+        });
+    }
+
+    fn take_home(&mut self, txn: u64, loaded: Loaded, options: ReloadOptions) {
+        let saves = &self.process.saves;
+        saves.keep_functions(loaded.functions);
+        saves.note_loaded(loaded.keys, loaded.expired);
+        let mut keyspaces = loaded.keyspaces.into_iter();
+        self.end_hold(txn, |_| Homecoming::Loaded {
+            keyspace: Box::new(keyspaces.next().expect("one for each shard")),
+            joins: !options.flushes,
+        });
+    }
+}
+
+fn in_progress() -> CommandError {
+    CommandError::Text("ERR Background save already in progress")
+}

@@ -1,0 +1,196 @@
+//! Snapshots end to end: files of torc and of the real servers, in both directions, the moment that a snapshot shows,
+//! and what happens when it cannot be written.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use torc_resp::Value;
+use torc_tests::{Client, Launch, Server, reference_or_skip, valkey};
+
+/// One key of every type and of some encodings, with what shows its value.
+const VALUES: &[(&str, &str)] = &[
+    ("SET string value", "GET string"),
+    ("SET int 12345", "GET int"),
+    ("SET expires value PXAT 4102444800000", "PEXPIRETIME expires"),
+    ("RPUSH list a b c 1 2 3", "LRANGE list 0 -1"),
+    ("SADD ints 1 2 3", "SMISMEMBER ints 1 2 3 4"),
+    ("SADD words a b c", "SMISMEMBER words a b c d"),
+    ("ZADD zset 1.5 a -2 b 3 c", "ZRANGE zset 0 -1 WITHSCORES"),
+    ("HSET hash a 1 b 2", "HMGET hash a b c"),
+    ("XADD stream 5-1 field value", "XRANGE stream - +"),
+    ("SET empty \"\"", "STRLEN empty"),
+];
+const PLAIN_KEYS: usize = 3000;
+
+fn fill(client: &mut Client) {
+    for (write, _) in VALUES {
+        assert!(!matches!(client.cmd(write), Value::Error(_)), "{write}");
+    }
+    for number in 0..PLAIN_KEYS {
+        client.call(&["SET", &format!("plain:{number}"), &"x".repeat(number % 300)]);
+    }
+    client.cmd("SELECT 3");
+    client.cmd("SET elsewhere 1");
+    client.cmd("SELECT 0");
+}
+
+fn shown(client: &mut Client) -> Vec<Value> {
+    let mut values: Vec<Value> = VALUES.iter().map(|(_, show)| client.cmd(show)).collect();
+    values.push(client.cmd("DBSIZE"));
+    values.push(client.cmd("STRLEN plain:2999"));
+    client.cmd("SELECT 3");
+    values.push(client.cmd("GET elsewhere"));
+    client.cmd("SELECT 0");
+    values
+}
+
+fn on_files_of(launch: Launch, dir: &Path) -> Server {
+    launch.setting("dir", &dir.display().to_string()).start()
+}
+
+/// A file that `writer` saves is loaded by `reader`, with all keys.
+fn moves(writer: Launch, reader: Launch) {
+    let mut from = writer.start();
+    let mut client = from.client();
+    fill(&mut client);
+    assert_eq!(client.text("SAVE"), "OK");
+    let before = shown(&mut client);
+    from.stop();
+    let to = on_files_of(reader, from.dir());
+    assert_eq!(shown(&mut to.client()), before);
+}
+
+#[test]
+fn any_number_of_shards_loads_what_any_number_has_saved() {
+    for (saving, loading) in [(1, 4), (4, 3), (3, 1)] {
+        moves(Launch::torc(saving), Launch::torc(loading));
+    }
+}
+
+#[test]
+fn files_of_the_reference_are_loaded() {
+    let Some(kind) = reference_or_skip("files of the reference") else { return };
+    moves(Launch::of(kind), Launch::torc(2));
+}
+
+#[test]
+fn files_move_between_valkey_and_torc() {
+    let Some(kind) = valkey() else {
+        println!("skipped: no VALKEY_SERVER to exchange files with");
+        return;
+    };
+    moves(Launch::of(kind.clone()), Launch::torc(2));
+    moves(Launch::torc(2), Launch::of(kind));
+}
+
+#[test]
+fn reload_keeps_everything() {
+    let server = Server::torc(4);
+    let mut client = server.client();
+    fill(&mut client);
+    let before = (shown(&mut client), client.text("DEBUG DIGEST"));
+    assert_eq!(client.text("DEBUG RELOAD"), "OK");
+    assert_eq!((shown(&mut client), client.text("DEBUG DIGEST")), before);
+    client.cmd("SET int 1");
+    client.cmd("SET new 1");
+    assert_eq!(client.text("DEBUG RELOAD NOSAVE MERGE"), "OK");
+    assert_eq!((client.text("GET int"), client.text("GET new")), ("12345".into(), "1".into()));
+    assert_eq!(client.text("DEBUG RELOAD NOSAVE"), "OK");
+    assert_eq!((shown(&mut client), client.text("DEBUG DIGEST")), before);
+}
+
+/// Transfers between accounts on all shards go on while snapshots are taken: each file has the sum of a moment.
+#[test]
+fn a_background_save_shows_one_moment() {
+    const ACCOUNTS: usize = 400;
+    let mut server = Launch::torc(4).setting("rdbcompression", "no").start();
+    let mut client = server.client();
+    client.cmd("DEBUG POPULATE 50000");
+    for account in 0..ACCOUNTS {
+        client.cmd(&format!("SET account:{account} 1000"));
+    }
+    assert_eq!(client.text("BGSAVE"), "Background saving started");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut transfers = 0;
+    while client.info("persistence", "rdb_bgsave_in_progress").as_deref() == Some("1") {
+        assert!(Instant::now() < deadline, "the snapshot does not end");
+        for _ in 0..20 {
+            let (from, to) = (transfers * 7 % ACCOUNTS, (transfers * 13 + 1) % ACCOUNTS);
+            client.cmd("MULTI");
+            client.cmd(&format!("DECRBY account:{from} 5"));
+            client.cmd(&format!("INCRBY account:{to} 5"));
+            client.cmd("EXEC");
+            transfers += 1;
+        }
+        client.cmd(&format!("DEL key:{transfers}"));
+        client.cmd(&format!("SET later:{transfers} 1"));
+    }
+    assert_eq!(client.info("persistence", "rdb_last_bgsave_status").as_deref(), Some("ok"));
+    server.kill9();
+    let loaded = on_files_of(Launch::torc(2), server.dir());
+    let mut client = loaded.client();
+    let sum: i64 =
+        (0..ACCOUNTS).map(|account| client.text(&format!("GET account:{account}"))).map(number).sum();
+    assert_eq!(sum, 1000 * ACCOUNTS as i64);
+    assert_eq!(client.int("DBSIZE"), 50_000 + ACCOUNTS as i64, "nothing of later, nothing lost");
+}
+
+fn number(text: String) -> i64 {
+    text.parse().expect("a number")
+}
+
+#[test]
+fn the_server_saves_at_its_end_if_it_has_save_points() {
+    let mut server = Launch::torc(2).setting("save", "3600 1").start();
+    server.client().cmd("SET key value");
+    assert!(server.stop().success());
+    let again = on_files_of(Launch::torc(1), server.dir());
+    assert_eq!(again.client().text("GET key"), "value");
+    let mut server = Launch::torc(2).start();
+    server.client().cmd("SET key value");
+    assert!(server.stop().success());
+    assert!(!server.dir().join("dump.rdb").exists(), "no save points, no file");
+}
+
+#[test]
+fn writes_are_refused_while_snapshots_fail() {
+    let server = Launch::torc(2).setting("dbfilename", "taken").setting("save", "3600 1").start();
+    let mut client = server.client();
+    let taken = server.dir().join("taken");
+    std::fs::create_dir(&taken).expect("a folder where the file should be");
+    std::fs::write(taken.join("file"), "").expect("a folder that is not empty");
+    client.cmd("SET key value");
+    client.cmd("BGSAVE");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match client.cmd("SET key other") {
+            Value::Error(text) => break assert!(text.starts_with("MISCONF Redis is configured"), "{text}"),
+            _ => assert!(Instant::now() < deadline, "writes are not refused"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(client.info("persistence", "rdb_last_bgsave_status").as_deref(), Some("err"));
+    assert!(matches!(client.cmd("GET key"), Value::Bulk(_)));
+    std::fs::remove_dir_all(&taken).expect("the folder was made here");
+    assert_eq!(client.text("SAVE"), "OK");
+    while matches!(client.cmd("SET key other"), Value::Error(_)) {
+        assert!(Instant::now() < deadline, "writes are refused for ever");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_corrupt_file_stops_the_start() {
+    let mut server = Launch::torc(2).start();
+    let mut client = server.client();
+    fill(&mut client);
+    client.cmd("SAVE");
+    server.stop();
+    let path = server.dir().join("dump.rdb");
+    let file = std::fs::read(&path).expect("a snapshot");
+    std::fs::write(&path, &file[..file.len() / 2]).expect("the folder is writable");
+    let dir = server.dir().display().to_string();
+    let (status, log) = Launch::torc(2).setting("dir", &dir).run_to_end();
+    assert_eq!(status.code(), Some(1));
+    assert!(log.contains("dump.rdb, offset ") && log.contains("unexpected end"), "{log}");
+}
