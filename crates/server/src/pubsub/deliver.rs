@@ -2,9 +2,8 @@
 //!
 //! Owns the form of a message in each protocol and its way into the output of every subscriber. A message is encoded once
 //! per form and protocol however many get it, and a big payload is shared. The cost is one walk over the subscribers:
-//! finding the connection and copying the message, well below a microsecond each, so that a channel with ten thousand
-//! subscribers on one shard takes that shard a few milliseconds, most of it in the sockets. Never decides who is
-//! counted.
+//! finding the connection and copying the message, well below a microsecond each; `pending` bounds it. Never decides who
+//! is counted.
 
 use bytes::Bytes;
 use torc_resp::{Args, Proto, Reply, ReplyBuf};
@@ -14,8 +13,8 @@ use crate::connection::Connection;
 use crate::packet::{Packet, ShardId};
 use crate::shard::Shard;
 
-use super::Kind;
 use super::registry::Members;
+use super::{Kind, Subscriptions};
 
 /// A message as it travels between shards.
 pub struct Delivery {
@@ -40,6 +39,20 @@ impl Delivery {
 
     pub(super) fn bytes(&self) -> usize {
         self.channel.len() + self.payload.len()
+    }
+
+    pub(super) fn patterns(&self) -> &[Bytes] {
+        &self.patterns
+    }
+
+    pub(super) fn letter(&self) -> Letter<'_> {
+        Letter {
+            kind: self.kind,
+            channel: &self.channel,
+            payload: &self.payload,
+            shared_channel: Some(&self.channel),
+            shared_payload: Some(&self.payload),
+        }
     }
 }
 
@@ -92,27 +105,34 @@ impl<'a> Letter<'a> {
 impl Shard {
     /// A message from a channel's home.
     pub(super) fn delivery_arrived(&mut self, home: ShardId, delivery: &Delivery) {
-        let letter = Letter {
-            kind: delivery.kind,
-            channel: &delivery.channel,
-            payload: &delivery.payload,
-            shared_channel: Some(&delivery.channel),
-            shared_payload: Some(&delivery.payload),
-        };
-        self.deliver(home, &letter, &delivery.patterns, None);
-        if let Some(report) = self.pubsub.backpressure.delivered(home, delivery.bytes()) {
+        if self.deliver(home, &delivery.letter(), &delivery.patterns, None) {
+            self.delivered(home, delivery.bytes());
+        }
+    }
+
+    /// All subscribers of this shard have a message from `home`.
+    pub(super) fn delivered(&mut self, home: ShardId, bytes: usize) {
+        if let Some(report) = self.pubsub.backpressure.delivered(home, bytes) {
             self.send(home, Packet::PubSub(Box::new(report)));
         }
     }
 
-    /// Write a message to this shard's subscribers: first those of the channel, then those of each pattern.
+    /// Write a message to this shard's subscribers: first those of the channel, then those of each pattern. False: it
+    /// waits for a later step (see `pending`).
     pub(super) fn deliver(
         &mut self,
         home: ShardId,
         letter: &Letter<'_>,
         patterns: &[Bytes],
         mut current: Option<&mut Connection>,
-    ) {
+    ) -> bool {
+        let of_channel = self.pubsub.audience(letter.kind).members(letter.channel);
+        let of_patterns =
+            patterns.iter().filter_map(|pattern| self.pubsub.audience(Kind::Pattern).members(pattern));
+        if !self.pubsub.pending.may_pass(of_channel.into_iter().chain(of_patterns).map(Members::len).sum()) {
+            self.queue_delivery(home, letter, patterns, current.as_deref());
+            return false;
+        }
         let Shard { pubsub, clients, flush, .. } = self;
         if let Some(members) = pubsub.audience(letter.kind).members(letter.channel) {
             deliver_to(members, home, letter, None, clients, flush, current.as_deref_mut());
@@ -122,6 +142,7 @@ impl Shard {
                 deliver_to(members, home, letter, Some(pattern), clients, flush, current.as_deref_mut());
             }
         }
+        true
     }
 }
 
@@ -143,29 +164,40 @@ fn deliver_to(
                 None => continue,
             },
         };
-        let Some(subscriptions) = &connection.subscriptions else { continue };
-        if connection.flags.closing
-            || connection.flags.close_after_reply
-            || !subscriptions.hears(membership, home)
-        {
+        let hears = |subscriptions: &Subscriptions| subscriptions.hears(membership, home);
+        if !connection.subscriptions.as_deref().is_some_and(hears) {
             continue;
         }
-        let later = connection.exec.is_some() || subscriptions.is_joining();
-        let proto = connection.proto;
-        let output = if later { connection.output.push_later() } else { connection.output.push() };
-        if members.len() == 1 {
-            letter.write(pattern, proto, output);
-        } else {
-            let message = encoded[proto as usize].get_or_insert_with(|| {
-                let mut message = ReplyBuf::new();
-                letter.write(pattern, proto, &mut message);
-                message
-            });
-            output.append(message);
-        }
-        if !connection.flags.flush_queued {
+        let encoded = (members.len() > 1).then_some(&mut encoded);
+        if write_to(connection, letter, pattern, encoded) && !connection.flags.flush_queued {
             connection.flags.flush_queued = true;
             flush.push(client);
         }
     }
+}
+
+/// Write a message to one subscriber. `encoded` keeps its form in each protocol for the next one. False: the client is
+/// about to go.
+pub(super) fn write_to(
+    connection: &mut Connection,
+    letter: &Letter<'_>,
+    pattern: Option<&[u8]>,
+    encoded: Option<&mut [Option<ReplyBuf>; 2]>,
+) -> bool {
+    if connection.flags.closing || connection.flags.close_after_reply {
+        return false;
+    }
+    let is_joining = connection.subscriptions.as_ref().is_some_and(|held| held.is_joining());
+    let later = connection.exec.is_some() || is_joining;
+    let proto = connection.proto;
+    let output = if later { connection.output.push_later() } else { connection.output.push() };
+    match encoded {
+        None => letter.write(pattern, proto, output),
+        Some(encoded) => output.append(encoded[proto as usize].get_or_insert_with(|| {
+            let mut message = ReplyBuf::new();
+            letter.write(pattern, proto, &mut message);
+            message
+        })),
+    }
+    true
 }

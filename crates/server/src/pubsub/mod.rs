@@ -15,6 +15,7 @@
 
 mod deliver;
 mod events;
+mod pending;
 mod publish;
 mod registry;
 mod subscribe;

@@ -15,6 +15,7 @@ use crate::clients::ClientKey;
 use crate::packet::ShardId;
 
 use super::Kind;
+use super::pending::Pending;
 use super::publish::Backpressure;
 
 /// One shard's registries.
@@ -24,6 +25,7 @@ pub struct PubSub {
     events: Census,
     audiences: [Audience; 3],
     pub(super) backpressure: Backpressure,
+    pub(super) pending: Pending,
     /// Room for the name of a channel.
     pub(super) event_channel: Vec<u8>,
 }
@@ -37,6 +39,7 @@ impl PubSub {
             events: Census { tallies: HashMap::with_hasher(hasher.clone()) },
             audiences: std::array::from_fn(|_| Audience { members: HashMap::with_hasher(hasher.clone()) }),
             backpressure: Backpressure::default(),
+            pending: Pending::default(),
             event_channel: Vec::new(),
         }
     }
@@ -102,6 +105,7 @@ impl PubSub {
             && self.events.tallies.is_empty()
             && self.audiences.iter().all(|audience| audience.members.is_empty())
             && self.backpressure.is_idle()
+            && self.pending.is_empty()
     }
 }
 

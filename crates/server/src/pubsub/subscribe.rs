@@ -144,6 +144,9 @@ impl Shard {
     /// All homes know: the subscriptions are as the client wants them, and it is told so, name by name.
     fn finish_change(&mut self, connection: &mut Connection, change: Change) {
         let Change { kind, joins, names, .. } = change;
+        if !joins {
+            self.deliver_pending_to(connection);
+        }
         let mut subscriptions = connection.subscriptions.take().expect("the command made them");
         let audience = self.pubsub.audience_mut(kind);
         if names.is_empty() {
@@ -165,6 +168,7 @@ impl Shard {
     /// Drop all subscriptions of a connection that ends or is reset, without a word to it.
     pub(crate) fn pubsub_end(&mut self, connection: &mut Connection) {
         let Some(subscriptions) = connection.subscriptions.take() else { return };
+        self.forget_pending(connection.key);
         debug_assert!(subscriptions.change.is_none(), "a connection outlives what it waits for");
         for kind in Kind::ALL {
             let mut by_home = ByHome::new();

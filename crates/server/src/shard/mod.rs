@@ -432,6 +432,7 @@ impl Shard {
         self.serve_waiting(None);
         self.run_loopback();
         self.settle_logs();
+        self.deliver_pending();
         self.tell_changes();
         self.send_batches();
         self.stats.turns += 1;
@@ -450,7 +451,8 @@ impl Shard {
 
     /// True when there is work that needs no further event: the loop must not sleep.
     pub fn has_runnable(&self) -> bool {
-        !self.runnable.is_empty() || !self.loopback.is_empty() || self.changes.has_events()
+        let has_input = !self.runnable.is_empty() || !self.loopback.is_empty();
+        has_input || self.changes.has_events() || self.has_pending_deliveries()
     }
 
     /// True when something waits to be sent, to peers or to clients.

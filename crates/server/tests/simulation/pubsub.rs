@@ -89,6 +89,9 @@ fn run(seed: u64, disconnects: bool) -> Result<(), String> {
     let mut dice = Rng::new(seed ^ 0x5EED);
     let mut history = History::default();
     (0..CLIENTS).for_each(|client| world.speak_resp3(ClientId(client)));
+    if dice.below(2) == 0 {
+        world.bound_deliveries();
+    }
     let mut ops = 0;
     for step in 0..STEPS_MAX {
         let client = dice.below(CLIENTS as u64) as usize;

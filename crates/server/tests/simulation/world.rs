@@ -146,6 +146,11 @@ impl World {
         self.shards[shard].clients.get_mut(key).expect("connected").proto = Proto::Resp3;
     }
 
+    /// Subscribers are served one by one.
+    pub(crate) fn bound_deliveries(&mut self) {
+        self.shards.iter_mut().for_each(|shard| shard.bound_deliveries_for_test(1));
+    }
+
     /// Time goes by at once for all shards; the next step is a tick of one of them.
     pub(crate) fn pass_ms(&mut self, ms: u64) {
         self.advance(ms * 1000);
