@@ -94,6 +94,12 @@ const REQUESTS: &[&str] = &[
     "ZINTERSTORE d 2 a b",
     "ZDIFFSTORE d 1 a",
     "ZINTERCARD 2 a b LIMIT 1",
+    "GEOADD k 1 1 a",
+    "GEOSEARCHSTORE d s FROMLONLAT 1 1 BYRADIUS 1 m",
+    "GEORADIUS k 1 1 1 m",
+    "GEORADIUS k 1 1 1 m COUNT 1 STORE d",
+    "GEORADIUS k 1 1 1 m STORE d STOREDIST e",
+    "GEORADIUSBYMEMBER k m 1 m STOREDIST d",
     // Without keys, or wrong.
     "ZUNION 0 a",
     "ZUNIONSTORE d 3 a",

@@ -1,5 +1,5 @@
 //! Value encodings: the one allocation that holds a key with its value, and the kernels that work on values
-//! (glob patterns, bitmaps, bit fields, longest common subsequence).
+//! (glob patterns, bitmaps, places on the globe, bit fields, longest common subsequence).
 //!
 //! This crate never knows databases, slots, clients, sockets or clocks: time and randomness come in as values.
 //! `unsafe` lives in named modules only: [`entry`], [`member`] and `zset::{scored, general}` (memory layouts), and
@@ -12,6 +12,7 @@ pub mod bitmap;
 pub mod clock;
 mod element_hash;
 pub mod entry;
+pub mod geo;
 pub mod glob;
 pub mod hash;
 pub mod hyperloglog;

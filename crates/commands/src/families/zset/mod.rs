@@ -19,6 +19,7 @@ use torc_datatypes::{Entry, Value, ZSet};
 use torc_keyspace::Class;
 use torc_resp::{CommandError, Proto, Reply};
 
+pub(super) use self::edit::{Rule, insert_all};
 use crate::families::generic::delete::release;
 use crate::{Command, Context};
 

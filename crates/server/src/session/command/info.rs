@@ -104,12 +104,11 @@ fn write_key_spec(reply: &mut Reply<'_>, key: &KeySpec) {
     }
     reply.bulk(b"find_keys");
     match key.find {
-        Find::Range { last, step, limit } => {
-            search(reply, "range", 3);
-            field(reply, "lastkey", i64::from(last));
-            field(reply, "keystep", step as i64);
-            field(reply, "limit", limit as i64);
+        // Which of several keywords counts is for the function to say; clients are told of the first one.
+        Find::Argument(_) if matches!(key.begin, Begin::Keyword { .. }) => {
+            write_range(reply, 0, 1, 0);
         }
+        Find::Range { last, step, limit } => write_range(reply, i64::from(last), step, limit),
         Find::Count { count_at, first, step } => {
             search(reply, "keynum", 3);
             field(reply, "keynumidx", count_at as i64);
@@ -118,6 +117,13 @@ fn write_key_spec(reply: &mut Reply<'_>, key: &KeySpec) {
         }
         Find::Argument(_) | Find::Unknown => search(reply, "unknown", 0),
     }
+}
+
+fn write_range(reply: &mut Reply<'_>, last: i64, step: usize, limit: usize) {
+    search(reply, "range", 3);
+    field(reply, "lastkey", last);
+    field(reply, "keystep", step as i64);
+    field(reply, "limit", limit as i64);
 }
 
 /// The head of one half of a key spec; its fields follow.
