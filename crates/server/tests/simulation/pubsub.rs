@@ -204,17 +204,15 @@ impl History {
 
     /// Names of these kinds that a client holds by what it was told.
     fn held(&self, client: usize, kinds: &[Kind]) -> i64 {
-        let holds = |intervals: &Vec<Interval>| {
-            intervals
-                .last()
-                .is_some_and(|last| last.acknowledged.is_some() && last.end_acknowledged.is_none())
-        };
-        self.subscriptions
-            .iter()
-            .filter(|((owner, kind, _), intervals)| {
-                *owner == client && kinds.contains(kind) && holds(intervals)
-            })
-            .count() as i64
+        let of_client =
+            self.subscriptions.keys().filter(|(owner, kind, _)| *owner == client && kinds.contains(kind));
+        of_client.filter(|subscription| self.holds(subscription)).count() as i64
+    }
+
+    /// Does the client hold the name, by what it was told?
+    fn holds(&self, subscription: &Subscription) -> bool {
+        let last = self.subscriptions.get(subscription).and_then(|intervals| intervals.last());
+        last.is_some_and(|last| last.acknowledged.is_some() && last.end_acknowledged.is_none())
     }
 }
 
@@ -268,6 +266,9 @@ fn pushed(history: &mut History, client: usize, parts: &[Value], step: u64) -> R
     let number: usize = text(parts.last().expect("a message")).parse().map_err(|_| "odd payload")?;
     if history.messages[number].channel != channel {
         return Err(format!("message {number} came on channel {channel}"));
+    }
+    if !history.holds(&(client, kind, name)) {
+        return Err(format!("client {client} hears message {number} on {name}, which it does not hold"));
     }
     history.deliveries.entry((client, kind, name)).or_default().push(number);
     Ok(())
