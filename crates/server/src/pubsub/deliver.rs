@@ -106,13 +106,13 @@ impl Shard {
     /// A message from a channel's home.
     pub(super) fn delivery_arrived(&mut self, home: ShardId, delivery: &Delivery) {
         if self.deliver(home, &delivery.letter(), &delivery.patterns, None) {
-            self.delivered(home, delivery.bytes());
+            self.delivered(home, 1, delivery.bytes());
         }
     }
 
-    /// All subscribers of this shard have a message from `home`.
-    pub(super) fn delivered(&mut self, home: ShardId, bytes: usize) {
-        if let Some(report) = self.pubsub.backpressure.delivered(home, bytes) {
+    /// The clients of this shard have messages from `home`.
+    pub(crate) fn delivered(&mut self, home: ShardId, messages: u32, bytes: usize) {
+        if let Some(report) = self.pubsub.backpressure.delivered(home, messages, bytes) {
             self.send(home, Packet::PubSub(Box::new(report)));
         }
     }

@@ -124,7 +124,7 @@ impl Shard {
                 return self.pubsub.pending.messages.push_front(message);
             }
             if let Some(home) = message.report_to {
-                self.delivered(home, message.delivery.bytes());
+                self.delivered(home, 1, message.delivery.bytes());
             }
         }
     }

@@ -27,6 +27,9 @@ const WINDOW_MESSAGES: u32 = 1024;
 /// The same in bytes of channels and payloads.
 const WINDOW_BYTES: usize = 16 * 1024 * 1024;
 
+/// Many times that much, and writers whose changes are told to the shard have to wait.
+const FAR_BEHIND: u32 = 8;
+
 /// A shard reports what it has delivered at least this often; well below the windows.
 const REPORT_MESSAGES: u32 = 128;
 const REPORT_BYTES: usize = 1024 * 1024;
@@ -72,21 +75,33 @@ struct Load {
     bytes: usize,
 }
 
+impl Load {
+    /// Is this as much as so many windows?
+    fn fills(&self, windows: u32) -> bool {
+        self.messages >= WINDOW_MESSAGES * windows || self.bytes >= WINDOW_BYTES * windows as usize
+    }
+}
+
 impl Backpressure {
     pub(super) fn is_idle(&self) -> bool {
         self.withheld.is_empty()
     }
 
     fn is_behind(&self, shard: ShardId) -> bool {
-        self.under_way
-            .get(&shard)
-            .is_some_and(|load| load.messages >= WINDOW_MESSAGES || load.bytes >= WINDOW_BYTES)
+        self.under_way.get(&shard).is_some_and(|load| load.fills(1))
     }
 
-    /// Count a delivered message; returns what is to be reported now.
-    pub(super) fn delivered(&mut self, home: ShardId, bytes: usize) -> Option<Message> {
+    /// Count messages that leave for another shard.
+    fn sent(&mut self, shard: ShardId, messages: u32, bytes: usize) {
+        let load = self.under_way.entry(shard).or_default();
+        load.messages += messages;
+        load.bytes += bytes;
+    }
+
+    /// Count delivered messages; returns what is to be reported now.
+    pub(super) fn delivered(&mut self, home: ShardId, messages: u32, bytes: usize) -> Option<Message> {
         let load = self.unreported.entry(home).or_default();
-        load.messages += 1;
+        load.messages += messages;
         load.bytes += bytes;
         if load.messages < REPORT_MESSAGES && load.bytes < REPORT_BYTES {
             return None;
@@ -113,6 +128,21 @@ impl PubSub {
         plan.shards.sort_unstable();
         plan.shards.dedup();
         plan
+    }
+
+    /// Count what is sent to another shard besides messages; that one says when it is done with it.
+    pub(crate) fn count_sent(&mut self, shard: ShardId, messages: u32, bytes: usize) {
+        self.backpressure.sent(shard, messages, bytes);
+    }
+
+    /// A shard has not reported a window of messages yet.
+    pub(crate) fn somebody_is_behind(&self) -> bool {
+        self.backpressure.under_way.values().any(|load| load.fills(1))
+    }
+
+    #[inline]
+    pub(crate) fn somebody_is_far_behind(&self) -> bool {
+        self.backpressure.under_way.values().any(|load| load.fills(FAR_BEHIND))
     }
 
     fn must_withhold(&self, plan: &Plan) -> bool {
@@ -232,9 +262,7 @@ impl Shard {
         if plan.shards.len() > usize::from(here) {
             let delivery = Arc::new(Delivery::of(letter, plan.patterns.clone()));
             for &shard in plan.shards.iter().filter(|&&shard| shard != own) {
-                let load = self.pubsub.backpressure.under_way.entry(shard).or_default();
-                load.messages += 1;
-                load.bytes += delivery.bytes();
+                self.pubsub.backpressure.sent(shard, 1, delivery.bytes());
                 self.send(shard, Packet::PubSub(Box::new(Message::Deliver(Arc::clone(&delivery)))));
             }
         }
@@ -271,11 +299,8 @@ impl Shard {
         let load = backpressure.under_way.entry(from).or_default();
         load.messages -= messages;
         load.bytes -= bytes;
-        if backpressure.withheld.is_empty() {
-            return;
-        }
-        let shards = self.shards() as ShardId;
-        if (0..shards).any(|shard| self.pubsub.backpressure.is_behind(shard)) {
+        self.take_the_brake_off();
+        if self.pubsub.backpressure.withheld.is_empty() || self.pubsub.somebody_is_behind() {
             return;
         }
         for (publisher, reply_to, receivers) in std::mem::take(&mut self.pubsub.backpressure.withheld) {

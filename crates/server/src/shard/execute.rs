@@ -257,6 +257,7 @@ impl Shard {
                 self.serve_waiting(Some(id));
                 self.release_locks(id);
             }
+            Waiter::Brake => self.brake_is_on(id),
             Waiter::Walk(walk) => self.run_waiting_walk(id, *walk),
             Waiter::Prepared(prepare) => self.prepared(id, *prepare),
         }

@@ -8,6 +8,7 @@
 
 mod aside;
 pub mod blocking;
+mod brake;
 pub mod calls;
 pub mod command_log;
 mod dispatch;
@@ -159,6 +160,7 @@ pub struct Shard {
     /// The keyspace is with a coordinator, which holds this whole shard locked.
     keyspace_away: bool,
     locks: LockTable<Waiter>,
+    brake: brake::Brake,
     key_fingerprints: RandomState,
     seed: u64,
     pub clients: Clients,
@@ -199,6 +201,8 @@ pub struct Shard {
 pub(crate) enum Waiter {
     /// A single-shard command that met a lock.
     Command(Box<execute::Deferred>),
+    /// Writers are to wait (see `brake`).
+    Brake,
     /// A SCAN that met a lock.
     Walk(Box<crate::packet::Walk>),
     /// A participant's part of a transaction.
@@ -234,6 +238,7 @@ impl Shard {
             key_fingerprints: key_fingerprints.clone(),
             seed: setup.seed,
             locks: LockTable::new(key_fingerprints),
+            brake: brake::Brake::default(),
             clients: Clients::default(),
             pubsub: PubSub::new(rng.next_u64()),
             tracking: Tracking::default(),

@@ -18,6 +18,8 @@ pub struct ShardStats {
     pub commands_processed: u64,
     pub net_input_bytes: u64,
     pub net_output_bytes: u64,
+    /// How often writers were held up because other shards were behind with what they were told.
+    pub brakes: u64,
     /// Commands sent to other shards.
     pub forwarded: u64,
     /// Batches sent to other shards.
@@ -185,6 +187,7 @@ impl ShardStats {
             net_input_bytes: 0,
             net_output_bytes: 0,
             forwarded: 0,
+            brakes: 0,
             batches: 0,
             transactions: 0,
             sequenced: 0,
@@ -225,6 +228,7 @@ impl ShardStats {
         self.net_input_bytes += other.net_input_bytes;
         self.net_output_bytes += other.net_output_bytes;
         self.forwarded += other.forwarded;
+        self.brakes += other.brakes;
         self.batches += other.batches;
         self.transactions += other.transactions;
         self.sequenced += other.sequenced;

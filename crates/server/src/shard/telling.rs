@@ -35,6 +35,7 @@ impl Shard {
             self.tell_flushes();
         }
         self.send_notices();
+        self.brake_if_needed();
         self.choose_listening();
     }
 }

@@ -50,8 +50,8 @@ impl Shard {
     /// True while slices of background work are due: the loop calls [`Shard::background`] between its turns and does not
     /// sleep.
     pub fn has_background(&self) -> bool {
-        let of_keyspace =
-            self.expire_allowance.visits > 0 || self.keyspace.graveyard.pending() > 0 || self.can_save_on();
+        let expires = self.expire_allowance.visits > 0 && !self.is_braked();
+        let of_keyspace = expires || self.keyspace.graveyard.pending() > 0 || self.can_save_on();
         !self.keyspace_away && of_keyspace || self.tracking.reads.has_graves() || self.tracks_too_much()
     }
 
@@ -68,7 +68,7 @@ impl Shard {
         if self.can_save_on() {
             self.save_slice();
         }
-        if self.expire_allowance.visits > 0 {
+        if self.expire_allowance.visits > 0 && !self.is_braked() {
             self.expire_slice();
         }
     }

@@ -153,6 +153,8 @@ impl Shard {
             if shard == self.id as usize {
                 self.notices_arrived(notices);
             } else {
+                let (messages, bytes) = load_of(&notices);
+                self.pubsub.count_sent(shard as ShardId, messages, bytes);
                 self.send_tracking(shard as ShardId, Message::Notices(notices));
             }
         }
@@ -169,7 +171,11 @@ impl Shard {
 
     pub(crate) fn tracking_message(&mut self, from: ShardId, message: Message) {
         match message {
-            Message::Notices(notices) => self.notices_arrived(notices),
+            Message::Notices(notices) => {
+                let (messages, bytes) = load_of(&notices);
+                self.notices_arrived(notices);
+                self.delivered(from, messages, bytes);
+            }
             Message::Redirected { to, client, keys } => self.redirected(from, client, to, &keys),
             Message::RedirectBroken { client } => self.redirect_broken(client),
             Message::Unfollow { client, prefixes } => self.unfollow(client, &prefixes),
@@ -205,4 +211,17 @@ impl Shard {
         let keys_max = self.state.tracked_keys_max();
         self.tracking.reads.len() > keys_max / self.shards() && self.hub.tracked_keys() > keys_max
     }
+}
+
+/// How much work they are: keys to tell clients of, and bytes of these keys.
+fn load_of(notices: &[Notice]) -> (u32, usize) {
+    notices.iter().fold((0, 0), |(told, bytes), notice| {
+        let keys = match &notice.keys {
+            Keys::All => &[],
+            Keys::One(changed) => std::slice::from_ref(changed),
+            Keys::Many(list) => &list[..],
+        };
+        let key_bytes: usize = keys.iter().map(|changed| changed.key.len()).sum();
+        (told + (keys.len() * notice.clients.len()) as u32, bytes + key_bytes)
+    })
 }

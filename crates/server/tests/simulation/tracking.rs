@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use torc_keyspace::Rng;
+use torc_keyspace::{Rng, SlotMap, slot_of};
 use torc_resp::Value;
 
 use crate::model::key;
@@ -109,6 +109,44 @@ fn caches_hold_nothing_stale() {
         }
     }
     assert!(cached as u64 > count * 10, "caches are nearly empty: {cached} entries in {count} runs");
+}
+
+/// A shard that cannot follow holds up those who write what it is to be told, and nothing is lost.
+#[test]
+fn writers_wait_for_shards_that_are_far_behind() {
+    const WRITES: usize = 30_000;
+    /// Eight windows of 1,024 messages, and what one turn adds.
+    const UNDER_WAY_MAX: usize = 8 * 1024 + 512;
+    let here =
+        (0..).map(key).find(|key| SlotMap::even(2).owner(slot_of(key)) == 0).expect("half of them are");
+    let words =
+        |text: &str| -> Vec<Vec<u8>> { text.split(' ').map(|word| word.as_bytes().to_vec()).collect() };
+    for told in ["PSUBSCRIBE *", "CLIENT TRACKING ON BCAST"] {
+        let mut world = World::new(2, 2, 1);
+        let (writer, listener) = (ClientId(0), ClientId(1));
+        world.speak_resp3(listener);
+        world.send(writer, &[words("CONFIG SET notify-keyspace-events K$")]);
+        world.send(listener, &[words(told)]);
+        world.settle();
+        world.replies(writer);
+        world.replies(listener);
+        world.stick(Some((0, 1)));
+        let tag = String::from_utf8_lossy(&here);
+        let mut done = 0;
+        for round in 0..WRITES / 100 {
+            let sets: Vec<_> =
+                (0..100).map(|number| words(&format!("SET {{{tag}}}{round}.{number} v"))).collect();
+            world.send(writer, &sets);
+            world.settle();
+            done += world.replies(writer).len();
+        }
+        assert!(done <= UNDER_WAY_MAX, "{told}: {done} writes");
+        world.stick(None);
+        world.settle();
+        done += world.replies(writer).len();
+        assert_eq!((done, world.locks()), (WRITES, 0), "{told}");
+        assert!(!world.replies(listener).is_empty());
+    }
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(crate) struct World {
     now_us: u64,
     /// A channel that is slower than all others.
     slow: (usize, usize),
+    /// A channel that delivers nothing.
+    stuck: Option<(usize, usize)>,
 }
 
 struct Client {
@@ -72,6 +74,7 @@ impl World {
             rng: Rng::new(seed),
             now_us: 0,
             slow: (0, 0),
+            stuck: None,
         };
         world.slow = (world.rng.below(shards as u64) as usize, world.rng.below(shards as u64) as usize);
         world.advance(1);
@@ -149,6 +152,11 @@ impl World {
     /// Subscribers are served one by one.
     pub(crate) fn bound_deliveries(&mut self) {
         self.shards.iter_mut().for_each(|shard| shard.bound_deliveries_for_test(1));
+    }
+
+    /// From now on one channel delivers nothing, or all do again.
+    pub(crate) fn stick(&mut self, channel: Option<(usize, usize)>) {
+        self.stuck = channel;
     }
 
     /// Time goes by at once for all shards; the next step is a tick of one of them.
@@ -243,6 +251,9 @@ impl World {
             }
             for from in 0..self.shards.len() {
                 for to in 0..self.shards.len() {
+                    if self.stuck == Some((from, to)) {
+                        continue;
+                    }
                     while let Some(packet) = self.channels[from][to].pop_front() {
                         busy = true;
                         self.shards[to].packet(from as ShardId, packet);

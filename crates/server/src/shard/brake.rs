@@ -1,0 +1,61 @@
+//! The brake on writers whose changes are told to shards that cannot take them in as fast.
+//!
+//! Nobody answers a keyspace event or a notice of client-side caching, so nothing else would slow their source down, and
+//! what is on its way would grow without bound. Owns a lock on the whole of this shard that lets readers pass: it is
+//! taken when another shard is far behind, and given back when that one has caught up. Writers wait for it as for any
+//! other lock, so their connections run out of places for replies and are not read from any more. What the other shard
+//! does to catch up needs no lock, so this ends.
+
+use crate::locks::{Mode, RequestId, Scope};
+
+use super::{Shard, Waiter};
+
+/// Where the brake is.
+#[derive(Default)]
+pub(super) enum Brake {
+    #[default]
+    Off,
+    /// In the lock table, behind somebody who writes.
+    Queued,
+    On(RequestId),
+}
+
+impl Shard {
+    /// Something was told to other shards.
+    #[inline]
+    pub(super) fn brake_if_needed(&mut self) {
+        if matches!(self.brake, Brake::Off) && self.pubsub.somebody_is_far_behind() {
+            self.put_the_brake_on();
+        }
+    }
+
+    #[cold]
+    fn put_the_brake_on(&mut self) {
+        self.stats.brakes += 1;
+        self.brake = Brake::Queued;
+        let (id, granted) = self.locks.acquire(Scope::Whole(Mode::Shared), Waiter::Brake);
+        if granted.is_some() {
+            self.brake_is_on(id);
+        }
+    }
+
+    pub(super) fn brake_is_on(&mut self, id: RequestId) {
+        self.brake = Brake::On(id);
+        self.take_the_brake_off();
+    }
+
+    /// Another shard has caught up, more or less.
+    pub(crate) fn take_the_brake_off(&mut self) {
+        if let Brake::On(id) = self.brake
+            && !self.pubsub.somebody_is_behind()
+        {
+            self.brake = Brake::Off;
+            self.release_locks(id);
+        }
+    }
+
+    /// Writers are held up: keys do not expire in the background either, since that is told as well.
+    pub(super) fn is_braked(&self) -> bool {
+        !matches!(self.brake, Brake::Off)
+    }
+}
