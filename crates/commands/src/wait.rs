@@ -50,30 +50,12 @@ pub enum Waiting {
 
 /// The timeout of BLPOP and its like: seconds, with a fraction; rounded up to milliseconds. `None` is forever.
 pub fn timeout_in_seconds(args: Args<'_>, index: usize, now_ms: i64) -> Result<Option<u64>, CommandError> {
-    let seconds = args.float(index).ok().or_else(|| hexadecimal(args.get(index)));
-    let seconds = seconds.ok_or(CommandError::InvalidTimeout)?;
+    let seconds = args.float(index).map_err(|_| CommandError::InvalidTimeout)?;
     let ms = (seconds * 1000.0).ceil();
     if ms >= i64::MAX as f64 {
         return Err(TIMEOUT_OUT_OF_RANGE);
     }
     timeout(ms as i64, now_ms)
-}
-
-/// A whole number in hexadecimal, which Redis takes for seconds as C does.
-fn hexadecimal(text: &[u8]) -> Option<f64> {
-    let (sign, magnitude) = match text {
-        [b'-', magnitude @ ..] => (-1.0, magnitude),
-        [b'+', magnitude @ ..] => (1.0, magnitude),
-        magnitude => (1.0, magnitude),
-    };
-    let digits = magnitude.strip_prefix(b"0x").or_else(|| magnitude.strip_prefix(b"0X"));
-    let digits = digits.filter(|digits| !digits.is_empty())?;
-    digits
-        .iter()
-        .try_fold(0.0, |sum, digit| {
-            char::from(*digit).to_digit(16).map(|digit| sum * 16.0 + f64::from(digit))
-        })
-        .map(|magnitude: f64| sign * magnitude)
 }
 
 /// The timeout of XREAD and XREADGROUP: milliseconds. `None` is forever.

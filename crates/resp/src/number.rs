@@ -36,20 +36,50 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     Some(number)
 }
 
-/// A double as Redis's `string2d` takes it: the decimal forms of `strtod`, `inf` and `infinity` in any case with any
-/// sign. Refused: the empty text, spaces around, NaN, hexadecimal, and finite texts that overflow or vanish to zero.
+/// A double as Redis's `string2d` takes it: the decimal and hexadecimal forms of `strtod`, `inf` and `infinity` in any case
+/// with any sign. Refused: the empty text, spaces around, NaN, and finite texts that overflow or vanish to zero.
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    let number = parse_f64_of_any_size(text)?;
+    let (_, magnitude) = split_sign(text);
+    let vanished = number == 0.0 && has_nonzero_digit(magnitude);
+    let overflowed = number.is_infinite() && !is_infinity(magnitude);
+    (!overflowed && !vanished).then_some(number)
+}
+
+/// As [`parse_f64`], but what overflows is infinite, and what vanishes is zero.
+pub fn parse_f64_of_any_size(text: &[u8]) -> Option<f64> {
     let (negative, magnitude) = split_sign(text);
+    let signed = |magnitude: f64| if negative { -magnitude } else { magnitude };
     if is_infinity(magnitude) {
-        return Some(if negative { f64::NEG_INFINITY } else { f64::INFINITY });
+        return Some(signed(f64::INFINITY));
+    }
+    if let [b'0', b'x' | b'X', digits @ ..] = magnitude {
+        return parse_hexadecimal(digits).map(signed);
     }
     // What is left of Rust's grammar beyond C's are the names of infinity and NaN, and those hold letters up front.
     if !matches!(magnitude.first(), Some(b'0'..=b'9' | b'.')) {
         return None;
     }
-    let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    let vanished = number == 0.0 && has_nonzero_digit(magnitude);
-    (number.is_finite() && !vanished).then_some(number)
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// What stands behind `0x`: digits, perhaps with a point, perhaps with a `p` and an exponent of two behind them.
+fn parse_hexadecimal(text: &[u8]) -> Option<f64> {
+    let (digits, exponent) = match text.iter().position(|byte| matches!(byte, b'p' | b'P')) {
+        Some(at) => (&text[..at], std::str::from_utf8(&text[at + 1..]).ok()?.parse().ok()?),
+        None => (text, 0i32),
+    };
+    let (mut number, mut count, mut fraction_bits, mut behind_point) = (0.0, 0, 0, false);
+    for byte in digits {
+        if *byte == b'.' && !behind_point {
+            behind_point = true;
+            continue;
+        }
+        number = number * 16.0 + f64::from(char::from(*byte).to_digit(16)?);
+        count += 1;
+        fraction_bits += if behind_point { 4 } else { 0 };
+    }
+    (count > 0).then(|| number * 2f64.powi(exponent.saturating_sub(fraction_bits)))
 }
 
 /// Appends `number` as Redis 7.2 prints doubles: integers without a point, otherwise the shortest digits that read back
@@ -195,9 +225,16 @@ pub(crate) fn is_infinity(magnitude: &[u8]) -> bool {
     magnitude.eq_ignore_ascii_case(b"inf") || magnitude.eq_ignore_ascii_case(b"infinity")
 }
 
-/// Whether the mantissa of a decimal number has a digit other than zero.
+/// Whether the mantissa of a number has a digit other than zero.
 fn has_nonzero_digit(magnitude: &[u8]) -> bool {
-    magnitude.iter().take_while(|byte| !matches!(byte, b'e' | b'E')).any(|byte| matches!(byte, b'1'..=b'9'))
+    let (digits, end) = match magnitude {
+        [b'0', b'x' | b'X', digits @ ..] => (digits, b'p'),
+        _ => (magnitude, b'e'),
+    };
+    digits
+        .iter()
+        .take_while(|byte| byte.to_ascii_lowercase() != end)
+        .any(|byte| byte.is_ascii_hexdigit() && *byte != b'0')
 }
 
 #[cfg(test)]
@@ -260,16 +297,33 @@ mod tests {
             ("-Infinity", f64::NEG_INFINITY),
             ("5e-324", 5e-324),
             ("0.0e-999", 0.0),
+            ("0x10", 16.0),
+            ("-0XfF", -255.0),
+            ("0x.8", 0.5),
+            ("0x1.8p3", 12.0),
+            ("0xAp-1", 5.0),
+            ("0x0p9", 0.0),
         ];
         for (text, number) in good {
             assert_eq!(parse_f64(text.as_bytes()), Some(number), "{text}");
         }
         for text in [
             "", " 1", "1 ", "nan", "-nan", "NaN", "1x", "e5", ".", "-", "+", "--1", "1e", "1e400", "-1e400",
-            "1e-400", "infin", "in", "0x10", "1_0", "\u{ff11}",
+            "1e-400", "infin", "in", "1_0", "\u{ff11}", "0x", "0x.", "0xg", "0x1p", "0x1.1.1", "0x1p9999",
         ] {
             assert_eq!(parse_f64(text.as_bytes()), None, "{text}");
         }
+    }
+
+    #[test]
+    fn doubles_of_any_size_reach_their_limits() {
+        for (text, number) in
+            [("1e400", f64::INFINITY), ("-1e400", f64::NEG_INFINITY), ("1e-400", 0.0), ("7", 7.0)]
+        {
+            assert_eq!(parse_f64_of_any_size(text.as_bytes()), Some(number), "{text}");
+        }
+        assert_eq!(parse_f64_of_any_size(b"nan"), None);
+        assert_eq!(parse_f64_of_any_size(b""), None);
     }
 
     /// Taken from a running valkey-server 8.1 (ZSCORE in RESP2).

@@ -70,14 +70,17 @@ fn clamp_ranks(start: i64, end: i64, len: usize) -> Range<usize> {
     start as usize..(end as usize).min(len - 1) + 1
 }
 
-/// An end of a range of scores: a double as `strtod` reads it, outside of the range with a `(` in front. Contract: no
-/// digits at all are 0 (Redis 7.2).
+/// An end of a range of scores: a double as `strtod` reads it, outside of the range with a `(` in front. Contract (Redis
+/// 7.2): spaces in front are skipped, no digits at all are 0, and what is too great is infinite.
 fn score_bound(text: &[u8]) -> Option<ScoreBound> {
     let (open, text) = match text {
         [b'(', rest @ ..] => (true, rest),
         _ => (false, text),
     };
-    let score = if text.is_empty() { Some(0.0) } else { number::parse_f64(text) };
+    let score = match text.trim_ascii_start() {
+        _ if text.is_empty() => Some(0.0),
+        digits => number::parse_f64_of_any_size(digits),
+    };
     score.map(|score| ScoreBound { score, open })
 }
 
@@ -123,6 +126,12 @@ mod tests {
             ("(+inf", Some((f64::INFINITY, true))),
             ("", Some((0.0, false))),
             ("(", Some((0.0, true))),
+            (" 1", Some((1.0, false))),
+            ("( 0x10", Some((16.0, true))),
+            ("-1e400", Some((f64::NEG_INFINITY, false))),
+            ("1e-400", Some((0.0, false))),
+            (" ", None),
+            ("1 ", None),
             ("[1", None),
             ("((1", None),
             ("nan", None),
