@@ -380,8 +380,9 @@ mod tests {
             of(Class::STRING, "set", 1, b"key", 7),
             of(Class::REMEMBERED, "", 1, b"", 7),
             of(Class::EXPIRED, "expired", 2, b"other", 0),
+            of(Class::FLUSHED, "", 0, b"", 7),
         ];
-        assert_eq!(log.iter().collect::<Vec<_>>(), expected, "nobody listens to flushes");
+        assert_eq!(log.iter().collect::<Vec<_>>(), expected, "who has read a key hears of flushes too");
         changes.return_log(log);
         assert!(!changes.has_events());
     }
