@@ -1,6 +1,6 @@
 //! DEL and UNLINK.
 
-use torc_datatypes::Entry;
+use torc_datatypes::{Entry, Value};
 use torc_keyspace::Class;
 use torc_resp::{Args, CommandError, Reply};
 
@@ -65,6 +65,34 @@ fn delete(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     }
     reply.int(deleted);
     Ok(())
+}
+
+/// Puts a result in place of whatever was under a key; `None`, an empty result, removes the key.
+pub(in crate::families) fn replace(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    result: Option<Value>,
+    class: Class,
+    event: &'static str,
+) {
+    let mut at = cx.at(key, cx.writing());
+    let replaced = match result {
+        Some(value) => {
+            let replaced = at.put(value);
+            at.changed(class, event);
+            replaced
+        }
+        None => {
+            let removed = at.remove();
+            if removed.is_some() {
+                at.changed(Class::GENERIC, "del");
+            }
+            removed
+        }
+    };
+    if let Some(entry) = replaced {
+        release(cx, entry);
+    }
 }
 
 /// Frees an entry that was taken out: now if that is quick, otherwise in the background.

@@ -8,7 +8,7 @@ use torc_keyspace::Class;
 use torc_resp::{Args, CommandError, Reply};
 
 use super::{limits, set_at, write_member, write_set};
-use crate::families::generic::delete::release;
+use crate::families::generic::delete::replace;
 use crate::{Access, Arity, Command, Context, Docs, Flags, Group, KEYS_AHEAD, KeySpec, Run, Spec};
 
 /// Sets of one command, in the order of their keys.
@@ -383,21 +383,7 @@ fn subtract(from: &mut Set, others: &[&Set]) {
 /// Stores a result under a key, whatever was there, and replies how many members it has; an empty one removes the key.
 fn store(cx: &mut Context<'_>, key: &[u8], result: Set, event: &'static str, reply: &mut Reply<'_>) {
     let len = result.len();
-    let mut at = cx.at(key, cx.writing());
-    let replaced = if len > 0 {
-        let replaced = at.put(Value::Set(result));
-        at.changed(Class::SET, event);
-        replaced
-    } else {
-        let removed = at.remove();
-        if removed.is_some() {
-            at.changed(Class::GENERIC, "del");
-        }
-        removed
-    };
-    if let Some(entry) = replaced {
-        release(cx, entry);
-    }
+    replace(cx, key, (len > 0).then_some(Value::Set(result)), Class::SET, event);
     reply.int(len as i64);
 }
 

@@ -20,7 +20,7 @@ use torc_keyspace::Class;
 use torc_resp::{CommandError, Proto, Reply};
 
 pub(super) use self::edit::{Rule, insert_all};
-use crate::families::generic::delete::release;
+use crate::families::generic::delete::replace;
 use crate::{Command, Context};
 
 pub(super) const COMMANDS: &[Command] = &[
@@ -104,21 +104,7 @@ pub(super) fn store(
     reply: &mut Reply<'_>,
 ) {
     let len = result.len();
-    let mut at = cx.at(key, cx.writing());
-    let replaced = if len > 0 {
-        let replaced = at.put(Value::ZSet(result));
-        at.changed(Class::ZSET, event);
-        replaced
-    } else {
-        let removed = at.remove();
-        if removed.is_some() {
-            at.changed(Class::GENERIC, "del");
-        }
-        removed
-    };
-    if let Some(entry) = replaced {
-        release(cx, entry);
-    }
+    replace(cx, key, (len > 0).then_some(Value::ZSet(result)), Class::ZSET, event);
     reply.int(len as i64);
 }
 
