@@ -16,7 +16,7 @@ use torc_resp::{Args, CommandError, Reply};
 
 use self::options::{Options, Pattern, store_key};
 use self::order::{Texts, Weights, number, sorted};
-use super::delete::release;
+use super::delete::replace;
 use crate::families::string::write_optional;
 use crate::{Access, Arity, Begin, Category, Command, Context, Docs, Find, Flags, Group, KeySpec, Run, Spec};
 
@@ -278,22 +278,9 @@ fn store(
         }
     }
     let len = list.len();
-    let mut at = cx.at(to, cx.writing());
-    let replaced = if len > 0 {
-        let replaced = at.put(Value::List(list));
-        at.changed(Class::LIST, "sortstore");
-        at.changed_more(len as u64 - 1);
-        replaced
-    } else {
-        let removed = at.remove();
-        if removed.is_some() {
-            at.changed(Class::GENERIC, "del");
-        }
-        removed
-    };
-    if let Some(entry) = replaced {
-        release(cx, entry);
-    }
+    replace(cx, to, (len > 0).then_some(Value::List(list)), Class::LIST, "sortstore");
+    // Every element counts as a change (Redis 7.2).
+    cx.changes.dirty += (len as u64).saturating_sub(1);
     reply.int(len as i64);
 }
 
