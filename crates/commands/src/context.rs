@@ -17,6 +17,9 @@ use crate::wait::{Wait, Waiting};
 /// Keys of one command whose memory is asked for before the first of them is looked up.
 pub const KEYS_AHEAD: usize = 16;
 
+/// The time at which effects are replayed: nothing expires, and what depends on the time is in the effect.
+pub const REPLAY_MS: i64 = 0;
+
 /// Everything a handler may use, for one command.
 pub struct Context<'a> {
     pub keyspace: &'a mut Keyspace,

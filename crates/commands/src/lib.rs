@@ -11,6 +11,7 @@
 mod context;
 pub mod derived;
 pub mod docs;
+pub mod effects;
 pub mod families;
 pub mod keys;
 mod spec;
@@ -18,7 +19,7 @@ mod spec;
 pub(crate) mod testing;
 mod wait;
 
-pub use context::{Context, DataSettings, Encodings, KEYS_AHEAD, KeyHint};
+pub use context::{Context, DataSettings, Encodings, KEYS_AHEAD, KeyHint, REPLAY_MS};
 pub use spec::{
     Access, Arity, Begin, Category, Command, Docs, Find, Flags, Fold, FoldFn, Group, Handler, KeySpec,
     MergeFn, Run, Spec, Status,

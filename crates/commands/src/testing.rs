@@ -3,11 +3,12 @@
 //! Every line runs in RESP2 and in RESP3, each on a keyspace of its own, so that writes can be checked in both. Replies
 //! are written as they are on the wire, with `\n` for each line end and none behind the last line.
 
-use torc_keyspace::{AccessClock, Changes, Class, Keyspace, Rng, SlotMap};
+use torc_datatypes::digest::Digest;
+use torc_keyspace::{AccessClock, Changes, Class, ExpireReport, Keyspace, Rng, SlotMap};
 use torc_resp::{Args, CommandError, OwnedArgs, Proto, Reply, ReplyBuf, split_line};
 
 use crate::families::FAMILIES;
-use crate::{Command, Context, DataSettings, Run, Waiting};
+use crate::{Command, Context, DataSettings, Run, Waiting, effects};
 
 /// A keyspace per protocol, with everything else that a handler sees.
 pub(crate) struct Bench {
@@ -25,6 +26,8 @@ struct Side {
     keyspace: Keyspace,
     changes: Changes,
     rng: Rng,
+    /// Only ever changed by replaying the effects of what ran on `keyspace`: both must end up the same.
+    mirror: Keyspace,
 }
 
 impl Bench {
@@ -34,7 +37,9 @@ impl Bench {
         let side = |proto| {
             let mut changes = Changes::default();
             changes.listen(Class::ALL);
-            Side { proto, keyspace: Keyspace::new(1, settings.databases), changes, rng: Rng::new(1) }
+            changes.effects.switch(true);
+            let [keyspace, mirror] = [1, 2].map(|seed| Keyspace::new(seed, settings.databases));
+            Side { proto, keyspace, changes, rng: Rng::new(1), mirror }
         };
         let sides = [side(Proto::Resp2), side(Proto::Resp3)];
         Bench { now_ms: 1_700_000_000_000, db: 0, no_touch: false, may_wait: true, settings, sides }
@@ -130,6 +135,14 @@ impl Bench {
         &mut self.sides[1].keyspace
     }
 
+    /// One call of active expiry on the RESP3 side.
+    pub(crate) fn walk(&mut self) -> ExpireReport {
+        let Side { keyspace, changes, mirror, .. } = &mut self.sides[1];
+        let report = keyspace.active_expire(self.now_ms, 1_000, changes);
+        replay(mirror, changes, &self.settings);
+        report
+    }
+
     fn call(&mut self, side: usize, command: &Command, args: Args<'_>, out: &mut ReplyBuf) {
         let slots = SlotMap::even(1);
         let side = &mut self.sides[side];
@@ -159,8 +172,12 @@ impl Bench {
             others: &mut [],
         };
         let mut outcome = Err(CommandError::WrongArity(command.spec.name));
+        let dirty_before = context.changes.dirty;
         if command.spec.arity.accepts(args.len()) {
             outcome = handler(&mut context, args, &mut Reply::new(&mut part, proto));
+        }
+        if outcome.is_ok() {
+            effects::complete(&mut context, &command.spec, command.run, args, dirty_before);
         }
         if let Err(error) = outcome {
             assert!(part.is_empty(), "{args:?} wrote a reply and then failed");
@@ -174,9 +191,70 @@ impl Bench {
             let text = format!("waits for {}{timeout}\r\n", keys.join(" "));
             return Reply::new(out, proto).raw(text.as_bytes());
         }
+        replay(&mut side.mirror, &mut side.changes, &self.settings);
         match fold {
             None => *out = part,
             Some(fold) => fold(&[part], side.rng.next_u64(), proto, out),
+        }
+    }
+}
+
+/// Runs the effects that were told on the mirror, as a log is replayed: no key expires meanwhile, and chance is another.
+#[track_caller]
+fn replay(mirror: &mut Keyspace, changes: &mut Changes, settings: &DataSettings) {
+    let (slots, mut nothing, mut rng) = (SlotMap::even(1), Changes::default(), Rng::new(99));
+    for effect in changes.effects.iter() {
+        let mut words = OwnedArgs::new();
+        effect.words().for_each(|word| words.push(word));
+        let args = words.as_args();
+        let command = find(args);
+        let (Run::OnShard(handler)
+        | Run::MayWait { handler, .. }
+        | Run::Anywhere { handler, .. }
+        | Run::Split { handler, .. }
+        | Run::EveryShard { handler, .. }) = command.run
+        else {
+            panic!("{args:?} is no effect");
+        };
+        let mut context = Context {
+            keyspace: &mut *mirror,
+            db: effect.db as usize,
+            now_ms: 0,
+            rng: &mut rng,
+            settings,
+            changes: &mut nothing,
+            slots: &slots,
+            shard: 0,
+            no_touch: false,
+            key_hint: None,
+            waiting: Waiting::Denied,
+            others: &mut [],
+        };
+        let outcome = handler(&mut context, args, &mut Reply::new(&mut ReplyBuf::new(), Proto::Resp2));
+        assert!(outcome.is_ok(), "the effect {args:?} failed: {outcome:?}");
+    }
+    changes.effects.clear();
+}
+
+/// Every test of a command is one of its effects too.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let now_ms = self.now_ms;
+        for Side { keyspace, mirror, .. } in &mut self.sides {
+            let [there, here] = [mirror, keyspace].map(|keyspace| {
+                let mut content = std::collections::BTreeMap::new();
+                for db in 0..keyspace.databases() {
+                    keyspace.for_each(db, now_ms, &mut Changes::default(), |entry| {
+                        let value = (entry.expire_at(), Digest::of_value(entry, now_ms));
+                        content.insert((db, entry.key().to_vec()), value);
+                    });
+                }
+                content
+            });
+            assert_eq!(there, here, "replayed effects (left) lead to other data");
         }
     }
 }

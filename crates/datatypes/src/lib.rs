@@ -10,6 +10,7 @@
 pub mod bitfield;
 pub mod bitmap;
 pub mod clock;
+pub mod digest;
 mod element_hash;
 pub mod entry;
 pub mod geo;

@@ -158,10 +158,15 @@ impl Value {
         }
     }
 
-    /// Takes out up to `parts_max` parts that have expired; returns how many.
-    pub fn take_expired_parts(&mut self, now_ms: i64, parts_max: usize) -> usize {
+    /// Takes out up to `parts_max` parts that have expired, and shows their names; returns how many.
+    pub fn take_expired_parts(
+        &mut self,
+        now_ms: i64,
+        parts_max: usize,
+        on_taken: impl FnMut(&[u8]),
+    ) -> usize {
         match self {
-            Value::Hash(hash) => hash.take_expired(now_ms, parts_max),
+            Value::Hash(hash) => hash.take_expired(now_ms, parts_max, on_taken),
             _ => 0,
         }
     }

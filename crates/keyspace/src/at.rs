@@ -1,6 +1,7 @@
 //! Hot path. A key's place, found once: look at what is there, then change, replace or remove it without another
 //! lookup. Never decides what a change means: the command names its event.
 
+use torc_datatypes::value::IntText;
 use torc_datatypes::{Entry, SetExpire, StrValue, Value};
 
 use crate::change::{Changes, Class};
@@ -35,6 +36,14 @@ impl Keyspace {
             self.touch(db, key.slot, found, now_ms);
         }
         At { keyspace: self, changes, db, key, now_ms, found }
+    }
+}
+
+impl<'a> At<'a> {
+    /// The key whose place this is.
+    #[inline]
+    pub fn key_bytes(&self) -> &'a [u8] {
+        self.key.bytes
     }
 }
 
@@ -101,12 +110,59 @@ impl At<'_> {
         let Some(entry) = self.remove() else { return };
         self.keyspace.graveyard.release(entry);
         self.keyspace.count_expired(self.db, self.key.bytes);
+        self.tell(&[b"DEL", self.key.bytes]);
         self.changes.change(Class::EXPIRED, "expired", self.db, self.key.bytes);
     }
 
     /// Counts fields that had expired when the command met them, or that it gave an expiry that is over.
     pub fn count_expired_fields(&mut self, count: u64) {
         self.keyspace.stats.expired_fields += count;
+    }
+
+    /// Tells an effect on this key (see [`crate::Effects::tell`]).
+    #[inline]
+    pub fn tell(&mut self, words: &[&[u8]]) {
+        self.changes.effects.tell(self.db, words);
+    }
+
+    /// The same, with more words behind the first ones.
+    pub fn tell_with<'w>(&mut self, words: &[&[u8]], more: impl IntoIterator<Item = &'w [u8]>) {
+        if self.tells() {
+            self.tell(words);
+            self.tell_more(more);
+        }
+    }
+
+    /// More words for the effect told last.
+    pub fn tell_more<'w>(&mut self, words: impl IntoIterator<Item = &'w [u8]>) {
+        words.into_iter().for_each(|word| self.changes.effects.tell_word(word));
+    }
+
+    /// Whether somebody wants effects.
+    #[inline]
+    pub fn tells(&self) -> bool {
+        self.changes.effects.is_on()
+    }
+
+    /// Tells that the key is the string that it is now, with its expiry as a point in time.
+    pub fn tell_string(&mut self) {
+        let At { keyspace, changes, db, key, found, .. } = self;
+        let Some(found) = found.filter(|_| changes.effects.is_on()) else { return };
+        let entry = keyspace.dbs[*db].entry(key.slot, found);
+        let (mut text, mut time) = (IntText::new(), IntText::new());
+        let value = entry.str_ref().expect("told of a string").as_bytes(&mut text);
+        match entry.expire_at() {
+            None => changes.effects.tell(*db, &[b"SET", key.bytes, value]),
+            Some(at) => {
+                changes.effects.tell(*db, &[b"SET", key.bytes, value, b"PXAT", time.format(at).as_bytes()]);
+            }
+        }
+    }
+
+    /// Tells that the key expires when it does now.
+    pub fn tell_expiry(&mut self) {
+        let Some(at) = self.entry().and_then(Entry::expire_at) else { return };
+        self.tell(&[b"PEXPIREAT", self.key.bytes, IntText::new().format(at).as_bytes()]);
     }
 
     /// Records that the key was changed (see [`Keyspace::changed`]).

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::ops::{BitAnd, BitOr};
 
+use crate::effects::Effects;
 use crate::keyspace::Keyspace;
 
 /// Classes of events and of their channels: the letters of `notify-keyspace-events` (Redis 7.2).
@@ -199,6 +200,8 @@ pub struct Changes {
     pub dirty: u64,
     /// Stands for the client whose command runs; the caller sees to it that it is right while somebody listens.
     pub actor: u64,
+    /// What the changes amount to, for the log.
+    pub effects: Effects,
     listening: Class,
     record_all: bool,
     log: ChangeLog,
@@ -244,6 +247,7 @@ impl Changes {
     /// Records that a key is gone because its time was over, whoever found out.
     #[inline]
     pub fn expired(&mut self, db: usize, key: &[u8]) {
+        self.effects.add(db, &[b"DEL", key]);
         if self.wants(Class::EXPIRED) {
             self.log.push(EventRef { class: Class::EXPIRED, name: "expired", db, key, actor: 0 });
         }

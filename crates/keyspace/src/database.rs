@@ -94,7 +94,7 @@ pub(crate) enum Gone {
     /// Some parts of a value; if none are left, the key went with them.
     Parts {
         key: Box<[u8]>,
-        count: usize,
+        names: Vec<Box<[u8]>>,
         key_too: bool,
     },
 }
@@ -523,8 +523,12 @@ impl Database {
         }
         let mut entry = self.entry_mut(slot, found);
         let parts_max = limit.saturating_sub(step.visited).max(1);
+        let mut names: Vec<Box<[u8]>> = Vec::new();
         let (count, key_too) = match entry.value_mut() {
-            Some(value) => (value.take_expired_parts(now_ms, parts_max), value.is_vacant()),
+            Some(value) => {
+                let count = value.take_expired_parts(now_ms, parts_max, |name| names.push(name.into()));
+                (count, value.is_vacant())
+            }
             None => (0, false),
         };
         let key = entry.key().into();
@@ -534,7 +538,7 @@ impl Database {
         if key_too {
             self.take(slot, found);
         }
-        on_gone(Gone::Parts { key, count, key_too });
+        on_gone(Gone::Parts { key, names, key_too });
         (!key_too).then(|| Timing::of(self.entry(slot, found)))
     }
 

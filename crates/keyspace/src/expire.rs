@@ -148,8 +148,8 @@ impl Keyspace {
                         self.note_expired(db, entry.key(), changes);
                         self.graveyard.release(entry);
                     }
-                    Gone::Parts { key, count, key_too } => {
-                        self.note_expired_parts(db, &key, count, key_too, changes);
+                    Gone::Parts { key, names, key_too } => {
+                        self.note_expired_parts(db, &key, &names, key_too, changes);
                     }
                 }
             }
@@ -167,11 +167,13 @@ impl Keyspace {
         &mut self,
         db: usize,
         key: &[u8],
-        count: usize,
+        names: &[Box<[u8]>],
         key_too: bool,
         changes: &mut Changes,
     ) {
-        self.stats.expired_fields += count as u64;
+        self.stats.expired_fields += names.len() as u64;
+        changes.effects.add(db, &[b"HDEL", key]);
+        names.iter().for_each(|name| changes.effects.tell_word(name));
         self.touched(db, key);
         changes.event(Class::EXPIRED, "hexpired", db, key);
         if key_too {

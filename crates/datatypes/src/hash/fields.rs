@@ -152,12 +152,18 @@ impl Fields {
         }
     }
 
-    pub(super) fn take_expired(&mut self, now_ms: i64, fields_max: usize) -> usize {
+    pub(super) fn take_expired(
+        &mut self,
+        now_ms: i64,
+        fields_max: usize,
+        mut on_taken: impl FnMut(&[u8]),
+    ) -> usize {
         let mut taken = 0;
         while taken < fields_max && self.has_expired(now_ms) {
             let Some((at, hash)) = self.expiries.pop_first() else { break };
             let is_due = |field: &Field| field.0.expire_at() == Some(at) && field.key_hash() == hash;
-            while self.table.remove_where(hash, is_due).is_some() {
+            while let Some(Field(entry)) = self.table.remove_where(hash, is_due) {
+                on_taken(entry.key());
                 taken += 1;
             }
         }

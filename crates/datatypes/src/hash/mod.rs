@@ -201,10 +201,10 @@ impl Hash {
     }
 
     /// Takes out up to `fields_max` fields that have expired, the earliest first; returns how many.
-    pub fn take_expired(&mut self, now_ms: i64, fields_max: usize) -> usize {
+    pub fn take_expired(&mut self, now_ms: i64, fields_max: usize, on_taken: impl FnMut(&[u8])) -> usize {
         match &mut self.form {
             Form::Compact(_) => 0,
-            Form::General(fields) => fields.take_expired(now_ms, fields_max),
+            Form::General(fields) => fields.take_expired(now_ms, fields_max, on_taken),
         }
     }
 

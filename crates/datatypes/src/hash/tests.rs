@@ -115,7 +115,7 @@ fn one_run(seed: u64) {
                 model.insert(name, (before.unwrap().0, expire_at));
             }
             8 => {
-                let taken = hash.take_expired(now_ms, 3);
+                let taken = hash.take_expired(now_ms, 3, |_| {});
                 let mut due: Vec<(i64, Vec<u8>)> = model
                     .iter()
                     .filter(|(_, (_, expire_at))| is_expired(*expire_at, now_ms))

@@ -62,6 +62,9 @@ fn bitfield(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
     if changes > 0 {
         at.changed(Class::STRING, "setbit");
         at.changed_more(changes - 1);
+    } else if grows {
+        // No change to whoever listens, but one to repeat.
+        at.tell_string();
     }
     Ok(())
 }

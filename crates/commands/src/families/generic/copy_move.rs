@@ -3,6 +3,7 @@
 use torc_keyspace::{Class, Lookup};
 use torc_resp::{Args, CommandError, Reply};
 
+use crate::effects::tell_value;
 use crate::{
     Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec,
     families::generic::{KEYSPACE, database, delete::release},
@@ -63,6 +64,7 @@ fn copy(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
     entry.set_clock(0);
     cx.keyspace.insert(db_to, &to, entry, cx.now_ms, cx.changes);
     cx.keyspace.changed(db_to, to.bytes, Class::GENERIC, "copy_to", cx.changes);
+    tell_value(cx, db_to, to.bytes);
     reply.int(1);
     Ok(())
 }

@@ -3,6 +3,7 @@
 use torc_datatypes::Entry;
 use torc_datatypes::clock::{lfu_restored, lru_restored};
 use torc_datatypes::rdb::{self, Reader, Writer, payload};
+use torc_datatypes::value::IntText;
 use torc_keyspace::{AccessClock, Class};
 use torc_resp::{Args, CommandError, Reply};
 
@@ -43,7 +44,7 @@ fn dump(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
 }
 
 /// An entry's value as DUMP returns it.
-fn payload_of(entry: &Entry, compresses: bool) -> Vec<u8> {
+pub fn payload_of(entry: &Entry, compresses: bool) -> Vec<u8> {
     let payload = payload_for(entry, rdb::code::VERSION_FIELD_EXPIRY, compresses);
     payload.expect("the newest version can express every value")
 }
@@ -131,6 +132,7 @@ fn restore(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     }
     if expire_at.is_some_and(|time| time <= cx.now_ms) {
         if was_there {
+            cx.changes.effects.tell(cx.db, &[b"DEL", key.bytes]);
             cx.changed(key.bytes, Class::GENERIC, "del");
         }
         reply.ok();
@@ -140,6 +142,11 @@ fn restore(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
         entry.set_clock(clock);
     }
     cx.keyspace.insert(cx.db, &key, entry, cx.now_ms, cx.changes);
+    if let Some(time) = expire_at {
+        let (mut text, payload) = (IntText::new(), args.get(3));
+        let time = text.format(time).as_bytes();
+        cx.changes.effects.tell(cx.db, &[b"RESTORE", key.bytes, time, payload, b"REPLACE", b"ABSTTL"]);
+    }
     cx.changed(key.bytes, Class::GENERIC, "restore");
     reply.ok();
     Ok(())

@@ -206,6 +206,9 @@ fn set_expiry(
         entry.set_expire_at(Some(at));
         drop(entry);
         cx.keyspace.changed(cx.db, key.bytes, Class::GENERIC, "expire", cx.changes);
+        if cx.changes.effects.is_on() {
+            cx.changes.effects.tell(cx.db, &[b"PEXPIREAT", key.bytes, at.to_string().as_bytes()]);
+        }
     } else {
         drop(entry);
         cx.at(key.bytes, Lookup::PEEK).expire_now();

@@ -37,7 +37,7 @@ fn hincrby(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     let old = old.as_int().ok_or(CommandError::Text("ERR hash value is not an integer"))?;
     let new = old.checked_add(increment).ok_or(CommandError::Overflow)?;
     let stored = edit(&mut at, |hash| hash.set(name, StrValue::Int(new), SetExpire::Keep, now_ms, limits));
-    counted(&mut at, stored, "hincrby");
+    counted(&mut at, stored, name, StrRef::Int(new), "hincrby");
     reply.int(new);
     Ok(())
 }
@@ -78,12 +78,16 @@ fn hincrbyfloat(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
     sum.write_human(&mut text);
     let value = StrValue::Bytes(&text);
     let stored = edit(&mut at, |hash| hash.set(name, value, SetExpire::Keep, now_ms, limits));
-    counted(&mut at, stored, "hincrbyfloat");
+    counted(&mut at, stored, name, StrRef::Bytes(&text), "hincrbyfloat");
     reply.bulk(&text);
     Ok(())
 }
 
-fn counted(at: &mut At<'_>, stored: Stored, event: &'static str) {
+fn counted(at: &mut At<'_>, stored: Stored, name: &[u8], sum: StrRef<'_>, event: &'static str) {
+    if stored != Stored::Replaced {
+        // What had expired may not be counted on when the effect is repeated.
+        at.tell(&[b"HSET", at.key_bytes(), name, sum.as_bytes(&mut IntText::new())]);
+    }
     stored_over_expired(at, u64::from(stored == Stored::OverExpired));
     at.changed(Class::HASH, event);
 }

@@ -2,10 +2,11 @@
 //! (Valkey 9.0). All answer an integer per field.
 
 use torc_datatypes::Hash;
+use torc_datatypes::value::IntText;
 use torc_keyspace::Class;
 use torc_resp::{Args, CommandError, Reply};
 
-use super::{WRONG_COUNT, edit, fields_behind, fields_word, hash_at, removed};
+use super::{Gone, WRONG_COUNT, edit, fields_behind, fields_word, hash_at, removed, tell_fields};
 use crate::families::generic::expire::{Clock, Conditions};
 use crate::{Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec};
 
@@ -140,14 +141,18 @@ fn set_expiry(
         return Ok(());
     }
     let (mut set, mut gone) = (0, 0);
+    let (mut told_set, mut told_gone) = (Gone::default(), Gone::default());
     edit(&mut at, |hash| {
         for name in names.iter() {
             let done = expire_field(hash, name, conditions, expire_at, now_ms);
-            set += u64::from(done == DONE);
-            gone += u64::from(done == REMOVED);
+            set += u64::from(told_set.note(name, done == DONE));
+            gone += u64::from(told_gone.note(name, done == REMOVED));
             reply.int(done);
         }
     });
+    told_gone.tell(&mut at);
+    let time = IntText::new().format(expire_at).as_bytes().to_vec();
+    tell_fields(&mut at, &[b"HPEXPIREAT", args.get(1), &time], told_set.names.iter().copied(), 1);
     if gone > 0 {
         at.count_expired_fields(gone);
         removed(&mut at, gone, "hexpired");
@@ -202,7 +207,7 @@ fn hpersist(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
         names.iter().for_each(|_| reply.int(NO_FIELD));
         return Ok(());
     }
-    let mut changed = 0;
+    let (mut changed, mut told) = (0, Gone::default());
     edit(&mut at, |hash| {
         for name in names.iter() {
             let done = match hash.find(name, now_ms).map(|field| field.expire_at) {
@@ -210,7 +215,7 @@ fn hpersist(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
                 Some(None) => NO_EXPIRY,
                 Some(Some(_)) => {
                     hash.set_expire_at(name, None);
-                    changed += 1;
+                    changed += u64::from(told.note(name, true));
                     DONE
                 }
             };
@@ -218,6 +223,7 @@ fn hpersist(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
         }
     });
     if changed > 0 {
+        tell_fields(&mut at, &[b"HPERSIST", args.get(1)], told.names.iter().copied(), 1);
         at.changed(Class::HASH, "hpersist");
         at.changed_more(changed - 1);
     }
@@ -351,7 +357,7 @@ fn tell_expiry(
 
 #[cfg(test)]
 mod tests {
-    use torc_keyspace::Changes;
+    use torc_keyspace::{Changes, ExpireReport};
 
     use crate::testing::Bench;
 
@@ -408,17 +414,8 @@ mod tests {
         bench.run("HEXPIRE h 10000 FIELDS 1 c");
         bench.run("HSETEX gone PX 100 FIELDS 2 a 1 b 2");
         let walk = |bench: &mut Bench| {
-            let now_ms = bench.now_ms;
-            let mut changes = Changes::default();
-            changes.record_all(true);
-            let report = bench.keyspace().active_expire(now_ms, 1_000, &mut changes);
-            let mut names: Vec<String> = changes
-                .take_events()
-                .iter()
-                .map(|event| {
-                    format!("{} {} {}", event.class, event.name, String::from_utf8_lossy(event.key()))
-                })
-                .collect();
+            let mut report = ExpireReport::default();
+            let (_, mut names) = bench.changes_of(|bench| report = bench.walk());
             names.sort();
             (report.visited, report.expired_parts, names)
         };

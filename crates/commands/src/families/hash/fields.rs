@@ -4,7 +4,7 @@ use torc_datatypes::Stored;
 use torc_keyspace::{Class, SetExpire};
 use torc_resp::{Args, CommandError, Reply};
 
-use super::{WRONG_COUNT, edit, fields_behind, hash_at, hash_of, limits, removed, stored_over_expired};
+use super::{Gone, WRONG_COUNT, edit, fields_behind, hash_at, hash_of, limits, removed, stored_over_expired};
 use crate::families::string::{value_from, write_optional};
 use crate::{Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec, Status};
 
@@ -262,6 +262,7 @@ fn hsetnx(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     let value = value_from(args, 3);
     let stored = edit(&mut at, |hash| hash.set(name, value, SetExpire::Clear, now_ms, limits));
     stored_over_expired(&mut at, u64::from(stored == Stored::OverExpired));
+    at.tell(&[b"HSET", args.get(1), name, args.get(3)]);
     at.changed(Class::HASH, "hset");
     reply.int(1);
     Ok(())
@@ -295,10 +296,12 @@ fn hdel(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
         reply.int(0);
         return Ok(());
     }
+    let mut gone = Gone::default();
     let count = edit(&mut at, |hash| {
-        args.from(2).iter().map(|name| u64::from(hash.remove(name, now_ms))).sum::<u64>()
+        args.from(2).iter().map(|name| u64::from(gone.note(name, hash.remove(name, now_ms)))).sum::<u64>()
     });
     if count > 0 {
+        gone.tell(&mut at);
         removed(&mut at, count, "hdel");
     }
     reply.int(count as i64);
@@ -335,15 +338,17 @@ fn hgetdel(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
         names.iter().for_each(|_| reply.null());
         return Ok(());
     }
+    let mut gone = Gone::default();
     let count = edit(&mut at, |hash| {
         let mut count = 0;
         for name in names.iter() {
             write_optional(reply, hash.get(name, now_ms));
-            count += u64::from(hash.remove(name, now_ms));
+            count += u64::from(gone.note(name, hash.remove(name, now_ms)));
         }
         count
     });
     if count > 0 {
+        gone.tell(&mut at);
         removed(&mut at, count, "hdel");
     }
     Ok(())

@@ -1,12 +1,13 @@
 //! Values together with their expiry: HGETEX and HSETEX (Valkey 9.0).
 
+use torc_datatypes::value::IntText;
 use torc_datatypes::{Hash, Stored};
 use torc_keyspace::{At, Class, SetExpire};
 use torc_resp::{Args, CommandError, Reply};
 
 use super::{
-    WRONG_COUNT, edit, fields_behind, fields_word, hash_at, limits, remove_if_empty, removed,
-    stored_over_expired,
+    Gone, WRONG_COUNT, edit, fields_behind, fields_word, hash_at, limits, remove_if_empty, removed,
+    stored_over_expired, tell_fields,
 };
 use crate::families::string::options::{Condition, Expiry, Known, Options};
 use crate::families::string::{value_from, write_optional};
@@ -45,22 +46,31 @@ fn hgetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
         names.iter().for_each(|_| reply.null());
         return Ok(());
     }
-    let mut changed = 0;
+    let (mut changed, mut told) = (0, Gone::default());
     let mut read = |hash: &mut Hash| {
         for name in names.iter() {
             write_optional(reply, hash.get(name, now_ms));
-            changed += u64::from(wanted.apply(hash, name, now_ms));
+            changed += u64::from(told.note(name, wanted.apply(hash, name, now_ms)));
         }
     };
     edit(&mut at, &mut read);
     if changed == 0 {
         return Ok(());
     }
+    let fields = told.names.iter().copied();
     match wanted {
         Wanted::Nothing => {}
-        Wanted::Persist => at.changed(Class::HASH, "hpersist"),
-        Wanted::At(_) => at.changed(Class::HASH, "hexpire"),
+        Wanted::Persist => {
+            tell_fields(&mut at, &[b"HPERSIST", args.get(1)], fields, 1);
+            at.changed(Class::HASH, "hpersist");
+        }
+        Wanted::At(time) => {
+            let time = IntText::new().format(time).as_bytes().to_vec();
+            tell_fields(&mut at, &[b"HPEXPIREAT", args.get(1), &time], fields, 1);
+            at.changed(Class::HASH, "hexpire");
+        }
         Wanted::Gone => {
+            told.tell(&mut at);
             at.count_expired_fields(changed);
             removed(&mut at, changed, "hexpired");
             return Ok(());
@@ -170,14 +180,27 @@ fn hsetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
         _ if options.expiry == Expiry::Keep => SetExpire::Keep,
         _ => SetExpire::Clear,
     };
-    let over_expired = edit(&mut at, |hash| {
-        let store = |index: usize| {
-            let value = value_from(pairs, index + 1);
-            hash.set(pairs.get(index), value, expire, now_ms, limits)
-        };
-        (0..pairs.len()).step_by(2).map(store).filter(|stored| *stored == Stored::OverExpired).count()
+    let mut over_expired = Gone::default();
+    edit(&mut at, |hash| {
+        for index in (0..pairs.len()).step_by(2) {
+            let (name, value) = (pairs.get(index), value_from(pairs, index + 1));
+            let stored = hash.set(name, value, expire, now_ms, limits);
+            over_expired.note(name, stored == Stored::OverExpired);
+        }
     });
-    stored_over_expired(&mut at, over_expired as u64);
+    stored_over_expired(&mut at, over_expired.names.len() as u64);
+    // In this order: the hash must not be empty in between.
+    match expire {
+        SetExpire::At(time) => {
+            let time = IntText::new().format(time).as_bytes().to_vec();
+            tell_fields(&mut at, &[b"HSETEX", args.get(1), b"PXAT", &time], pairs.iter(), 2);
+        }
+        SetExpire::Clear => at.tell_with(&[b"HSET", args.get(1)], pairs.iter()),
+        SetExpire::Keep => {
+            tell_fields(&mut at, &[b"HSETEX", args.get(1), b"KEEPTTL"], pairs.iter(), 2);
+            tell_fields(&mut at, &[b"HPERSIST", args.get(1)], over_expired.names.iter().copied(), 1);
+        }
+    }
     at.changed(Class::HASH, "hset");
     at.changed_more(pairs.len() as u64 / 2 - 1);
     if let SetExpire::At(_) = expire {
@@ -192,7 +215,10 @@ fn hsetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
 fn expire_at_once(at: &mut At<'_>, pairs: Args<'_>) {
     let names = pairs.iter().step_by(2);
     at.count_expired_fields(names.len() as u64);
-    let gone = edit(at, |hash| names.map(|name| u64::from(hash.remove_any(name))).sum::<u64>());
+    let mut told = Gone::default();
+    let gone =
+        edit(at, |hash| names.map(|name| u64::from(told.note(name, hash.remove_any(name)))).sum::<u64>());
+    told.tell(at);
     let key_too = remove_if_empty(at);
     if gone > 0 {
         at.changed(Class::HASH, "hset");

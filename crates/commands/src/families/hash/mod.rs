@@ -10,6 +10,8 @@ mod getex_setex;
 mod random;
 mod walk;
 
+use smallvec::SmallVec;
+use torc_datatypes::value::IntText;
 use torc_datatypes::{Entry, Hash, HashLimits, Value};
 use torc_keyspace::{At, Class};
 use torc_resp::{Args, CommandError};
@@ -116,6 +118,42 @@ fn stored_over_expired(at: &mut At<'_>, count: u64) {
     if count > 0 {
         at.count_expired_fields(count);
         at.event(Class::HASH, "hexpired");
+    }
+}
+
+/// Which of the fields that a command names it took out, to be told as its effect: a field that had expired before stays.
+#[derive(Default)]
+struct Gone<'a> {
+    names: SmallVec<[&'a [u8]; 8]>,
+}
+
+impl<'a> Gone<'a> {
+    fn note(&mut self, name: &'a [u8], is_gone: bool) -> bool {
+        if is_gone {
+            self.names.push(name);
+        }
+        is_gone
+    }
+
+    fn tell(&self, at: &mut At<'_>) {
+        if !self.names.is_empty() {
+            at.tell_with(&[b"HDEL", at.key_bytes()], self.names.iter().copied());
+        }
+    }
+}
+
+/// Tells a command on fields as its effect: the words in front of FIELDS, then the fields.
+fn tell_fields<'w>(
+    at: &mut At<'_>,
+    words: &[&[u8]],
+    fields: impl ExactSizeIterator<Item = &'w [u8]>,
+    step: usize,
+) {
+    if at.tells() && fields.len() > 0 {
+        let count = IntText::new().format((fields.len() / step) as i64).as_bytes().to_vec();
+        at.tell(words);
+        at.tell_more([&b"FIELDS"[..], &count]);
+        at.tell_more(fields);
     }
 }
 

@@ -141,6 +141,28 @@ fn pop_event(end: End) -> &'static str {
     }
 }
 
+/// The commands and words that effects are told in.
+fn push_word(end: End) -> &'static [u8] {
+    match end {
+        End::Front => b"LPUSH",
+        End::Back => b"RPUSH",
+    }
+}
+
+fn pop_word(end: End) -> &'static [u8] {
+    match end {
+        End::Front => b"LPOP",
+        End::Back => b"RPOP",
+    }
+}
+
+fn end_word(end: End) -> &'static [u8] {
+    match end {
+        End::Front => b"LEFT",
+        End::Back => b"RIGHT",
+    }
+}
+
 /// An integer that must be the negation of another one.
 fn negatable(args: Args<'_>, index: usize) -> Result<i64, CommandError> {
     const OUT_OF_RANGE: CommandError = CommandError::Text(

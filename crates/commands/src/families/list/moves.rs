@@ -1,10 +1,13 @@
 //! From list to list: LMOVE and RPOPLPUSH.
 
 use torc_datatypes::list::{Element, End};
+use torc_datatypes::value::IntText;
 use torc_keyspace::{Class, Lookup};
 use torc_resp::{Args, CommandError, Reply};
 
-use super::{change, end, limits, list_at, pop_event, push_at, push_event, removed};
+use super::{
+    change, end, end_word, limits, list_at, pop_event, pop_word, push_at, push_event, push_word, removed,
+};
 use crate::families::string::write_string;
 use crate::{Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec, Status};
 
@@ -79,15 +82,18 @@ pub(super) fn move_element(
     let element = Element::of(list.peek(from).expect("no list is empty"));
     let is_empty = if source == destination {
         change(&mut at, |list| list.rotate(from, to, limits))?;
+        at.tell(&[b"LMOVE", source, source, end_word(from), end_word(to)]);
         false
     } else {
         let mut at = cx.at(destination, cx.writing());
         push_at(&mut at, to, std::iter::once(element.str_ref()), limits)?;
+        at.tell(&[push_word(to), destination, element.str_ref().as_bytes(&mut IntText::new())]);
         let mut at = cx.at(source, Lookup { touch: false, count: false });
         let is_empty = change(&mut at, |list| {
             list.drop_end(from, limits);
             list.is_empty()
         })?;
+        at.tell(&[pop_word(from), source]);
         is_empty.expect("the source is there")
     };
     write_string(reply, element.str_ref());

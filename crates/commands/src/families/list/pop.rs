@@ -2,10 +2,11 @@
 
 use torc_datatypes::List;
 use torc_datatypes::list::{End, NodeLimits};
+use torc_datatypes::value::IntText;
 use torc_resp::number::parse_i64;
 use torc_resp::{Args, CommandError, Reply};
 
-use super::{change, end, limits, list_at, pop_event, removed};
+use super::{change, end, limits, list_at, pop_event, pop_word, removed};
 use crate::families::string::write_string;
 use crate::{Access, Arity, Command, Context, Docs, Flags, Group, Handler, KeySpec, Run, Spec};
 
@@ -199,6 +200,7 @@ pub(super) fn pop_one_with_key(
         list.is_empty()
     })?;
     if let Some(is_empty) = is_empty {
+        at.tell(&[pop_word(end), key]);
         removed(&mut at, pop_event(end), 1, is_empty);
     }
     Ok(is_empty.is_some())
@@ -220,6 +222,7 @@ pub(super) fn pop_with_key(
         take(list, reply, end, count, limits)
     })?;
     if let Some((count, is_empty)) = popped {
+        at.tell(&[pop_word(end), key, IntText::new().format(count as i64).as_bytes()]);
         removed(&mut at, pop_event(end), count, is_empty);
     }
     Ok(popped.is_some())

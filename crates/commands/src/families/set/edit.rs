@@ -135,6 +135,8 @@ fn smove(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
     }
     let (is_there, has_target) = (source?.is_some_and(|is_there| is_there), target?);
     if is_there && from != to {
+        cx.changes.effects.tell(cx.db, &[b"SREM", from, args.get(3)]);
+        cx.changes.effects.tell(cx.db, &[b"SADD", to, args.get(3)]);
         remove_all(&mut cx.at(from, Lookup::PEEK), args.range(3..4));
         let mut at = cx.at(to, Lookup::PEEK);
         let is_new = if has_target {

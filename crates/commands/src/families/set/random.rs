@@ -1,5 +1,6 @@
 //! Members drawn at random: SPOP takes them out, SRANDMEMBER only looks.
 
+use torc_datatypes::value::IntText;
 use torc_datatypes::{Entry, Value};
 use torc_keyspace::Class;
 use torc_resp::{Args, CommandError, Reply};
@@ -56,6 +57,7 @@ fn spop_one(cx: &mut Context<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(
     if is_empty {
         at.remove();
     }
+    at.tell(&[b"SREM", key.bytes, member.item().as_bytes(&mut IntText::new())]);
     at.changed(Class::SET, "spop");
     if is_empty {
         at.event(Class::GENERIC, "del");
@@ -80,16 +82,23 @@ fn spop_many(
     let to_free = if count >= len {
         write_set(reply, set);
         let entry = at.remove();
+        at.tell(&[b"DEL", key.bytes]);
         at.changed(Class::SET, "spop");
         at.event(Class::GENERIC, "del");
         entry
     } else {
         reply.set(count);
+        let (tells, mut taken) = (at.tells(), Vec::new());
         let mut entry = at.entry_mut().expect("a set is there");
         let random = |below| cx.rng.index(below);
-        let rest =
-            set_mut(&mut entry).take_sample(count, &limits, random, |member| write_member(reply, member));
+        let rest = set_mut(&mut entry).take_sample(count, &limits, random, |member| {
+            if tells {
+                taken.push(member.as_bytes(&mut IntText::new()).to_vec());
+            }
+            write_member(reply, member);
+        });
         drop(entry);
+        at.tell_with(&[b"SREM", key.bytes], taken.iter().map(Vec::as_slice));
         at.changed(Class::SET, "spop");
         rest.map(|rest| Entry::boxed(key.bytes, Value::Set(rest), None))
     };

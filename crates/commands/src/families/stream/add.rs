@@ -1,8 +1,9 @@
 //! XADD, and the options of trimming that XTRIM shares with it.
 
-use torc_datatypes::Value;
 use torc_datatypes::stream::{ENTRY_BYTES_MAX, Log, Stream, StreamId, Trim, TrimEffort};
-use torc_keyspace::Class;
+use torc_datatypes::value::IntText;
+use torc_datatypes::{Entry, Value};
+use torc_keyspace::{At, Class};
 use torc_resp::{Args, CommandError, Reply};
 
 use super::ids::{self, NewId};
@@ -72,12 +73,24 @@ fn xadd(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
         at.put(Value::Stream(stream));
         trimmed
     };
+    at.tell_with(&[b"XADD", at.key_bytes(), id.text().as_bytes()], fields.iter());
+    if trimmed > 0 {
+        tell_trimmed(&mut at);
+    }
     at.changed(Class::STREAM, "xadd");
     if trimmed > 0 {
         at.event(Class::STREAM, "xtrim");
     }
     write_id(reply, id);
     Ok(())
+}
+
+/// Tells what a trim has left: where nodes end is not known when the effect is repeated.
+pub(super) fn tell_trimmed(at: &mut At<'_>) {
+    if let Some(Value::Stream(stream)) = at.entry().and_then(Entry::value) {
+        let len = IntText::new().format(stream.log().len() as i64).as_bytes().to_vec();
+        at.tell(&[b"XTRIM", at.key_bytes(), b"MAXLEN", &len]);
+    }
 }
 
 /// The id of an entry that is added behind `last_id`.

@@ -5,8 +5,8 @@ use torc_datatypes::stream::{ConsumerId, Group as StreamGroup, Log, Pending, Str
 use torc_resp::{Args, CommandError, Reply, number};
 
 use super::pending::no_group;
-use super::{changed_in_group, consumer_or_new, edit, ids, stream_at, write_entry, write_id};
-use crate::{Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec};
+use super::{GroupTale, changed_in_group, consumer_or_new, edit, ids, stream_at, write_entry, write_id};
+use crate::{Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, REPLAY_MS, Run, Spec};
 
 pub(super) const XCLAIM: Command = Command {
     spec: Spec {
@@ -84,7 +84,7 @@ impl Claim {
             index += 1;
         }
         // Contract (Redis 7.2): a time that cannot be is now; clocks of clients may be ahead.
-        if !(0..=now_ms).contains(&claim.delivered_ms) {
+        if now_ms != REPLAY_MS && !(0..=now_ms).contains(&claim.delivered_ms) {
             claim.delivered_ms = now_ms;
         }
         Ok(claim)
@@ -100,16 +100,26 @@ fn xclaim(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     }
     let claim = Claim::parse(args, now_ms)?;
     let (mut is_new, mut changes) = (false, 0);
+    let mut tale = GroupTale::new(&at, name, args.get(3));
+    let mut position = None;
     let array = reply.deferred_array();
     let mut count = 0;
+    // When a log is replayed it is as late as the effect says.
+    let now_ms = if now_ms == REPLAY_MS { claim.delivered_ms } else { now_ms };
     edit(&mut at, |stream| {
         stream.edit_group(name, |group, log| {
             let moves_on = claim.last_id > group.last_id;
-            group.last_id = group.last_id.max(claim.last_id);
+            if moves_on {
+                group.last_id = claim.last_id;
+                position = Some((group.last_id, group.entries_read));
+            }
             let consumer = consumer_or_new(group, args.get(3), now_ms, &mut is_new);
             for &id in &claim.ids {
                 let Some(entry) = log.get(id) else {
-                    changes += u64::from(group.acknowledge(id));
+                    if group.acknowledge(id) {
+                        tale.acknowledged(id);
+                        changes += 1;
+                    }
                     continue;
                 };
                 let deliveries = match group.pending(id) {
@@ -120,8 +130,9 @@ fn xclaim(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
                 };
                 let more = deliveries.wrapping_add(u64::from(!claim.just_ids));
                 let deliveries = claim.deliveries.unwrap_or(more);
-                let delivered_ms = claim.delivered_ms;
-                group.assign(id, Pending { consumer, delivered_ms, deliveries });
+                let pending = Pending { consumer, delivered_ms: claim.delivered_ms, deliveries };
+                group.assign(id, pending);
+                tale.assigned(id, pending);
                 group.consumer_mut(consumer).active_ms = Some(now_ms);
                 if claim.just_ids {
                     write_id(reply, id);
@@ -136,6 +147,7 @@ fn xclaim(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
         })
     });
     reply.finish(array, count);
+    tale.tell(&mut at, is_new, position);
     if is_new {
         changed_in_group(&mut at, 1, Some("xgroup-createconsumer"));
     }
@@ -212,7 +224,14 @@ impl AutoClaim {
     }
 
     /// Claims for the consumer what is pending for long enough, and drops what is in the stream no more.
-    fn run(&self, group: &mut StreamGroup, log: &Log, consumer: ConsumerId, now_ms: i64) -> Found {
+    fn run(
+        &self,
+        group: &mut StreamGroup,
+        log: &Log,
+        consumer: ConsumerId,
+        now_ms: i64,
+        tale: &mut GroupTale<'_>,
+    ) -> Found {
         let mut found = Found::default();
         let (mut left, mut looks) = (self.count_max, self.count_max * LOOKS_FACTOR);
         let mut from = Some(self.start);
@@ -225,12 +244,15 @@ impl AutoClaim {
             from = id.next();
             if log.get(id).is_none() {
                 group.acknowledge(id);
+                tale.acknowledged(id);
                 found.deleted.push(id);
             } else if is_too_fresh(&pending, self.min_idle_ms, now_ms) {
                 continue;
             } else {
                 let deliveries = pending.deliveries.wrapping_add(u64::from(!self.just_ids));
-                group.assign(id, Pending { consumer, delivered_ms: now_ms, deliveries });
+                let pending = Pending { consumer, delivered_ms: now_ms, deliveries };
+                group.assign(id, pending);
+                tale.assigned(id, pending);
                 group.consumer_mut(consumer).active_ms = Some(now_ms);
                 found.claimed.push(id);
             }
@@ -259,10 +281,11 @@ fn xautoclaim(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Re
         return Err(no_group(key, name));
     }
     let (mut is_new, mut changes) = (false, 0);
+    let mut tale = GroupTale::new(&at, name, args.get(3));
     edit(&mut at, |stream| {
         stream.edit_group(name, |group, log| {
             let consumer = consumer_or_new(group, args.get(3), now_ms, &mut is_new);
-            let found = claim.run(group, log, consumer, now_ms);
+            let found = claim.run(group, log, consumer, now_ms, &mut tale);
             changes = (found.claimed.len() + found.deleted.len()) as u64;
             reply.array(3);
             write_id(reply, found.next);
@@ -277,6 +300,7 @@ fn xautoclaim(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Re
             found.deleted.into_iter().for_each(|id| write_id(reply, id));
         })
     });
+    tale.tell(&mut at, is_new, None);
     if is_new {
         changed_in_group(&mut at, 1, Some("xgroup-createconsumer"));
     }

@@ -5,7 +5,7 @@ use torc_datatypes::stream::StreamId;
 use torc_keyspace::Class;
 use torc_resp::{Args, CommandError, Reply};
 
-use super::add::Options;
+use super::add::{Options, tell_trimmed};
 use super::{changed_in_group, edit, ids, stream_at};
 use crate::{Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec};
 
@@ -89,6 +89,7 @@ fn xtrim(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
         _ => 0,
     };
     if removed > 0 {
+        tell_trimmed(&mut at);
         at.changed(Class::STREAM, "xtrim");
         at.changed_more(removed - 1);
     }

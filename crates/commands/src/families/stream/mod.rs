@@ -15,7 +15,10 @@ mod read;
 mod tests;
 
 use torc_datatypes::listpack::Item;
-use torc_datatypes::stream::{ConsumerId, Entry as StreamEntry, Group, NodeLimits, Stream, StreamId};
+use torc_datatypes::stream::{
+    ConsumerId, Entry as StreamEntry, Group, NodeLimits, Pending, Stream, StreamId,
+};
+use torc_datatypes::value::IntText;
 use torc_datatypes::{Entry, Value};
 use torc_keyspace::{At, Class};
 use torc_resp::{CommandError, Reply};
@@ -82,6 +85,67 @@ fn changed_in_group(at: &mut At<'_>, changes: u64, event: Option<&'static str>) 
     at.changed_more(changes);
     if let Some(event) = event {
         at.event(Class::STREAM, event);
+    }
+}
+
+/// What happened to pending entries of a group, to be told as effects.
+struct GroupTale<'a> {
+    key: &'a [u8],
+    group: &'a [u8],
+    consumer: &'a [u8],
+    is_wanted: bool,
+    /// What became pending for the consumer, in order.
+    assigned: Vec<(StreamId, Pending)>,
+    /// What is pending no more.
+    acknowledged: Vec<StreamId>,
+}
+
+impl<'a> GroupTale<'a> {
+    fn new(at: &At<'a>, group: &'a [u8], consumer: &'a [u8]) -> GroupTale<'a> {
+        let (key, is_wanted) = (at.key_bytes(), at.tells());
+        GroupTale { key, group, consumer, is_wanted, assigned: Vec::new(), acknowledged: Vec::new() }
+    }
+
+    fn assigned(&mut self, id: StreamId, pending: Pending) {
+        if self.is_wanted {
+            self.assigned.push((id, pending));
+        }
+    }
+
+    fn acknowledged(&mut self, id: StreamId) {
+        if self.is_wanted {
+            self.acknowledged.push(id);
+        }
+    }
+
+    /// Tells it: XACK, and XCLAIM for each run of entries with the same time and count; and in front of them the consumer, if
+    /// it is new. `position`: the group's last id has moved too.
+    fn tell(self, at: &mut At<'_>, is_new: bool, position: Option<(StreamId, Option<u64>)>) {
+        if !self.is_wanted {
+            return;
+        }
+        let GroupTale { key, group, consumer, assigned, acknowledged, .. } = self;
+        let number = |number: i64| IntText::new().format(number).as_bytes().to_vec();
+        if is_new {
+            at.tell(&[b"XGROUP", b"CREATECONSUMER", key, group, consumer]);
+        }
+        if !acknowledged.is_empty() {
+            let ids: Vec<_> = acknowledged.iter().map(|id| id.text()).collect();
+            at.tell_with(&[b"XACK", key, group], ids.iter().map(|id| id.as_bytes()));
+        }
+        for run in assigned
+            .chunk_by(|(_, a), (_, b)| (a.delivered_ms, a.deliveries) == (b.delivered_ms, b.deliveries))
+        {
+            let ids: Vec<_> = run.iter().map(|(id, _)| id.text()).collect();
+            let (time, count) = (number(run[0].1.delivered_ms), number(run[0].1.deliveries as i64));
+            let options = [&b"TIME"[..], &time, b"RETRYCOUNT", &count, b"FORCE", b"JUSTID"];
+            let ids = ids.iter().map(|id| id.as_bytes());
+            at.tell_with(&[b"XCLAIM", key, group, consumer, b"0"], ids.chain(options));
+        }
+        if let Some((last_id, read)) = position {
+            let read = number(read.map_or(-1, |read| read as i64));
+            at.tell(&[b"XGROUP", b"SETID", key, group, last_id.text().as_bytes(), b"ENTRIESREAD", &read]);
+        }
     }
 }
 

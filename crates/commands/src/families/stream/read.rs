@@ -7,7 +7,7 @@ use torc_datatypes::Kind;
 use torc_datatypes::stream::{ConsumerId, Group as StreamGroup, Log, Pending, StreamId};
 use torc_resp::{Args, CommandError, Deferred, OwnedArgs, Proto, Reply};
 
-use super::{changed_in_group, consumer_or_new, edit, ids, stream_at, write_entry, write_id};
+use super::{GroupTale, changed_in_group, consumer_or_new, edit, ids, stream_at, write_entry, write_id};
 use crate::{
     Access, Arity, Begin, Command, Context, Docs, Find, Flags, Group, KeySpec, Run, Spec, Wait, timeout_in_ms,
 };
@@ -166,23 +166,29 @@ fn xreadgroup(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Re
     for ((key, _), wanted) in request.streams().zip(wanted) {
         let mut at = cx.at(key, cx.reading());
         let (mut is_new, count_before) = (false, served.count);
+        let mut tale = GroupTale::new(&at, request.group, request.consumer);
+        let mut position = None;
         edit(&mut at, |stream| {
             stream.edit_group(request.group, |group, log| {
                 let consumer = consumer_or_new(group, request.consumer, now_ms, &mut is_new);
                 match wanted {
                     Wanted::PendingFrom(start) => {
                         served.begin(reply, key);
-                        write_pending(reply, group, log, consumer, start, request.count_max, now_ms);
+                        let show = Delivery { count_max: request.count_max, now_ms };
+                        write_pending(reply, group, log, consumer, start, show, &mut tale);
                     }
                     Wanted::New if log.is_empty() || log.newest_id() <= group.last_id => {}
                     Wanted::New => {
                         served.begin(reply, key);
                         let consumer = (!request.no_ack).then_some(consumer);
-                        deliver(reply, group, log, consumer, request.count_max, now_ms);
+                        let delivery = Delivery { count_max: request.count_max, now_ms };
+                        deliver(reply, group, log, consumer, delivery, &mut tale);
+                        position = Some((group.last_id, group.entries_read));
                     }
                 }
             })
         });
+        tale.tell(&mut at, is_new, position);
         if is_new {
             changed_in_group(&mut at, 1, Some("xgroup-createconsumer"));
         }
@@ -197,14 +203,21 @@ fn xreadgroup(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Re
     Ok(())
 }
 
+/// How many entries are given to a consumer at most, and when.
+#[derive(Clone, Copy)]
+struct Delivery {
+    count_max: usize,
+    now_ms: i64,
+}
+
 /// Writes the entries that a group has not got yet, and makes them pending for the consumer, if there is one.
 fn deliver(
     reply: &mut Reply<'_>,
     group: &mut StreamGroup,
     log: &Log,
     consumer: Option<ConsumerId>,
-    count_max: usize,
-    now_ms: i64,
+    Delivery { count_max, now_ms }: Delivery,
+    tale: &mut GroupTale<'_>,
 ) {
     let array = reply.deferred_array();
     let mut count = 0;
@@ -218,7 +231,9 @@ fn deliver(
         group.last_id = entry.id;
         write_entry(reply, entry);
         if let Some(consumer) = consumer {
-            group.assign(entry.id, Pending { consumer, delivered_ms: now_ms, deliveries: 1 });
+            let pending = Pending { consumer, delivered_ms: now_ms, deliveries: 1 };
+            group.assign(entry.id, pending);
+            tale.assigned(entry.id, pending);
             group.consumer_mut(consumer).active_ms = Some(now_ms);
         }
         count += 1;
@@ -233,8 +248,8 @@ fn write_pending(
     log: &Log,
     consumer: ConsumerId,
     start: StreamId,
-    count_max: usize,
-    now_ms: i64,
+    Delivery { count_max, now_ms }: Delivery,
+    tale: &mut GroupTale<'_>,
 ) {
     let array = reply.deferred_array();
     let mut count = 0;
@@ -245,6 +260,7 @@ fn write_pending(
                 write_entry(reply, entry);
                 pending.delivered_ms = now_ms;
                 pending.deliveries = pending.deliveries.wrapping_add(1);
+                tale.assigned(id, *pending);
             }
             None => {
                 reply.array(2);

@@ -150,6 +150,7 @@ fn incrbyfloat(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> R
     sum.write_human(&mut text);
     at.set_string(StrValue::Bytes(&text), SetExpire::Keep);
     at.changed(Class::STRING, "incrbyfloat");
+    at.tell_string();
     reply.bulk(&text);
     Ok(())
 }

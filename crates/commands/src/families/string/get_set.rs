@@ -98,6 +98,9 @@ fn set(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
     }
     if may_write {
         store(&mut at, value_from(args, 2), expire, now_ms);
+        if let SetExpire::At(_) = expire {
+            at.tell_string();
+        }
     }
     match (options.get, may_write) {
         (true, _) => {}
@@ -196,9 +199,14 @@ fn set_for_a_time(
     name: &'static str,
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
-    let expire = SetExpire::At(unit.unix_ms(args.int(2)?, cx.now_ms, name)?);
+    let expire_at = unit.unix_ms(args.int(2)?, cx.now_ms, name)?;
     let key = cx.key(args.get(1));
+    let expire = SetExpire::At(expire_at);
     cx.keyspace.set_string(cx.db, &key, value_from(args, 3), expire, cx.now_ms, cx.changes);
+    if cx.changes.effects.is_on() {
+        let time = expire_at.to_string();
+        cx.changes.effects.tell(cx.db, &[b"SET", key.bytes, args.get(3), b"PXAT", time.as_bytes()]);
+    }
     cx.changed(key.bytes, Class::STRING, "set");
     cx.changes.event(Class::GENERIC, "expire", cx.db, key.bytes);
     reply.ok();
@@ -306,6 +314,7 @@ fn getex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
         Some((_, time)) => {
             at.set_expire_at(Some(time));
             at.changed(Class::GENERIC, "expire");
+            at.tell_expiry();
         }
         None if expiry == Expiry::Persist && at.set_expire_at(None) => {
             at.changed(Class::GENERIC, "persist");

@@ -110,6 +110,9 @@ fn msetnx(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     let none_exists = (1..args.len()).step_by(2).all(|index| !exists(cx, args.get(index)));
     if none_exists {
         store_pairs(cx, args);
+        for index in (1..args.len()).step_by(2) {
+            cx.changes.effects.tell(cx.db, &[b"SET", args.get(index), args.get(index + 1)]);
+        }
     }
     reply.int(i64::from(none_exists));
     Ok(())
@@ -163,6 +166,7 @@ fn msetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
             let now_ms = cx.now_ms;
             let mut at = cx.at(args.get(index), cx.writing());
             store(&mut at, value_from(args, index + 1), expire, now_ms);
+            at.tell_string();
         }
     }
     reply.int(i64::from(may_write));

@@ -1,5 +1,6 @@
 //! Members are taken from the ends: ZPOPMIN, ZPOPMAX and ZMPOP.
 
+use torc_datatypes::value::IntText;
 use torc_resp::{Args, CommandError, Proto, Reply};
 
 use super::remove::{take, take_all};
@@ -188,13 +189,14 @@ pub(super) fn pop(
     let Some(zset) = zset_at(at.entry())? else { return Ok(false) };
     let len = zset.len();
     let count = count.min(len);
-    let (ranks, event) = match end {
-        End::Min => (0..count, "zpopmin"),
-        End::Max => (len - count..len, "zpopmax"),
+    let (ranks, event, effect): (_, _, &[u8]) = match end {
+        End::Min => (0..count, "zpopmin", b"ZPOPMIN"),
+        End::Max => (len - count..len, "zpopmax", b"ZPOPMAX"),
     };
     head(reply);
     show.head(reply, count);
     zset.visit(ranks.clone(), end == End::Max, |member, score| show.member(reply, member, score));
+    at.tell(&[effect, key, IntText::new().format(count as i64).as_bytes()]);
     if count == len {
         if let Some(entry) = take_all(&mut at, event, len) {
             release(cx, entry);
