@@ -194,3 +194,44 @@ fn a_corrupt_file_stops_the_start() {
     assert_eq!(status.code(), Some(1));
     assert!(log.contains("dump.rdb, offset ") && log.contains("unexpected end"), "{log}");
 }
+
+/// Encrypted snapshots: read with their key, also when another one has taken its place, and with no other.
+#[test]
+fn encrypted_snapshots_need_their_key() {
+    let mut server = Launch::torc(2).start();
+    let dir = server.dir().to_owned();
+    server.stop();
+    let key_file = |name: &str, digits: &str| {
+        let path = dir.join(name);
+        std::fs::write(&path, digits.repeat(32)).expect("the folder is writable");
+        path.display().to_string()
+    };
+    let (first, second) = (key_file("first.key", "a1"), key_file("second.key", "b2"));
+    let encrypted = |key: &str| {
+        let launch = Launch::torc(2).setting("dir", &dir.display().to_string());
+        launch.setting("encryption-enabled", "yes").setting("encryption-key-file", key)
+    };
+    let mut server = encrypted(&first).start();
+    let mut client = server.client();
+    fill(&mut client);
+    let before = shown(&mut client);
+    assert_eq!(client.text("SAVE"), "OK");
+    assert_eq!(client.text("DEBUG RELOAD"), "OK");
+    assert_eq!(shown(&mut client), before);
+    server.stop();
+    let file = std::fs::read(dir.join("dump.rdb")).expect("a snapshot");
+    assert!(!file.windows(6).any(|bytes| bytes == b"plain:" || bytes == b"xxxxxx"));
+    let (status, log) = encrypted(&second).run_to_end();
+    assert_eq!(status.code(), Some(1));
+    assert!(log.contains("dump.rdb") && log.contains("it is encrypted with the master key"), "{log}");
+    let mut server = encrypted(&second)
+        .setting("encryption-algorithm", "chacha20-poly1305")
+        .setting("encryption-old-key-files", &first)
+        .start();
+    let mut client = server.client();
+    assert_eq!(shown(&mut client), before);
+    assert_eq!(client.text("SAVE"), "OK");
+    server.stop();
+    let server = encrypted(&second).start();
+    assert_eq!(shown(&mut server.client()), before);
+}

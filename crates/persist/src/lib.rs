@@ -1,4 +1,5 @@
-//! Durability: the append-only log of every shard, and the state that it gives back after a crash; RDB files ([`rdb`]).
+//! Durability: the append-only log of every shard, and the state that it gives back after a crash; RDB files ([`rdb`]);
+//! encryption of both at rest ([`seal`]).
 //!
 //! Owns the format of records, segments and the manifest, the order of writes and syncs ([`log`]), and the rule by which
 //! the segments of all shards become one consistent state ([`recovery`]). Everything here is a state machine or a
@@ -12,5 +13,6 @@ pub mod manifest;
 pub mod rdb;
 pub mod record;
 pub mod recovery;
+pub mod seal;
 pub mod segment;
 pub mod store;

@@ -221,7 +221,7 @@ fn plan_log(
         let needed = segments.get(index + 1).map(|next| next.first_sequence);
         let bytes = read(store, file)?;
         let mut sequence = segment.first_sequence;
-        let scanned = segment::scan(&bytes, |record| {
+        let scanned = segment::scan(&bytes, store.keys(), |record| {
             if needed.is_none_or(|needed| sequence < needed) {
                 note_part(&mut view, record);
                 view.records += 1;
@@ -284,7 +284,7 @@ pub fn replay(
 ) -> Result<(), LoadError> {
     let bytes = read(store, &file.name)?;
     let mut failed = None;
-    let scanned = segment::scan(&bytes, |record| {
+    let scanned = segment::scan(&bytes, store.keys(), |record| {
         let sequence = record.head.sequence;
         if !(file.from..file.end).contains(&sequence) || log.skip.contains(&sequence) {
             return;

@@ -8,6 +8,8 @@
 //! logged meanwhile leaves with the next pair: the busier the shard, the more commands share a sync. Under `everysec` a
 //! sync begins a second after the last one began.
 //!
+//! With keys ([`ShardLog::sealed`]) what is handed to the disk is sealed, each write once and in one file only.
+//!
 //! A failed write or sync is never tried again on the same file: what the kernel did with its pages is unknown then. Records
 //! that are not known to be durable are kept, and move to a new segment ([`ShardLog::reopen`]), whose first sequence
 //! supersedes what the old file may or may not hold.
@@ -17,7 +19,8 @@ use std::io;
 use std::sync::Arc;
 
 use crate::record::{Head, Kind, RecordWriter, Transaction};
-use crate::segment::{HEADER_BYTES, SegmentHeader};
+use crate::seal::{Keys, Sealer};
+use crate::segment::SegmentHeader;
 
 /// Bytes that were written and not synced, at which a sync begins before its time: bounds what is kept for a new segment.
 pub const UNSYNCED_BYTES_MAX: u64 = 32 << 20;
@@ -68,6 +71,8 @@ struct Block {
     bytes: Arc<Vec<u8>>,
     first_sequence: u64,
     end: Position,
+    /// Bytes that it takes in the file.
+    file_bytes: usize,
 }
 
 /// One shard's log.
@@ -94,10 +99,18 @@ pub struct ShardLog {
     syncing: Option<Position>,
     sync_began_us: u64,
     failure: Option<Failure>,
+    keys: Keys,
+    /// What the current segment begins with.
+    file_header: Vec<u8>,
+    /// Seals the current segment.
+    sealer: Option<Sealer>,
+    /// Seals the segment that [`ShardLog::reopen`] made last.
+    reopening: Option<Sealer>,
 }
 
 impl ShardLog {
-    /// A log that goes on at `next_sequence` in a new segment, whose header the caller has written and made durable.
+    /// A log that goes on at `next_sequence` in a new segment, whose header ([`ShardLog::file_header`]) the caller writes
+    /// and makes durable before anything else.
     pub fn new(
         shard: u16,
         generation: u64,
@@ -105,6 +118,8 @@ impl ShardLog {
         file: FileNumber,
         policy: Policy,
     ) -> ShardLog {
+        let file_header =
+            SegmentHeader { shard, generation, first_sequence: next_sequence }.to_bytes().to_vec();
         ShardLog {
             shard,
             generation,
@@ -113,7 +128,7 @@ impl ShardLog {
             next_sequence,
             buffered_from: next_sequence,
             file,
-            file_bytes: HEADER_BYTES as u64,
+            file_bytes: file_header.len() as u64,
             taken: Position(0),
             written: Position(0),
             durable: Position(0),
@@ -122,7 +137,36 @@ impl ShardLog {
             syncing: None,
             sync_began_us: 0,
             failure: None,
+            keys: Keys::default(),
+            file_header,
+            sealer: None,
+            reopening: None,
         }
+    }
+
+    /// Seals this segment and all that follow, if these keys seal. Only before anything was written.
+    pub fn sealed(mut self, keys: &Keys) -> ShardLog {
+        assert_eq!(self.taken, Position(0), "the segment has plain records");
+        self.keys = keys.clone();
+        self.begin_segment();
+        self
+    }
+
+    /// What the current segment has to begin with.
+    pub fn file_header(&self) -> &[u8] {
+        &self.file_header
+    }
+
+    /// The current segment is a new one, and empty.
+    fn begin_segment(&mut self) -> SegmentHeader {
+        let header = SegmentHeader {
+            shard: self.shard,
+            generation: self.generation,
+            first_sequence: self.buffered_from,
+        };
+        (self.file_header, self.sealer) = header.begin(&self.keys);
+        self.file_bytes = self.file_header.len() as u64;
+        header
     }
 
     /// Logs a change to data of this shard. Changes that follow each other share a record.
@@ -268,7 +312,12 @@ impl ShardLog {
     fn start_write(&mut self, now_us: u64) -> Action {
         let bytes = Arc::new(self.records.take());
         self.taken.0 += bytes.len() as u64;
-        let block = Block { bytes: Arc::clone(&bytes), first_sequence: self.buffered_from, end: self.taken };
+        let in_file = match &mut self.sealer {
+            None => Arc::clone(&bytes),
+            Some(sealer) => Arc::new(sealed(sealer, &bytes)),
+        };
+        let block =
+            Block { bytes, first_sequence: self.buffered_from, end: self.taken, file_bytes: in_file.len() };
         self.buffered_from = self.next_sequence;
         self.writing = Some(block);
         let then_sync = self.syncs_each_write();
@@ -276,7 +325,7 @@ impl ShardLog {
             self.syncing = Some(self.taken);
             self.sync_began_us = now_us;
         }
-        Action::Write { file: self.file, offset: self.file_bytes, bytes, then_sync }
+        Action::Write { file: self.file, offset: self.file_bytes, bytes: in_file, then_sync }
     }
 
     /// The write under way has ended with this many bytes, or an error. A short write is a failure like any other: the
@@ -284,7 +333,7 @@ impl ShardLog {
     pub fn write_ended(&mut self, outcome: io::Result<usize>) {
         let block = self.writing.take().expect("a write is under way");
         let end = block.end;
-        let expected = block.bytes.len();
+        let expected = block.file_bytes;
         self.unsynced.push_back(block);
         match outcome {
             Ok(count) if count == expected => {
@@ -335,8 +384,14 @@ impl ShardLog {
         self.end_record();
         let first_sequence = self.unsynced.front().map_or(self.buffered_from, |block| block.first_sequence);
         let header = SegmentHeader { shard: self.shard, generation: self.generation, first_sequence };
-        let mut bytes = header.to_bytes().to_vec();
-        self.unsynced.iter().for_each(|block| bytes.extend_from_slice(&block.bytes));
+        let (mut bytes, sealer) = header.begin(&self.keys);
+        self.reopening = sealer;
+        for block in &self.unsynced {
+            match &mut self.reopening {
+                None => bytes.extend_from_slice(&block.bytes),
+                Some(sealer) => sealer.seal(&block.bytes, &mut bytes),
+            }
+        }
         (header, bytes)
     }
 
@@ -345,28 +400,35 @@ impl ShardLog {
         self.failure = None;
         self.file = file;
         self.file_bytes = file_bytes;
+        self.sealer = self.reopening.take();
         self.unsynced.clear();
         self.written = self.taken;
         self.durable = self.taken;
     }
 
     /// Goes on in a new segment of another generation: the cut of a rewrite. Everything logged so far must have been
-    /// written; the old file is synced by whoever publishes the new generation.
+    /// written; the old file is synced by whoever publishes the new generation. The new one has to begin with
+    /// [`ShardLog::file_header`].
     pub fn switch(&mut self, generation: u64, file: FileNumber) -> SegmentHeader {
         assert!(self.records.is_empty() && !self.is_busy(), "the old segment is not written to its end");
         self.generation = generation;
         self.file = file;
-        self.file_bytes = HEADER_BYTES as u64;
         self.unsynced.clear();
         self.durable = self.written;
-        SegmentHeader { shard: self.shard, generation, first_sequence: self.next_sequence }
+        self.begin_segment()
     }
+}
+
+fn sealed(sealer: &mut Sealer, bytes: &[u8]) -> Vec<u8> {
+    let mut sealed = Vec::new();
+    sealer.seal(bytes, &mut sealed);
+    sealed
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::segment;
+    use crate::segment::{self, HEADER_BYTES};
 
     fn log(policy: Policy) -> ShardLog {
         ShardLog::new(0, 1, 10, FileNumber(1), policy)
@@ -455,7 +517,8 @@ mod tests {
         let new = [new, bytes.to_vec()].concat();
         let sequences = |bytes: &[u8]| {
             let mut sequences = Vec::new();
-            segment::scan(bytes, |record| sequences.push(record.head.sequence)).expect("a segment");
+            segment::scan(bytes, Keys::none(), |record| sequences.push(record.head.sequence))
+                .expect("a segment");
             sequences
         };
         assert_eq!(sequences(&old), [10, 11]);
@@ -485,7 +548,8 @@ mod tests {
         set(&mut log, "2");
         let (bytes, offset, _) = write(&mut log, 0);
         assert_eq!(offset, HEADER_BYTES as u64);
-        let scan = segment::scan(&[&header.to_bytes()[..], &bytes].concat(), |_| {}).expect("a segment");
+        let scan = segment::scan(&[&header.to_bytes()[..], &bytes].concat(), Keys::none(), |_| {})
+            .expect("a segment");
         assert_eq!(scan.records, 1);
     }
 }

@@ -7,6 +7,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::seal::Keys;
+
 /// One directory of files. Nothing is durable before it was synced: the content of a file by [`Store::sync`], its name
 /// by [`Store::sync_directory`].
 pub trait Store {
@@ -20,12 +22,18 @@ pub trait Store {
     fn remove(&mut self, name: &str) -> io::Result<()>;
     /// Cuts a file behind its first `len` bytes.
     fn truncate(&mut self, name: &str, len: u64) -> io::Result<()>;
+
+    /// The keys of sealed files. The bytes that go through this trait are those on the disk.
+    fn keys(&self) -> &Keys {
+        Keys::none()
+    }
 }
 
 /// A directory of the file system.
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: PathBuf,
+    keys: Keys,
 }
 
 impl Directory {
@@ -36,7 +44,19 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        Ok(Directory { path: path.to_owned() })
+        Ok(Directory { path: path.to_owned(), keys: Keys::default() })
+    }
+
+    /// For reading: the directory must be there, and nothing is made.
+    pub fn existing(path: &Path) -> io::Result<Directory> {
+        fs::read_dir(path)?;
+        Ok(Directory { path: path.to_owned(), keys: Keys::default() })
+    }
+
+    /// Sealed files of this directory are read with these keys.
+    pub fn with_keys(mut self, keys: Keys) -> Directory {
+        self.keys = keys;
+        self
     }
 
     pub fn path_of(&self, name: &str) -> PathBuf {
@@ -76,5 +96,9 @@ impl Store for Directory {
 
     fn truncate(&mut self, name: &str, len: u64) -> io::Result<()> {
         OpenOptions::new().write(true).open(self.path_of(name))?.set_len(len)
+    }
+
+    fn keys(&self) -> &Keys {
+        &self.keys
     }
 }

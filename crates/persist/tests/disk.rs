@@ -16,10 +16,11 @@ use torc_persist::load::{self, Plan, Tolerance};
 use torc_persist::log::{Action, FileNumber, Policy, Position, ShardLog};
 use torc_persist::manifest::{Generation, Manifest, SegmentFile};
 use torc_persist::record::Transaction;
-use torc_persist::segment::SegmentHeader;
+use torc_persist::seal::{Algorithm, KEY_BLOCK_BYTES, Keys, MasterKey, sealed_bytes};
 use torc_persist::store::Store;
 
 const SECTOR_BYTES: usize = 512;
+const SEGMENT_HEADER_BYTES: usize = torc_persist::segment::HEADER_BYTES;
 const TOLERANCE: Tolerance = Tolerance { torn_tail: true, hole: true };
 
 struct Random(u64);
@@ -67,6 +68,9 @@ struct SimDisk {
     durable_names: BTreeMap<String, String>,
     names: BTreeMap<String, String>,
     next_inode: usize,
+    keys: Keys,
+    /// Sealed chunks that ever went to the disk: (key block, number) to content.
+    chunks: BTreeMap<(Vec<u8>, u64), Vec<u8>>,
 }
 
 impl SimDisk {
@@ -77,6 +81,23 @@ impl SimDisk {
 
     fn write(&mut self, name: &str, at: usize, bytes: &[u8]) {
         self.file(name).expect("an open file").cached.push((at, bytes.to_vec()));
+        if self.keys.seals() {
+            let block =
+                self.read(name).expect("it is there")[SEGMENT_HEADER_BYTES..][..KEY_BLOCK_BYTES].to_vec();
+            self.note_chunks(&block, bytes);
+        }
+    }
+
+    /// What is sealed with one key and one number is always the same.
+    fn note_chunks(&mut self, block: &[u8], mut chunks: &[u8]) {
+        while chunks.len() >= 16 {
+            let content_bytes = u32::from_le_bytes(chunks[4..8].try_into().expect("four bytes")) as usize;
+            let number = u64::from_le_bytes(chunks[8..16].try_into().expect("eight bytes"));
+            let (chunk, rest) = chunks.split_at(sealed_bytes(content_bytes).min(chunks.len()));
+            let content = self.chunks.entry((block.to_vec(), number)).or_insert_with(|| chunk.to_vec());
+            assert!(*content == chunk, "chunk {number} is sealed twice");
+            chunks = rest;
+        }
     }
 
     /// The power fails: of what was not synced, any subset of sectors has reached the platter.
@@ -139,7 +160,18 @@ impl Store for SimDisk {
         self.files
             .insert(inode.clone(), SimFile { durable: Vec::new(), cached: vec![(0, content.to_vec())] });
         self.names.insert(name.into(), inode);
+        if self.keys.seals()
+            && content.len() > SEGMENT_HEADER_BYTES + KEY_BLOCK_BYTES
+            && name != "manifest.new"
+        {
+            let (block, chunks) = content[SEGMENT_HEADER_BYTES..].split_at(KEY_BLOCK_BYTES);
+            self.note_chunks(block, chunks);
+        }
         Ok(())
+    }
+
+    fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
@@ -232,13 +264,12 @@ impl World {
         let mut made = Vec::new();
         for shard in 0..shards as u16 {
             let name = format!("log.{number}.{shard}.1");
-            let header = SegmentHeader { shard, generation: number, first_sequence: 1 };
+            let log = ShardLog::new(shard, number, 1, FileNumber(0), policy).sealed(&disk.keys);
             // A crash may have left the file of an earlier attempt, which no manifest names.
             let _ = disk.remove(&name);
-            disk.create(&name, &header.to_bytes()).expect("the name is free");
+            disk.create(&name, log.file_header()).expect("the name is free");
             disk.sync(&name).expect("it is there");
             segments.push(SegmentFile { shard, first_sequence: 1, name: name.clone() });
-            let log = ShardLog::new(shard, number, 1, FileNumber(0), policy);
             made.push(Shard { log, names: BTreeMap::from([(FileNumber(0), name)]), pending: Vec::new() });
         }
         disk.sync_directory().expect("the directory is there");
@@ -467,16 +498,35 @@ fn judge(world: &World, state: &[Vec<u64>]) -> Result<(), String> {
     Ok(())
 }
 
+/// The keys of a life: those of every second one have been rotated since the last.
+fn keys(life: usize) -> Keys {
+    let master = |byte| MasterKey::parse(&[byte; 32]).expect("a key");
+    match life % 2 {
+        0 => Keys::new(Algorithm::Aes256Gcm, master(1), vec![master(2)]),
+        _ => Keys::new(Algorithm::ChaCha20Poly1305, master(2), vec![master(1)]),
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Options {
+    faults: bool,
+    acknowledges_early: bool,
+    encrypted: bool,
+}
+
 /// Several lives of one data directory, each ended by a crash.
-fn run(seed: u64, policy: Policy, faults: bool, acknowledges_early: bool) -> Result<(), String> {
+fn run(seed: u64, policy: Policy, options: Options) -> Result<(), String> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut disk = SimDisk::default();
     let mut next_change = 1;
     for life in 0..3 {
         let shards = 2 + random.below(3);
+        if options.encrypted {
+            disk.keys = keys(life);
+        }
         let mut world = World::start(random.0, disk.clone(), shards, policy, 0);
-        world.faults = faults;
-        world.acknowledges_early = acknowledges_early;
+        world.faults = options.faults;
+        world.acknowledges_early = options.acknowledges_early;
         for _ in 0..random.below(160) {
             world.step(&mut next_change);
         }
@@ -511,37 +561,79 @@ fn seeds(count: u64) -> Box<dyn Iterator<Item = u64>> {
     }
 }
 
-fn check(policy: Policy, faults: bool) {
-    for seed in seeds(1_500) {
-        if let Err(what) = run(seed, policy, faults, false) {
-            panic!("TORC_SEED={seed}, {policy:?}, faults: {faults}: {what}");
+fn check(policy: Policy, options: Options) {
+    for seed in seeds(if options.encrypted { 700 } else { 1_500 }) {
+        if let Err(what) = run(seed, policy, options) {
+            panic!("TORC_SEED={seed}, {policy:?}, {options:?}: {what}");
         }
     }
 }
 
+const SOUND: Options = Options { faults: false, acknowledges_early: false, encrypted: false };
+const FAILING: Options = Options { faults: true, ..SOUND };
+
 #[test]
 fn always_loses_nothing_acknowledged() {
-    check(Policy::Always, false);
+    check(Policy::Always, SOUND);
 }
 
 #[test]
 fn always_with_failing_disks() {
-    check(Policy::Always, true);
+    check(Policy::Always, FAILING);
 }
 
 #[test]
 fn everysec_recovers_to_a_consistent_cut() {
-    check(Policy::Everysec, false);
+    check(Policy::Everysec, SOUND);
 }
 
 #[test]
 fn everysec_with_failing_disks() {
-    check(Policy::Everysec, true);
+    check(Policy::Everysec, FAILING);
+}
+
+#[test]
+fn encrypted_always_with_failing_disks() {
+    check(Policy::Always, Options { encrypted: true, ..SOUND });
+    check(Policy::Always, Options { encrypted: true, ..FAILING });
+}
+
+#[test]
+fn encrypted_everysec_with_failing_disks() {
+    check(Policy::Everysec, Options { encrypted: true, ..SOUND });
+    check(Policy::Everysec, Options { encrypted: true, ..FAILING });
 }
 
 /// The checker notices a server that acknowledges what was written and not synced.
 #[test]
 fn acknowledging_too_early_is_noticed() {
-    let noticed = (1..=200).filter(|&seed| run(seed, Policy::Always, false, true).is_err()).count();
-    assert!(noticed > 20, "noticed in {noticed} of 200 seeds");
+    for encrypted in [false, true] {
+        let options = Options { acknowledges_early: true, encrypted, ..SOUND };
+        let noticed = (1..=200).filter(|&seed| run(seed, Policy::Always, options).is_err()).count();
+        assert!(noticed > 20, "noticed in {noticed} of 200 seeds");
+    }
+}
+
+/// The keys are needed, and the error names file and key.
+#[test]
+fn a_sealed_log_needs_its_key() {
+    let disk = SimDisk { keys: keys(0), ..SimDisk::default() };
+    let mut world = World::start(1, disk, 2, Policy::Always, 0);
+    world.disk.keys = Keys::default();
+    let error = load::plan(&world.disk, TOLERANCE).expect_err("no key is given").to_string();
+    let id = MasterKey::parse(&[1; 32]).expect("a key").id();
+    assert_eq!(
+        error,
+        format!("cannot load log.1.0.1: it is encrypted with the master key {id}, and no key is given")
+    );
+    world.disk.keys = Keys::for_reading(vec![MasterKey::parse(&[3; 32]).expect("a key")]);
+    let error = load::plan(&world.disk, TOLERANCE).expect_err("a wrong key is given").to_string();
+    assert_eq!(
+        error,
+        format!(
+            "cannot load log.1.0.1: it is encrypted with the master key {id}, which is none of the given ones"
+        )
+    );
+    world.disk.keys = keys(1);
+    assert!(load::plan(&world.disk, TOLERANCE).expect("it was rotated").is_some());
 }

@@ -10,6 +10,7 @@ use torc_datatypes::rdb::{Limits, code, record::write_record};
 use torc_datatypes::set::SetLimits;
 use torc_datatypes::zset::ZSetLimits;
 use torc_persist::rdb::{Database, FileError, FileReader, FileWriter, Item};
+use torc_persist::seal::{Algorithm, Keys, MasterKey};
 
 fn limits() -> Limits {
     Limits {
@@ -33,7 +34,11 @@ impl Read for Drip<'_> {
 }
 
 fn read_from(source: impl Read, checks_sum: bool) -> Result<Vec<String>, FileError> {
-    let mut reader = FileReader::open(source, "dump.rdb", limits(), checks_sum)?;
+    read_with(source, checks_sum, Keys::none())
+}
+
+fn read_with(source: impl Read, checks_sum: bool, keys: &Keys) -> Result<Vec<String>, FileError> {
+    let mut reader = FileReader::open_with(source, "dump.rdb", limits(), checks_sum, keys)?;
     let mut items = Vec::new();
     while let Some(item) = reader.next_item()? {
         items.push(match item {
@@ -126,7 +131,11 @@ fn what_is_wrong_is_said_with_its_place() {
 }
 
 fn written(count: usize, version: u16) -> Vec<u8> {
-    let mut writer = FileWriter::begin(Cursor::new(Vec::new())).expect("memory takes all");
+    written_with(count, version, Keys::none())
+}
+
+fn written_with(count: usize, version: u16, keys: &Keys) -> Vec<u8> {
+    let mut writer = FileWriter::begin_with(Cursor::new(Vec::new()), keys).expect("memory takes all");
     writer.notes(&[("redis-ver", "7.2.4")], &[b"#!lua".to_vec()]).expect("memory takes all");
     let counts = Database { keys: count as u64, volatile: 0 };
     writer.databases(&[Database::default(), counts]).expect("memory takes all");
@@ -169,5 +178,38 @@ fn damage_is_noticed() {
         }
         assert!(read(&damaged).is_err(), "round {round}, byte {at}");
         let _ = read_from(damaged.as_slice(), false);
+    }
+}
+
+/// Sealed files: the same content, and no byte of them can be changed or left out, with or without a checksum.
+#[test]
+fn sealed_files_are_read_with_their_key_only() {
+    let master = |byte| MasterKey::parse(&[byte; 32]).expect("a key");
+    let keys = Keys::new(Algorithm::Aes256Gcm, master(1), Vec::new());
+    let rotated = Keys::new(Algorithm::ChaCha20Poly1305, master(2), vec![master(1)]);
+    for version in [code::VERSION, code::VERSION_FIELD_EXPIRY] {
+        // Beyond one chunk.
+        let plain = read(&written(100, version)).expect("a sound file");
+        let file = written_with(100, version, &keys);
+        assert!(!file.windows(8).any(|bytes| bytes == b"xxxxxxxx" || bytes == b"redis-ve"));
+        assert_eq!(read_with(file.as_slice(), true, &rotated).expect("a sound file"), plain);
+        assert_eq!(read_with(Drip(&file), true, &keys).expect("a sound file"), plain);
+    }
+    let file = written_with(5, code::VERSION, &keys);
+    let reason = |keys: &Keys| read_with(file.as_slice(), true, keys).expect_err("no key fits").reason;
+    let id = master(1).id();
+    assert_eq!(
+        reason(Keys::none()),
+        format!("it is encrypted with the master key {id}, and no key is given")
+    );
+    assert_eq!(
+        reason(&Keys::for_reading(vec![master(3)])),
+        format!("it is encrypted with the master key {id}, which is none of the given ones")
+    );
+    for at in 0..file.len() {
+        let mut damaged = file.clone();
+        damaged[at] ^= 1;
+        assert!(read_with(damaged.as_slice(), false, &keys).is_err(), "byte {at}");
+        assert!(read_with(&file[..at], false, &keys).is_err(), "cut at {at}");
     }
 }

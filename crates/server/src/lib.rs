@@ -9,6 +9,7 @@ pub mod clients;
 pub mod config;
 pub mod connection;
 pub mod docs;
+pub mod encryption;
 pub mod locks;
 pub mod log;
 pub mod memory;

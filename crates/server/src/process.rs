@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU16;
 
+use torc_persist::seal::Keys;
 use torc_runtime::{clock, seed};
 
 use crate::memory::MemoryWatch;
@@ -28,6 +29,8 @@ pub struct ProcessInfo {
     pub executable: PathBuf,
     pub memory: MemoryWatch,
     pub saves: Saves,
+    /// Of encryption at rest.
+    pub keys: Keys,
 }
 
 impl ProcessInfo {
@@ -43,6 +46,7 @@ impl ProcessInfo {
             executable: std::env::current_exe().unwrap_or_default(),
             memory: MemoryWatch::new(),
             saves: Saves::new(shards, started_ms),
+            keys: Keys::default(),
         }
     }
 }

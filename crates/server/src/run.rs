@@ -15,6 +15,7 @@ use torc_runtime::probe::{Capabilities, probe};
 use torc_runtime::{clock, cpus, limits, seed, signals};
 
 use crate::config::Config;
+use crate::encryption;
 use crate::process::ProcessInfo;
 use crate::saving::load::LoadPlan;
 use crate::session::ServerState;
@@ -68,7 +69,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
     signals::install(mesh.wakers()).map_err(failed)?;
     let keepalive_s = config.tcp_keepalive().map_or(0, |keepalive| keepalive.as_secs() as usize);
     let shared = LoopShared::new(Arc::clone(mesh.wakers()), shards, clients_max, keepalive_s);
-    let process = Arc::new(ProcessInfo::new(port, shards));
+    let mut process = ProcessInfo::new(port, shards);
+    process.keys = encryption::keys(&config).map_err(failed)?;
+    let process = Arc::new(process);
     let config = Arc::new(config);
     let keyspaces = load(&config, &slots, seed, &process)?;
     let at_end = Arc::clone(&process);
@@ -122,7 +125,7 @@ fn load(
     process: &ProcessInfo,
 ) -> Result<Vec<Keyspace>, RunError> {
     let started_ms = clock::unix_ms();
-    let plan = LoadPlan::new(config, Arc::clone(slots), seed, started_ms);
+    let plan = LoadPlan::new(config, &process.keys, Arc::clone(slots), seed, started_ms);
     let Some(loaded) = plan.load().map_err(failed)? else { return Ok(Vec::new()) };
     let ms = clock::unix_ms() - started_ms;
     tracing::info!(keys = loaded.keys, expired = loaded.expired, ms, "the snapshot is loaded");

@@ -12,6 +12,7 @@ use torc_datatypes::rdb::crc64::crc64;
 use torc_datatypes::rdb::{Error, Limits, Reader, read_value};
 
 use super::{CHECKSUM_BYTES, HEADER_BYTES};
+use crate::seal::{Keys, Source};
 
 /// Bytes that are read at once, and that the window has as long as no item needs more.
 const WINDOW_BYTES: usize = 256 * 1024;
@@ -82,6 +83,23 @@ pub struct FileReader<R> {
     source_ended: bool,
     crc: u64,
     is_done: bool,
+}
+
+impl<R: Read> FileReader<Source<R>> {
+    /// As [`FileReader::open`], for a file that may be sealed. Offsets are then those of its content.
+    pub fn open_with(
+        source: R,
+        name: &str,
+        limits: Limits,
+        checks_sum: bool,
+        keys: &Keys,
+    ) -> Result<FileReader<Source<R>>, FileError> {
+        let failed = |reason| FileError { file: name.to_owned(), offset: 0, reason };
+        let source =
+            Source::open(source, keys).map_err(|error| failed(format!("cannot be read: {error}")))?;
+        let source = source.map_err(|error| failed(error.to_string()))?;
+        FileReader::open(source, name, limits, checks_sum)
+    }
 }
 
 impl<R: Read> FileReader<R> {

@@ -9,6 +9,7 @@ use torc_datatypes::rdb::crc64::crc64;
 use torc_datatypes::rdb::{Writer, code};
 
 use super::HEADER_BYTES;
+use crate::seal::{CHUNK_BYTES_MAX, Keys, RDB_MAGIC, Reserved, Sealer, sealed_bytes};
 
 /// How many keys a database has, for readers that make room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,14 +25,45 @@ pub struct FileWriter<W> {
     crc: u64,
     len: u64,
     version: u16,
+    sealing: Option<Sealing>,
+}
+
+/// What a sealed file needs.
+struct Sealing {
+    sealer: Sealer,
+    /// For the header, which stands at `header_at`.
+    header: Reserved,
+    header_at: u64,
+    /// Content of the chunk that is not full yet.
+    pending: Vec<u8>,
 }
 
 impl<W: Write + Seek> FileWriter<W> {
     /// Begins with the header.
     pub fn begin(out: W) -> io::Result<FileWriter<W>> {
-        let mut writer = FileWriter { out, crc: 0, len: 0, version: code::VERSION };
-        writer.append(&header(code::VERSION))?;
+        FileWriter::begin_with(out, Keys::none())
+    }
+
+    /// As [`FileWriter::begin`]; the file is sealed if these keys seal.
+    pub fn begin_with(out: W, keys: &Keys) -> io::Result<FileWriter<W>> {
+        let mut writer = FileWriter { out, crc: 0, len: 0, version: code::VERSION, sealing: None };
+        match keys.sealer(RDB_MAGIC) {
+            None => writer.append(&header(code::VERSION))?,
+            Some(sealer) => writer.begin_sealed(sealer)?,
+        }
         Ok(writer)
+    }
+
+    fn begin_sealed(&mut self, mut sealer: Sealer) -> io::Result<()> {
+        let mut head = [&RDB_MAGIC[..], sealer.block()].concat();
+        let header_at = head.len() as u64;
+        head.resize(head.len() + sealed_bytes(HEADER_BYTES), 0);
+        self.out.write_all(&head)?;
+        let reserved = sealer.reserve();
+        self.sealing = Some(Sealing { sealer, header: reserved, header_at, pending: Vec::new() });
+        self.crc = crc64(0, &header(code::VERSION));
+        self.len = HEADER_BYTES as u64;
+        Ok(())
     }
 
     /// Notes about the file; `functions`: sources of libraries.
@@ -88,10 +120,25 @@ impl<W: Write + Seek> FileWriter<W> {
     pub fn finish(mut self, sums: bool) -> io::Result<W> {
         self.append(&[code::EOF])?;
         if self.version != code::VERSION {
-            self.change_header(sums)?;
+            self.crc ^= self.header_difference();
         }
         let crc = if sums { self.crc } else { 0 };
-        self.out.write_all(&crc.to_le_bytes())?;
+        self.append(&crc.to_le_bytes())?;
+        let (header_at, bytes) = match self.sealing.take() {
+            None => (0, header(self.version).to_vec()),
+            Some(mut sealing) => {
+                self.out.write_all(&sealing.seal_pending())?;
+                let Sealing { sealer, header: reserved, header_at, .. } = sealing;
+                let mut chunk = Vec::new();
+                sealer.seal_reserved(reserved, &header(self.version), &mut chunk);
+                (header_at, chunk)
+            }
+        };
+        if header_at > 0 || self.version != code::VERSION {
+            self.out.seek(SeekFrom::Start(header_at))?;
+            self.out.write_all(&bytes)?;
+            self.out.seek(SeekFrom::End(0))?;
+        }
         self.out.flush()?;
         Ok(self.out)
     }
@@ -99,30 +146,39 @@ impl<W: Write + Seek> FileWriter<W> {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.crc = crc64(self.crc, bytes);
         self.len += bytes.len() as u64;
-        self.out.write_all(bytes)
+        let Some(sealing) = &mut self.sealing else { return self.out.write_all(bytes) };
+        sealing.pending.extend_from_slice(bytes);
+        if sealing.pending.len() >= CHUNK_BYTES_MAX {
+            let sealed = sealing.seal_pending();
+            self.out.write_all(&sealed)?;
+        }
+        Ok(())
     }
 
     /// The checksum is linear: that of the changed file is the old one, XOR that of the difference, which is zeros from
     /// the header on.
-    fn change_header(&mut self, sums: bool) -> io::Result<()> {
+    fn header_difference(&self) -> u64 {
         let new = header(self.version);
-        self.out.seek(SeekFrom::Start(0))?;
-        self.out.write_all(&new)?;
-        self.out.seek(SeekFrom::End(0))?;
-        if sums {
-            let difference: Vec<u8> =
-                header(code::VERSION).iter().zip(&new).map(|(old, new)| old ^ new).collect();
-            let mut crc = crc64(0, &difference);
-            let zeros = [0; 64 * 1024];
-            let mut left = self.len - HEADER_BYTES as u64;
-            while left > 0 {
-                let count = left.min(zeros.len() as u64);
-                crc = crc64(crc, &zeros[..count as usize]);
-                left -= count;
-            }
-            self.crc ^= crc;
+        let difference: Vec<u8> =
+            header(code::VERSION).iter().zip(&new).map(|(old, new)| old ^ new).collect();
+        let mut crc = crc64(0, &difference);
+        let zeros = [0; 64 * 1024];
+        let mut left = self.len - HEADER_BYTES as u64;
+        while left > 0 {
+            let count = left.min(zeros.len() as u64);
+            crc = crc64(crc, &zeros[..count as usize]);
+            left -= count;
         }
-        Ok(())
+        crc
+    }
+}
+
+impl Sealing {
+    fn seal_pending(&mut self) -> Vec<u8> {
+        let mut sealed = Vec::new();
+        self.sealer.seal(&self.pending, &mut sealed);
+        self.pending.clear();
+        sealed
     }
 }
 

@@ -203,6 +203,28 @@ impl Config {
         self.bool("rdbchecksum")
     }
 
+    pub fn encryption_enabled(&self) -> bool {
+        self.bool("encryption-enabled")
+    }
+
+    pub fn encryption_algorithm(&self) -> &'static str {
+        self.choice("encryption-algorithm")
+    }
+
+    pub fn encryption_key_file(&self) -> Option<PathBuf> {
+        self.path("encryption-key-file")
+    }
+
+    /// Name of a variable, or nothing.
+    pub fn encryption_key_env(&self) -> &str {
+        self.text("encryption-key-env")
+    }
+
+    /// Separated by spaces.
+    pub fn encryption_old_key_files(&self) -> &str {
+        self.text("encryption-old-key-files")
+    }
+
     pub fn rdb_save_incremental_fsync(&self) -> bool {
         self.bool("rdb-save-incremental-fsync")
     }

@@ -12,6 +12,7 @@ use std::sync::mpsc::Receiver;
 
 use torc_keyspace::SavedPart;
 use torc_persist::rdb::FileWriter;
+use torc_persist::seal::Keys;
 
 use crate::packet::ShardId;
 use crate::process::REDIS_VERSION;
@@ -38,6 +39,7 @@ pub enum Message {
 /// How the file is to be written.
 pub struct FilePlan {
     pub path: PathBuf,
+    pub keys: Keys,
     pub shards: usize,
     /// The shard that waits for the end.
     pub owner: ShardId,
@@ -120,7 +122,7 @@ struct Open {
 impl Written {
     fn begin(job: &SaveJob, plan: &FilePlan) -> Written {
         let open = File::create(&job.temporary).and_then(|file| {
-            let writer = FileWriter::begin(BufWriter::with_capacity(256 * 1024, file))?;
+            let writer = FileWriter::begin_with(BufWriter::with_capacity(256 * 1024, file), &plan.keys)?;
             Ok(Open { writer, syncs_often: plan.syncs_often, synced_bytes: 0 })
         });
         Written(open)

@@ -12,6 +12,7 @@ use torc_commands::{DataSettings, SlotMap};
 use torc_datatypes::clock::{lfu_restored, lru_restored};
 use torc_keyspace::{AccessClock, Keyspace, is_expired, slot_of};
 use torc_persist::rdb::{FileError, FileReader, Item, LoadedKey};
+use torc_persist::seal::Keys;
 
 use crate::config::Config;
 use crate::session::state::data_settings;
@@ -20,6 +21,7 @@ use crate::session::state::data_settings;
 #[derive(Clone)]
 pub struct LoadPlan {
     pub path: PathBuf,
+    pub keys: Keys,
     pub slots: Arc<SlotMap>,
     /// Seed of the keyspaces.
     pub seed: u64,
@@ -38,9 +40,10 @@ pub struct Loaded {
 }
 
 impl LoadPlan {
-    pub fn new(config: &Config, slots: Arc<SlotMap>, seed: u64, now_ms: i64) -> LoadPlan {
+    pub fn new(config: &Config, keys: &Keys, slots: Arc<SlotMap>, seed: u64, now_ms: i64) -> LoadPlan {
         LoadPlan {
             path: path_of(config),
+            keys: keys.clone(),
             slots,
             seed,
             settings: data_settings(config),
@@ -61,7 +64,7 @@ impl LoadPlan {
             }
         };
         let limits = self.settings.encodings.rdb_limits();
-        let mut reader = FileReader::open(file, &name, limits, self.checks_sum)?;
+        let mut reader = FileReader::open_with(file, &name, limits, self.checks_sum, &self.keys)?;
         let mut loaded =
             Loaded { keyspaces: self.empty_keyspaces(), functions: Vec::new(), keys: 0, expired: 0 };
         while let Some(item) = reader.next_item()? {

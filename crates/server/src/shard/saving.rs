@@ -146,6 +146,7 @@ impl Shard {
         let temporary = config.dir().join(format!("temp-{}.rdb", self.process.pid));
         let plan = FilePlan {
             path: path_of(config),
+            keys: self.process.keys.clone(),
             shards: self.shards(),
             owner: self.id,
             sums: config.rdbchecksum(),
@@ -313,7 +314,8 @@ impl Shard {
 
     /// DEBUG RELOAD: all shards stand still, the file is read beside them.
     fn reload(&mut self, client: ClientKey) {
-        let plan = LoadPlan::new(&self.state.config, Arc::clone(&self.slots), self.seed, self.now.unix_ms);
+        let (config, keys) = (&self.state.config, &self.process.keys);
+        let plan = LoadPlan::new(config, keys, Arc::clone(&self.slots), self.seed, self.now.unix_ms);
         self.finish_step(client, move |shard, connection| {
             let load = move || plan.load();
             Ok(shard.run_aside(connection, load, |shard, connection, loaded| {

@@ -30,6 +30,7 @@ pub static CHAPTERS: &[&Chapter] = &[
     &logging::LATENCY,
     &persistence::SNAPSHOT,
     &persistence::AOF,
+    &persistence::ENCRYPTION,
     &replication::REPLICATION,
     &cluster::CLUSTER,
     &encodings::ENCODINGS,

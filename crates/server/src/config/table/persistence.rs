@@ -1,7 +1,7 @@
 //! Snapshots and the append-only file.
 
 use super::super::setting::{Chapter, Check, Kind, Setting};
-use super::{COUNT, MEMORY, NO_AOF, NO_REPLICATION};
+use super::{COUNT, MEMORY, NO_AOF, NO_REPLICATION, TEXT};
 
 pub(super) static SNAPSHOT: Chapter = Chapter {
     section: "persistence",
@@ -36,6 +36,46 @@ pub(super) static SNAPSHOT: Chapter = Chapter {
             "yes",
             "Refuse writes when a snapshot failed.",
         ),
+    ],
+};
+
+pub(super) static ENCRYPTION: Chapter = Chapter {
+    section: "persistence.encryption",
+    about: "Encryption of snapshots and of the append-only file on the disk.",
+    settings: &[
+        Setting::active("encryption-enabled", Kind::Bool, "no", "Encrypt new files.").at_start().own(),
+        Setting::active(
+            "encryption-algorithm",
+            Kind::Choice(&["aes-256-gcm", "chacha20-poly1305"]),
+            "aes-256-gcm",
+            "How new files are encrypted; each file says how it was.",
+        )
+        .at_start()
+        .own(),
+        Setting::active(
+            "encryption-key-file",
+            TEXT,
+            "",
+            "File with the master key: 32 bytes, or 64 hexadecimal digits.",
+        )
+        .at_start()
+        .own(),
+        Setting::active(
+            "encryption-key-env",
+            TEXT,
+            "",
+            "Environment variable with the master key, as 64 hexadecimal digits.",
+        )
+        .at_start()
+        .own(),
+        Setting::active(
+            "encryption-old-key-files",
+            TEXT,
+            "",
+            "Files with earlier master keys, separated by spaces: files that they encrypted can still be read.",
+        )
+        .at_start()
+        .own(),
     ],
 };
 
