@@ -24,4 +24,5 @@ pub mod shard;
 pub mod shard_loop;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod tools;
 pub mod tracking;

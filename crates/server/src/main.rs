@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use torc_server::config::{self, Startup};
-use torc_server::{log, run};
+use torc_server::{log, run, tools};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -12,6 +12,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let args: Vec<String> =
         std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    if let Some(code) = tools::run(&args) {
+        return ExitCode::from(code);
+    }
     // A variable that is not UTF-8 cannot be one of torc's.
     let env =
         std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));

@@ -15,6 +15,7 @@ pub fn version_text() -> String {
 
 pub fn help_text() -> String {
     "Usage: torc [FILE] [-] [--NAME VALUE ...]... [--NAME=VALUE]...
+       torc aof check|dump DIR    (torc aof --help)
 
   FILE              configuration: TOML when the name ends in .toml, else in the syntax of redis.conf
   -                 read redis.conf syntax from standard input

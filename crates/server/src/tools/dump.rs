@@ -1,0 +1,68 @@
+//! `torc aof dump`: the data of a log as commands.
+
+use std::io::{self, Write};
+
+use torc_commands::{DataSettings, REPLAY_MS};
+use torc_keyspace::Changes;
+use torc_persist::load::{self, Tolerance};
+use torc_persist::seal::Keys;
+use torc_resp::encode_command;
+
+use super::replay::Replayed;
+use super::{BROKEN, LOSSY, Options, SOUND, open, values};
+
+/// Bytes that are gathered before they are written.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// Writes the commands; what cannot be read is said on standard error, and then nothing is written.
+pub(super) fn dump(options: &Options, keys: &Keys, out: &mut dyn Write) -> io::Result<u8> {
+    let (replayed, code) = match replay(options, keys) {
+        Ok(found) => found,
+        Err(error) => {
+            eprintln!("torc: {error}");
+            return Ok(BROKEN);
+        }
+    };
+    let mut bytes = Vec::new();
+    for source in &replayed.functions {
+        encode_command(&[b"FUNCTION", b"LOAD", b"REPLACE", source], &mut bytes);
+    }
+    let mut keyspaces = replayed.keyspaces;
+    for db in 0..options.databases {
+        if keyspaces.iter().all(|keyspace| keyspace.is_empty(db)) {
+            continue;
+        }
+        encode_command(&[b"SELECT", db.to_string().as_bytes()], &mut bytes);
+        for keyspace in &mut keyspaces {
+            let mut outcome = Ok(());
+            keyspace.for_each(db, REPLAY_MS, &mut Changes::default(), |entry| {
+                values::write_commands(entry, &mut bytes);
+                if bytes.len() >= BATCH_BYTES && outcome.is_ok() {
+                    outcome = out.write_all(&bytes);
+                    bytes.clear();
+                }
+            });
+            outcome?;
+        }
+    }
+    out.write_all(&bytes)?;
+    Ok(code)
+}
+
+fn replay(options: &Options, keys: &Keys) -> Result<(Replayed, u8), String> {
+    let dir = open(options, keys)?;
+    let tolerance = Tolerance { torn_tail: true, hole: options.holes };
+    let plan = load::plan(&dir, tolerance).map_err(|error| error.to_string())?;
+    let plan = plan.ok_or_else(|| format!("there is no log of torc in {}", options.dir.display()))?;
+    let is_whole = plan
+        .generations
+        .iter()
+        .flat_map(|generation| &generation.logs)
+        .all(|log| log.skip.is_empty() && log.dropped_records == 0 && log.torn.is_none());
+    if !is_whole {
+        eprintln!("torc: something at the end of the log is dropped: `torc aof check` says what");
+    }
+    let settings = DataSettings { databases: options.databases, ..DataSettings::default() };
+    let replayed = Replayed::of(&dir, &plan, settings).map_err(|error| error.to_string())?;
+    Ok((replayed, if is_whole { SOUND } else { LOSSY }))
+}
