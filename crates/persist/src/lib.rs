@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod rdb;
 pub mod record;
 pub mod recovery;
+pub mod redis_aof;
 pub mod seal;
 pub mod segment;
 pub mod store;

@@ -4,7 +4,7 @@
 //! have been read.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Chain, Cursor, Read};
 
 use torc_datatypes::Entry;
 use torc_datatypes::rdb::code::{self, is_known_version};
@@ -185,6 +185,13 @@ impl<R: Read> FileReader<R> {
             }
         }
         Ok(None)
+    }
+
+    /// What stands behind the end of the snapshot in the same file, and where that is.
+    pub fn into_rest(mut self) -> (Chain<Cursor<Vec<u8>>, R>, u64) {
+        let offset = self.offset + self.at as u64;
+        self.window.drain(..self.at);
+        (Cursor::new(self.window).chain(self.source), offset)
     }
 
     /// An error of whoever cannot take the last item.
