@@ -235,3 +235,24 @@ fn encrypted_snapshots_need_their_key() {
     let server = encrypted(&second).start();
     assert_eq!(shown(&mut server.client()), before);
 }
+
+/// Libraries of functions of a Redis are kept as they are, from file to file.
+#[test]
+fn functions_of_the_reference_are_kept() {
+    const SOURCE: &str = "#!lua name=kept\nredis.register_function('f', function(keys, args) return 1 end)";
+    let Some(kind) = reference_or_skip("functions of the reference") else { return };
+    let mut reference = Launch::of(kind).start();
+    let mut client = reference.client();
+    client.call(&["FUNCTION", "LOAD", SOURCE]);
+    assert_eq!(client.text("SAVE"), "OK");
+    reference.stop();
+    let path = reference.dir().join("dump.rdb");
+    for _ in 0..2 {
+        let mut server = on_files_of(Launch::torc(2), reference.dir());
+        std::fs::remove_file(&path).expect("it was loaded");
+        assert_eq!(server.client().text("SAVE"), "OK");
+        server.stop();
+        let file = std::fs::read(&path).expect("a snapshot");
+        assert!(file.windows(SOURCE.len()).any(|bytes| bytes == SOURCE.as_bytes()));
+    }
+}
