@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tikv_jemalloc_ctl::{Access, AsName, arenas, epoch, stats, stats_print};
+use tikv_jemalloc_ctl::{Access, AsName, arenas, background_thread, epoch, stats, stats_print};
 
 /// Figures of one moment, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +104,14 @@ pub fn report() -> Vec<u8> {
     text
 }
 
+/// Whether a thread of the allocator gives unused pages back to the kernel, when they have been unused for some seconds;
+/// otherwise whoever allocates or frees does it, many pages at once.
+pub fn purge_in_background(on: bool) {
+    if let Err(error) = background_thread::write(on) {
+        tracing::warn!(%error, on, "the allocator refuses to change its thread");
+    }
+}
+
 /// Give unused pages of all arenas back to the kernel. Takes a while when there are many.
 pub fn purge() {
     let arenas = arenas::narenas::read().unwrap_or(0) as usize;
@@ -129,5 +137,7 @@ mod tests {
         assert!(system_bytes() > figures().rss);
         assert!(allocator_name().starts_with("jemalloc-5."));
         purge();
+        purge_in_background(true);
+        purge_in_background(false);
     }
 }

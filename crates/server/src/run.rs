@@ -16,6 +16,7 @@ use torc_runtime::{clock, cpus, limits, seed, signals};
 
 use crate::config::Config;
 use crate::encryption;
+use crate::memory;
 use crate::process::ProcessInfo;
 use crate::saving::load::LoadPlan;
 use crate::session::ServerState;
@@ -45,6 +46,8 @@ fn failed(what: impl fmt::Display) -> RunError {
 /// Run the server until it is told to stop.
 pub fn run(config: Config) -> Result<(), RunError> {
     clock::calibrate();
+    // Before shards are pinned: the thread may run where there is room.
+    memory::purge_in_background(config.jemalloc_bg_thread());
     let shards = config.shards().map_or_else(cpus::auto_shards, usize::from);
     let _ = limits::raise_locked_memory();
     let capabilities = probe().map_err(failed)?;

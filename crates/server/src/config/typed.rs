@@ -179,6 +179,10 @@ impl Config {
         self.int("lfu-decay-time")
     }
 
+    pub fn jemalloc_bg_thread(&self) -> bool {
+        self.bool("jemalloc-bg-thread")
+    }
+
     pub fn lazyfree_lazy_user_flush(&self) -> bool {
         self.bool("lazyfree-lazy-user-flush")
     }

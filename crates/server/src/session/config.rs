@@ -13,6 +13,7 @@ use torc_runtime::{limits, listen};
 use crate::config::{Config, ConfigSetError};
 use crate::connection::Connection;
 use crate::log;
+use crate::memory;
 use crate::run;
 use crate::shard::{LoopRequest, Shard};
 
@@ -147,6 +148,9 @@ impl Shard {
             server.connections_max.store(config.maxclients() as usize, Ordering::Relaxed);
             let keepalive_s = config.tcp_keepalive().map_or(0, |keepalive| keepalive.as_secs() as usize);
             server.keepalive_s.store(keepalive_s, Ordering::Relaxed);
+        }
+        if changed("jemalloc-bg-thread") {
+            memory::purge_in_background(config.jemalloc_bg_thread());
         }
         if changed("loglevel") {
             log::set_level(config.loglevel());

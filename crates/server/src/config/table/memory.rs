@@ -88,12 +88,12 @@ pub(super) static MEMORY: Chapter = Chapter {
             "Evicted keys are released in the background.",
             NO_EVICTION,
         ),
-        Setting::inert(
+        Setting::active(
             "jemalloc-bg-thread",
             Kind::Bool,
             "yes",
-            "Let the allocator purge in a thread of its own.",
-            "no thread runs beside the shards",
+            "Let the allocator give unused pages back to the kernel in a thread of its own. Without it shards do that \
+             themselves, now and then for some ten milliseconds, and an idle server not at all.",
         ),
         Setting::inert(
             "import-mode",

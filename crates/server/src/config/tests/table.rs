@@ -81,6 +81,7 @@ fn getters_agree_with_the_table() {
     assert_eq!(config.active_expire_effort(), 1);
     assert_eq!(config.shutdown_timeout().as_secs(), 10);
     assert!(config.dir().is_absolute());
+    assert!(config.jemalloc_bg_thread());
     assert!(config.lazyfree_lazy_user_flush());
     assert_eq!(config.loglevel(), super::super::LogLevel::Notice);
     assert_eq!(config.logfile(), None);
