@@ -42,6 +42,37 @@ pub enum Policy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(u64);
 
+/// Sequence of the first record of a generation.
+pub const FIRST_SEQUENCE: u64 = 1;
+
+/// The first segment of a shard in a generation. Its file must begin with `header`, durably, before the log gets it.
+#[derive(Debug)]
+pub struct NewSegment {
+    pub shard: u16,
+    pub generation: u64,
+    pub file: FileNumber,
+    pub header: Vec<u8>,
+    sealer: Option<Sealer>,
+}
+
+impl NewSegment {
+    pub fn new(shard: u16, generation: u64, file: FileNumber, keys: &Keys) -> NewSegment {
+        let first_sequence = FIRST_SEQUENCE;
+        let (header, sealer) = SegmentHeader { shard, generation, first_sequence }.begin(keys);
+        NewSegment { shard, generation, file, header, sealer }
+    }
+}
+
+/// A switch to another generation whose old segment is not written to its end yet.
+#[derive(Debug)]
+struct Switch {
+    segment: NewSegment,
+    old_generation: u64,
+    old_next_sequence: u64,
+    /// What belongs into the old segment and has not been handed out yet.
+    tail: Option<Block>,
+}
+
 /// Names a segment file to the caller: the n-th that this shard has opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileNumber(pub u64);
@@ -106,6 +137,7 @@ pub struct ShardLog {
     sealer: Option<Sealer>,
     /// Seals the segment that [`ShardLog::reopen`] made last.
     reopening: Option<Sealer>,
+    switch: Option<Box<Switch>>,
 }
 
 impl ShardLog {
@@ -141,7 +173,44 @@ impl ShardLog {
             file_header,
             sealer: None,
             reopening: None,
+            switch: None,
         }
+    }
+
+    /// A log that begins in a new segment.
+    pub fn begin_in(segment: NewSegment, policy: Policy, keys: &Keys) -> ShardLog {
+        let NewSegment { shard, generation, file, header, sealer } = segment;
+        let mut log = ShardLog::new(shard, generation, FIRST_SEQUENCE, file, policy);
+        log.keys = keys.clone();
+        log.file_bytes = header.len() as u64;
+        (log.file_header, log.sealer) = (header, sealer);
+        log
+    }
+
+    /// From the next record on, everything goes into a new segment of another generation: the cut of a rewrite. What was
+    /// logged before still goes into the old one, and is durable there before the new one is written to.
+    pub fn switch_to(&mut self, segment: NewSegment) {
+        assert!(self.switch.is_none(), "one switch at a time");
+        self.end_record();
+        let tail = (!self.records.is_empty()).then(|| self.take_block());
+        let (old_generation, old_next_sequence) = (self.generation, self.next_sequence);
+        self.generation = segment.generation;
+        self.next_sequence = FIRST_SEQUENCE;
+        self.buffered_from = FIRST_SEQUENCE;
+        self.switch = Some(Box::new(Switch { segment, old_generation, old_next_sequence, tail }));
+    }
+
+    /// The old segment is written to its end, and durable.
+    fn end_switch(&mut self) {
+        let Switch { segment, .. } = *self.switch.take().expect("a switch is under way");
+        self.file = segment.file;
+        self.file_bytes = segment.header.len() as u64;
+        (self.file_header, self.sealer) = (segment.header, segment.sealer);
+    }
+
+    /// Whether records still go into the segment of an earlier generation.
+    pub fn is_switching(&self) -> bool {
+        self.switch.is_some()
     }
 
     /// Seals this segment and all that follow, if these keys seal. Only before anything was written.
@@ -271,14 +340,23 @@ impl ShardLog {
         if self.failure.is_some() {
             return None;
         }
-        if self.writing.is_none()
-            && !self.records.is_empty()
-            && !(self.syncs_each_write() && self.syncing.is_some())
+        if let Some(switch) = &self.switch
+            && switch.tail.is_none()
+            && !self.is_busy()
+            && self.unsynced.is_empty()
         {
+            self.end_switch();
+        }
+        let has_records = match &self.switch {
+            None => !self.records.is_empty(),
+            Some(switch) => switch.tail.is_some(),
+        };
+        if self.writing.is_none() && has_records && !(self.syncs_each_write() && self.syncing.is_some()) {
             return Some(self.start_write(now_us));
         }
         let unsynced = self.written > self.durable;
-        if unsynced && self.syncing.is_none() && self.sync_is_due(now_us) {
+        let is_due = self.sync_is_due(now_us) || self.switch.is_some();
+        if unsynced && self.syncing.is_none() && is_due {
             self.syncing = Some(self.written);
             self.sync_began_us = now_us;
             return Some(Action::Sync { file: self.file });
@@ -309,20 +387,28 @@ impl ShardLog {
             || self.written.0 - self.durable.0 >= UNSYNCED_BYTES_MAX
     }
 
-    fn start_write(&mut self, now_us: u64) -> Action {
+    /// The records that are in the buffer, as a block.
+    fn take_block(&mut self) -> Block {
         let bytes = Arc::new(self.records.take());
         self.taken.0 += bytes.len() as u64;
-        let in_file = match &mut self.sealer {
-            None => Arc::clone(&bytes),
-            Some(sealer) => Arc::new(sealed(sealer, &bytes)),
-        };
-        let block =
-            Block { bytes, first_sequence: self.buffered_from, end: self.taken, file_bytes: in_file.len() };
+        let block = Block { bytes, first_sequence: self.buffered_from, end: self.taken, file_bytes: 0 };
         self.buffered_from = self.next_sequence;
+        block
+    }
+
+    fn start_write(&mut self, now_us: u64) -> Action {
+        let tail = self.switch.as_mut().and_then(|switch| switch.tail.take());
+        let mut block = tail.unwrap_or_else(|| self.take_block());
+        let in_file = match &mut self.sealer {
+            None => Arc::clone(&block.bytes),
+            Some(sealer) => Arc::new(sealed(sealer, &block.bytes)),
+        };
+        block.file_bytes = in_file.len();
+        let end = block.end;
         self.writing = Some(block);
         let then_sync = self.syncs_each_write();
         if then_sync {
-            self.syncing = Some(self.taken);
+            self.syncing = Some(end);
             self.sync_began_us = now_us;
         }
         Action::Write { file: self.file, offset: self.file_bytes, bytes: in_file, then_sync }
@@ -382,11 +468,17 @@ impl ShardLog {
     pub fn reopen(&mut self) -> (SegmentHeader, Vec<u8>) {
         assert!(!self.is_busy(), "operations on the old segment are under way");
         self.end_record();
-        let first_sequence = self.unsynced.front().map_or(self.buffered_from, |block| block.first_sequence);
-        let header = SegmentHeader { shard: self.shard, generation: self.generation, first_sequence };
+        let (generation, buffered_from) = match &self.switch {
+            None => (self.generation, self.buffered_from),
+            Some(switch) => (switch.old_generation, switch.old_next_sequence),
+        };
+        let tail = self.switch.as_ref().and_then(|switch| switch.tail.as_ref());
+        let first_sequence =
+            self.unsynced.front().or(tail).map_or(buffered_from, |block| block.first_sequence);
+        let header = SegmentHeader { shard: self.shard, generation, first_sequence };
         let (mut bytes, sealer) = header.begin(&self.keys);
         self.reopening = sealer;
-        for block in &self.unsynced {
+        for block in self.unsynced.iter().chain(tail) {
             match &mut self.reopening {
                 None => bytes.extend_from_slice(&block.bytes),
                 Some(sealer) => sealer.seal(&block.bytes, &mut bytes),
@@ -402,6 +494,9 @@ impl ShardLog {
         self.file_bytes = file_bytes;
         self.sealer = self.reopening.take();
         self.unsynced.clear();
+        if let Some(switch) = &mut self.switch {
+            switch.tail = None;
+        }
         self.written = self.taken;
         self.durable = self.taken;
     }
@@ -429,6 +524,42 @@ fn sealed(sealer: &mut Sealer, bytes: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::segment::{self, HEADER_BYTES};
+
+    /// What was logged before a switch is durable in the old segment before the new one is written to.
+    #[test]
+    fn a_switch_ends_the_old_segment_first() {
+        for policy in [Policy::Always, Policy::Everysec] {
+            let mut log = log(policy);
+            set(&mut log, "1");
+            let (bytes, _, then_sync) = write(&mut log, 0);
+            set(&mut log, "2");
+            log.switch_to(NewSegment::new(0, 2, FileNumber(9), &Keys::default()));
+            set(&mut log, "3");
+            let position = log.position();
+            log.write_ended(Ok(bytes.len()));
+            if then_sync {
+                log.sync_ended(Ok(()));
+            }
+            let mut files = Vec::new();
+            let mut now_us = 1;
+            while log.durable() < position {
+                now_us += 2_000_000;
+                match log.next_action(now_us).expect("there is more to do") {
+                    Action::Write { file, bytes, then_sync, .. } => {
+                        files.push((file, String::from_utf8_lossy(&bytes).contains('3')));
+                        log.write_ended(Ok(bytes.len()));
+                        if then_sync {
+                            log.sync_ended(Ok(()));
+                        }
+                    }
+                    Action::Sync { .. } => log.sync_ended(Ok(())),
+                }
+            }
+            assert_eq!(files, [(FileNumber(1), false), (FileNumber(9), true)], "{policy:?}");
+            assert!(!log.is_switching());
+            assert_eq!((log.generation, log.next_sequence()), (2, FIRST_SEQUENCE + 1));
+        }
+    }
 
     fn log(policy: Policy) -> ShardLog {
         ShardLog::new(0, 1, 10, FileNumber(1), policy)
