@@ -126,6 +126,17 @@ impl Effects {
         self.list.push(Header { db: db as u32, words: (self.ends.len() - first) as u32, key_at });
     }
 
+    /// Takes over an effect of another list, whether or not anybody wants effects.
+    pub fn push_copy(&mut self, effect: Effect<'_>) {
+        self.push(effect.db as usize, effect.words(), effect.key_at);
+    }
+
+    /// Hands over what there is; the switch stays as it is.
+    pub fn take(&mut self) -> Effects {
+        let is_on = self.is_on;
+        std::mem::replace(self, Effects { is_on, ..Effects::default() })
+    }
+
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

@@ -20,6 +20,17 @@ impl SlotMap {
         SlotMap { owners: (0..SLOTS).map(owner).collect(), shards }
     }
 
+    /// The map with these ranges (first slot, last slot, shard); `None` if a slot is left over or a shard is too many.
+    pub fn of_ranges(shards: u16, ranges: &[(u16, u16, u16)]) -> Option<SlotMap> {
+        let mut owners = vec![None; SLOTS];
+        for &(first, last, shard) in ranges {
+            let slots = owners.get_mut(usize::from(first)..=usize::from(last))?;
+            slots.fill((shard < shards).then_some(shard));
+        }
+        let owners = owners.into_iter().collect::<Option<Box<[u16]>>>()?;
+        Some(SlotMap { owners, shards })
+    }
+
     /// The shard that owns `slot`.
     #[inline]
     pub fn owner(&self, slot: u16) -> u16 {

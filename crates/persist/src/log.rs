@@ -42,6 +42,12 @@ pub enum Policy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(u64);
 
+impl Position {
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
 /// Sequence of the first record of a generation.
 pub const FIRST_SEQUENCE: u64 = 1;
 
@@ -316,6 +322,11 @@ impl ShardLog {
     /// Bytes of the current segment that were written.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
+    }
+
+    /// Bytes that have not been handed to the system yet.
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.position().0 - self.written.0
     }
 
     pub fn next_sequence(&self) -> u64 {

@@ -179,6 +179,19 @@ impl ReplyBuf {
         covered
     }
 
+    /// Fills `out` with the first `bytes` unsent bytes, as slices in order; at most [`MAX_IO_SLICES`] of them.
+    pub fn io_slices_of<'a>(&'a self, mut bytes: usize, out: &mut Vec<IoSlice<'a>>) {
+        self.pieces(|piece| {
+            if bytes == 0 || out.len() >= MAX_IO_SLICES {
+                return false;
+            }
+            let piece = &piece[..piece.len().min(bytes)];
+            bytes -= piece.len();
+            out.push(IoSlice::new(piece));
+            true
+        });
+    }
+
     /// Drops the first `count` bytes, which were sent. Panics when there are fewer.
     pub fn consume(&mut self, count: usize) {
         assert!(count <= self.len(), "consumed more than there is");

@@ -137,6 +137,8 @@ pub enum Suspension {
     Pause,
     /// Until a command that may wait for data has its reply.
     Blocked,
+    /// Until the transaction whose reply is written is durable on all shards.
+    Settling,
 }
 
 /// Where the wait of a blocking command is.
@@ -309,6 +311,9 @@ pub struct Output {
     later: Option<Box<ReplyBuf>>,
     /// Messages that go out when only one reply is outstanding.
     before_last: Option<Box<ReplyBuf>>,
+    /// Bytes that were sent, and up to where sending is allowed while the log is not durable behind that.
+    sent: u64,
+    allowed: Option<u64>,
 }
 
 enum Slot {
@@ -413,9 +418,36 @@ impl Output {
         self.ready.heap_bytes() + self.aside.heap_bytes() + self.slots.capacity() * size_of::<Slot>()
     }
 
-    /// What can be sent now.
-    pub fn sendable(&mut self) -> &mut ReplyBuf {
-        &mut self.ready
+    /// What can be sent now, and how many bytes of it.
+    #[inline]
+    pub fn sendable(&mut self) -> (&mut ReplyBuf, usize) {
+        let len = self.ready.len();
+        let allowed = self.allowed.map_or(len, |until| len.min(until.saturating_sub(self.sent) as usize));
+        (&mut self.ready, allowed)
+    }
+
+    /// Whatever was complete has been sent.
+    pub fn has_sent_all(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// So much of it was sent.
+    #[inline]
+    pub fn note_sent(&mut self, count: usize) {
+        self.ready.consume(count);
+        self.sent += count as u64;
+    }
+
+    /// What is here may not be sent before [`Output::release`] is called with the number that this returns.
+    pub fn hold(&mut self) -> u64 {
+        self.allowed.get_or_insert(self.sent);
+        self.sent + self.ready.len() as u64
+    }
+
+    /// Output may be sent up to this byte.
+    pub fn release(&mut self, until: u64) {
+        let all = self.sent + self.ready.len() as u64;
+        self.allowed = if until >= all { None } else { self.allowed.max(Some(until)) };
     }
 
     /// Bytes that wait in this output, sendable or not.
@@ -467,7 +499,7 @@ mod tests {
     }
 
     fn sent(output: &mut Output) -> String {
-        String::from_utf8(output.sendable().bytes().to_vec()).expect("ascii")
+        String::from_utf8(output.sendable().0.bytes().to_vec()).expect("ascii")
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! thin shell around this library.
 #![forbid(unsafe_code)]
 
+pub mod aof;
 pub mod clients;
 pub mod config;
 pub mod connection;

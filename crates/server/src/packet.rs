@@ -8,7 +8,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use torc_datatypes::{Entry, Kind};
-use torc_keyspace::{Event, Keyspace};
+use torc_keyspace::{Effects, Event, Keyspace};
+use torc_persist::record::Transaction;
 use torc_resp::{Args, Mark, OwnedArgs, Proto, ReplyBuf};
 
 use crate::clients::ClientKey;
@@ -39,6 +40,15 @@ pub enum Packet {
     Granted(Box<Granted>),
     /// Coordinator → participant: the transaction is over.
     Release(Box<Release>),
+    /// Participant → coordinator: its part of the transaction is in its log for good.
+    PartIsDurable {
+        txn: u64,
+    },
+    /// Coordinator → participant: all parts are, the locks may go.
+    Unlock {
+        coordinator: ShardId,
+        txn: u64,
+    },
     /// Run a function on the receiving shard; control plane only.
     Call(Box<Call>),
     CallDone(Box<CallDone>),
@@ -113,6 +123,13 @@ pub struct BatchCommand {
     pub arguments_end: u32,
     /// Set by the executing shard: where the reply ends, or `None` when it comes later.
     pub reply_end: Option<Mark>,
+}
+
+impl Packet {
+    /// Whether it tells nothing of this shard's data: it may leave before they are durable, ahead of what does.
+    pub fn is_mere_request(&self) -> bool {
+        matches!(self, Packet::Batch(_) | Packet::PartIsDurable { .. } | Packet::Unlock { .. })
+    }
 }
 
 impl Batch {
@@ -217,6 +234,8 @@ pub enum PartResult {
     Reply {
         reply: ReplyBuf,
         ends: Vec<Mark>,
+        /// The participant has effects of it for its log.
+        has_effects: bool,
     },
     /// The entries, and whether a watched key was written since WATCH.
     Entries {
@@ -237,6 +256,23 @@ pub struct Release {
     pub txn: u64,
     pub home: Homecoming,
     pub bell: BellChange,
+    pub log: PartOfLog,
+}
+
+/// What a participant logs when a transaction is over.
+pub enum PartOfLog {
+    Nothing,
+    /// What it has held back since it did its work. `transaction`: others log parts of it too.
+    Held {
+        transaction: Option<Transaction>,
+        settles: bool,
+    },
+    /// What the coordinator has done to its keys. `settles`: the locks stay until all parts are durable.
+    These {
+        effects: Box<Effects>,
+        transaction: Option<Transaction>,
+        settles: bool,
+    },
 }
 
 /// What the attempt of a command that waits for keys of several shards means for its bell at a participant.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU16;
 use torc_persist::seal::Keys;
 use torc_runtime::{clock, seed};
 
+use crate::aof::Aof;
 use crate::memory::MemoryWatch;
 use crate::saving::Saves;
 
@@ -29,6 +30,7 @@ pub struct ProcessInfo {
     pub executable: PathBuf,
     pub memory: MemoryWatch,
     pub saves: Saves,
+    pub aof: Aof,
     /// Of encryption at rest.
     pub keys: Keys,
 }
@@ -46,6 +48,7 @@ impl ProcessInfo {
             executable: std::env::current_exe().unwrap_or_default(),
             memory: MemoryWatch::new(),
             saves: Saves::new(shards, started_ms),
+            aof: Aof::new(shards),
             keys: Keys::default(),
         }
     }

@@ -14,11 +14,13 @@ use torc_runtime::mesh::Mesh;
 use torc_runtime::probe::{Capabilities, probe};
 use torc_runtime::{clock, cpus, limits, seed, signals};
 
+use crate::aof::OpenSegment;
+use crate::aof::load::AofLoad;
 use crate::config::Config;
 use crate::encryption;
 use crate::memory;
 use crate::process::ProcessInfo;
-use crate::saving::load::LoadPlan;
+use crate::saving::load::{LoadPlan, path_of};
 use crate::session::ServerState;
 use crate::session::state::data_settings;
 use crate::shard::{Hub, Shard, ShardSetup};
@@ -77,9 +79,11 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let process = Arc::new(process);
     let config = Arc::new(config);
     let keyspaces = load(&config, &slots, seed, &process)?;
+    let segments = begin_log(&config, &slots, &process)?;
     let at_end = Arc::clone(&process);
     let birth = Birth {
         keyspaces: keyspaces.into_iter().map(|keyspace| Mutex::new(Some(keyspace))).collect(),
+        segments: segments.into_iter().map(|segment| Mutex::new(Some(segment))).collect(),
         slots,
         hub: Hub::new(),
         seed,
@@ -128,6 +132,9 @@ fn load(
     process: &ProcessInfo,
 ) -> Result<Vec<Keyspace>, RunError> {
     let started_ms = clock::unix_ms();
+    if let Some(loaded) = load_log(config, slots, seed, process)? {
+        return Ok(loaded);
+    }
     let plan = LoadPlan::new(config, &process.keys, Arc::clone(slots), seed, started_ms);
     let Some(loaded) = plan.load().map_err(failed)? else { return Ok(Vec::new()) };
     let ms = clock::unix_ms() - started_ms;
@@ -137,10 +144,54 @@ fn load(
     Ok(loaded.keyspaces)
 }
 
+/// The data of the log, if there is to be one and there is one: then the snapshot does not count.
+fn load_log(
+    config: &Config,
+    slots: &Arc<SlotMap>,
+    seed: u64,
+    process: &ProcessInfo,
+) -> Result<Option<Vec<Keyspace>>, RunError> {
+    if !config.appendonly() {
+        return Ok(None);
+    }
+    let started_ms = clock::unix_ms();
+    let plan = AofLoad {
+        folder: config.dir().join(config.appenddirname()),
+        keys: process.keys.clone(),
+        settings: data_settings(config),
+        slots: Arc::clone(slots),
+        seed,
+        tolerates_torn_tail: config.aof_load_truncated(),
+        checks_sum: config.rdbchecksum(),
+        now_ms: started_ms,
+    };
+    let Some(loaded) = plan.load().map_err(failed)? else { return Ok(None) };
+    let ms = clock::unix_ms() - started_ms;
+    let (keys, effects, dropped) = (loaded.keys, loaded.effects, loaded.dropped_records);
+    tracing::info!(keys, effects, dropped, ms, "the log is loaded");
+    process.saves.note_loaded(loaded.keys, 0);
+    process.saves.keep_functions(loaded.functions);
+    Ok(Some(loaded.keyspaces))
+}
+
+/// The segments in which the logs of all shards begin.
+fn begin_log(config: &Config, slots: &SlotMap, process: &ProcessInfo) -> Result<Vec<OpenSegment>, RunError> {
+    if !config.appendonly() {
+        return Ok(Vec::new());
+    }
+    let snapshot = path_of(config);
+    let snapshot = Some(snapshot.as_path()).filter(|path| path.exists());
+    let begun = process.aof.begin(config, slots, &process.keys, snapshot);
+    let folder = config.dir().join(config.appenddirname());
+    begun.map_err(|error| failed(format!("cannot write the log in {}: {error}", folder.display())))
+}
+
 /// What every shard is born with.
 struct Birth {
     /// Keys of a snapshot, one keyspace for each shard, or none.
     keyspaces: Vec<Mutex<Option<Keyspace>>>,
+    /// Where the log of each shard begins, if there is to be one.
+    segments: Vec<Mutex<Option<OpenSegment>>>,
     slots: Arc<SlotMap>,
     hub: Arc<Hub>,
     seed: u64,
@@ -161,6 +212,7 @@ impl Birth {
         let (seed, capabilities) = (self.seed, self.capabilities);
         let loaded =
             self.keyspaces.get(shard).and_then(|keyspace| keyspace.lock().expect("taken once").take());
+        let segment = self.segments.get(shard).and_then(|one| one.lock().expect("taken once").take());
         move || {
             let spin = config.spin_us();
             let mut shard = Shard::new(ShardSetup {
@@ -177,6 +229,9 @@ impl Birth {
             });
             if let Some(loaded) = loaded {
                 shard.keyspace.replace_all(loaded);
+            }
+            if let Some(segment) = segment {
+                shard.switch_log(segment);
             }
             LoopSetup { spin, shard, listeners, capabilities, shared }
         }

@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use torc_persist::log::{Action, FileNumber};
 use torc_runtime::clock;
 use torc_runtime::executor::Seat;
 use torc_runtime::listen::{self, Listener};
-use torc_runtime::net::{self, ConnId, Event, Net, NetOptions, SendResult, Wait};
+use torc_runtime::net::{self, ConnId, Event, FileId, Net, NetOptions, SendResult, Wait};
 use torc_runtime::probe::Capabilities;
 use torc_runtime::signals;
 use torc_runtime::wake::Wakers;
@@ -158,6 +159,8 @@ struct ShardLoop {
     /// Packets that found their channel full, per peer.
     backlog: Vec<VecDeque<MeshPacket>>,
     next_tick_us: u64,
+    /// Segments of the log on this ring.
+    log_files: Vec<(FileNumber, FileId)>,
 }
 
 /// Events that need the ring itself and are therefore handled after the turn.
@@ -187,6 +190,7 @@ impl ShardLoop {
             clients: Vec::new(),
             sockets: Vec::new(),
             next_tick_us: 0,
+            log_files: Vec::new(),
         })
     }
 
@@ -214,6 +218,7 @@ impl ShardLoop {
         }
         self.shard.finish_aside();
         self.shard.go_on_saving();
+        self.shard.mend_log();
         self.shard.end_turn();
         self.send_packets();
         if let Some(until_us) = self.shard.sleep_until_us.take() {
@@ -223,6 +228,33 @@ impl ShardLoop {
         self.handle_requests()?;
         if self.shard.has_background() {
             self.shard.background();
+        }
+        self.write_log()
+    }
+
+    /// What the log has to write now.
+    fn write_log(&mut self) -> std::io::Result<()> {
+        for (number, file) in self.shard.take_log_files() {
+            let id = self.net.add_file(file);
+            self.log_files.push((number, id));
+        }
+        while let Some(action) = self.shard.next_log_action() {
+            let number = match &action {
+                Action::Write { file, .. } | Action::Sync { file } => *file,
+            };
+            let at = self.log_files.iter().position(|(known, _)| *known == number);
+            let id = self.log_files[at.expect("a segment is handed over before it is written to")].1;
+            match action {
+                Action::Write { offset, bytes, then_sync, .. } => {
+                    self.net.write_file(id, offset, bytes, then_sync)?;
+                }
+                Action::Sync { .. } => self.net.sync_file(id)?,
+            }
+            // A log leaves its segments in their order.
+            let left = self.log_files.iter().position(|(known, _)| *known == number).unwrap_or(0);
+            for (_, old) in self.log_files.drain(..left) {
+                self.net.close_file(old);
+            }
         }
         Ok(())
     }
@@ -240,6 +272,7 @@ impl ShardLoop {
             return Wait::Poll;
         }
         let next_us = self.next_tick_us.min(self.shard.next_deadline_us().unwrap_or(u64::MAX));
+        let next_us = next_us.min(self.shard.next_log_sync_us().unwrap_or(u64::MAX));
         let left = next_us.saturating_sub(clock::monotonic_us());
         if left == 0 { Wait::Poll } else { Wait::For(Duration::from_micros(left)) }
     }
@@ -272,7 +305,9 @@ impl ShardLoop {
                 }
                 Event::Failed { conn, .. } => deferred.ended.push(conn),
                 Event::Writable { conn } => deferred.writable.push(conn),
-                Event::Woken | Event::Written { .. } | Event::Synced { .. } => {}
+                Event::Written { result, .. } => shard.log_write_ended(result),
+                Event::Synced { result, .. } => shard.log_sync_ended(result),
+                Event::Woken => {}
             }
         })?;
         self.seat.mesh.end_sleep();
@@ -414,25 +449,28 @@ impl ShardLoop {
         if connection.output.is_held() {
             return Ok(());
         }
-        let output = connection.output.sendable();
         let mut sent_bytes = 0;
         let mut failed = false;
-        while !output.is_empty() {
+        loop {
+            let (output, allowed) = connection.output.sendable();
+            if allowed == 0 {
+                break;
+            }
             let result = match output.contiguous() {
-                Some(bytes) => self.net.send(conn, &[IoSlice::new(bytes)]),
+                Some(bytes) => self.net.send(conn, &[IoSlice::new(&bytes[..allowed.min(bytes.len())])]),
                 None => {
                     let mut slices = Vec::new();
-                    output.io_slices(0, &mut slices);
+                    output.io_slices_of(allowed, &mut slices);
                     self.net.send(conn, &slices)
                 }
             };
             match result {
                 SendResult::Sent(count) => {
-                    output.consume(count);
+                    connection.output.note_sent(count);
                     sent_bytes += count;
                 }
                 SendResult::Full(count) => {
-                    output.consume(count);
+                    connection.output.note_sent(count);
                     sent_bytes += count;
                     break;
                 }
@@ -508,6 +546,7 @@ impl ShardLoop {
             let is_done =
                 |client: &crate::connection::Connection| is_sealed || client.is_idle() || client.is_blocked();
             let idle = !self.shard.has_runnable()
+                && !self.shard.awaits_log()
                 && self.backlog.iter().all(VecDeque::is_empty)
                 && self.shard.clients.iter().all(is_done);
             if idle && !reported {
@@ -516,9 +555,22 @@ impl ShardLoop {
             }
             let all_done = self.shared.drained.load(Ordering::Acquire) >= self.seat.shards;
             if (all_done && idle) || clock::monotonic_us() > give_up_us {
-                return Ok(());
+                break;
             }
         }
+        self.finish_log()
+    }
+}
+
+impl ShardLoop {
+    /// The end: whatever was logged is made durable.
+    fn finish_log(&mut self) -> std::io::Result<()> {
+        let give_up_us = clock::monotonic_us() + DRAIN_MAX.as_micros() as u64;
+        self.shard.hurry_log();
+        while !self.shard.log_is_finished() && clock::monotonic_us() < give_up_us {
+            self.turn(Wait::For(DRAIN_POLL))?;
+        }
+        Ok(())
     }
 }
 

@@ -169,9 +169,10 @@ impl Bench {
             if client.output.is_held() {
                 continue;
             }
-            let output = client.output.sendable();
-            let bytes = output.to_vec();
-            output.consume(bytes.len());
+            let (output, allowed) = client.output.sendable();
+            let mut bytes = output.to_vec();
+            bytes.truncate(allowed);
+            client.output.note_sent(allowed);
             let receiver = self.connections.iter_mut().find(|one| one.shard == shard && one.key == key);
             receiver.expect("a flushed client is connected").received.extend_from_slice(&bytes);
             self.shards[shard].sent(key, bytes.len());

@@ -207,6 +207,44 @@ impl Config {
         self.bool("rdbchecksum")
     }
 
+    pub fn appendonly(&self) -> bool {
+        self.bool("appendonly")
+    }
+
+    /// `always`, `everysec` or `no`.
+    pub fn appendfsync(&self) -> &'static str {
+        self.choice("appendfsync")
+    }
+
+    pub fn appendfilename(&self) -> &str {
+        self.text("appendfilename")
+    }
+
+    pub fn appenddirname(&self) -> &str {
+        self.text("appenddirname")
+    }
+
+    pub fn auto_aof_rewrite_percentage(&self) -> u64 {
+        self.int("auto-aof-rewrite-percentage")
+    }
+
+    /// In bytes.
+    pub fn auto_aof_rewrite_min_size(&self) -> u64 {
+        self.bytes("auto-aof-rewrite-min-size") as u64
+    }
+
+    pub fn no_appendfsync_on_rewrite(&self) -> bool {
+        self.bool("no-appendfsync-on-rewrite")
+    }
+
+    pub fn aof_rewrite_incremental_fsync(&self) -> bool {
+        self.bool("aof-rewrite-incremental-fsync")
+    }
+
+    pub fn aof_load_truncated(&self) -> bool {
+        self.bool("aof-load-truncated")
+    }
+
     pub fn encryption_enabled(&self) -> bool {
         self.bool("encryption-enabled")
     }

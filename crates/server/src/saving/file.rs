@@ -48,11 +48,21 @@ pub struct FilePlan {
     pub functions: Vec<Vec<u8>>,
     pub used_bytes: usize,
     pub server: Option<Arc<LoopShared>>,
+    /// The file is the base of a log.
+    pub is_base: bool,
+    /// What is left to do when the file is in its place.
+    pub at_end: Option<AtEnd>,
 }
 
+pub(crate) type AtEnd = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
 /// Writes one file; ends when all shards are through, whatever happens on the way.
-pub fn write(job: &SaveJob, plan: &FilePlan, messages: &Receiver<Message>) {
-    let mut result = write_parts(job, plan, messages);
+pub fn write(job: &SaveJob, mut plan: FilePlan, messages: &Receiver<Message>) {
+    let at_end = plan.at_end.take();
+    let mut result = write_parts(job, &plan, messages);
+    if let (Ok(()), Some(at_end), false) = (&result, at_end, job.is_cancelled()) {
+        result = at_end().map_err(|error| error.to_string());
+    }
     if job.is_cancelled() {
         result = Err("it was cancelled".to_owned());
     }
@@ -146,7 +156,7 @@ impl Open {
             ("redis-bits", "64"),
             ("ctime", &created_s),
             ("used-mem", &plan.used_bytes.to_string()),
-            ("aof-base", "0"),
+            ("aof-base", if plan.is_base { "1" } else { "0" }),
         ];
         self.writer.notes(&notes, &plan.functions)?;
         self.writer.databases(&job.databases())

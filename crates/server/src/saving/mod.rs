@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use torc_persist::rdb::Database;
 
+use crate::aof::OpenSegment;
 use crate::packet::ShardId;
 
 pub use file::{FilePlan, Message, write};
@@ -56,6 +57,8 @@ pub enum Kind {
     Foreground,
     /// BGSAVE and save points.
     Background,
+    /// The base of a log that is written anew: no snapshot to anybody.
+    Rewrite,
 }
 
 /// A save under way.
@@ -77,6 +80,8 @@ pub struct SaveJob {
     databases: Mutex<Vec<Database>>,
     pub held_bytes_max: AtomicU64,
     outcome: Mutex<Option<Result<(), String>>>,
+    /// For each shard the segment in which its log goes on after the cut.
+    segments: Mutex<Vec<Option<OpenSegment>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -148,6 +153,9 @@ impl Saves {
         let mut state = lock(&self.state);
         state.running = None;
         state.last_held_bytes = job.held_bytes_max.load(Ordering::Relaxed);
+        if job.kind == Kind::Rewrite {
+            return;
+        }
         if job.kind == Kind::Background {
             state.last_took_s = Some((now_ms - job.started_ms) / 1000);
         }
@@ -193,7 +201,19 @@ impl SaveJob {
             databases: Mutex::new(Vec::new()),
             held_bytes_max: AtomicU64::new(0),
             outcome: Mutex::new(None),
+            segments: Mutex::new(Vec::new()),
         }
+    }
+
+    /// The same for a rewrite of the log.
+    pub fn with_segments(mut self, segments: Vec<OpenSegment>) -> SaveJob {
+        self.segments = Mutex::new(segments.into_iter().map(Some).collect());
+        self
+    }
+
+    /// Where a shard's log goes on behind its cut, if this is a rewrite.
+    pub fn take_segment(&self, shard: ShardId) -> Option<OpenSegment> {
+        lock(&self.segments).get_mut(usize::from(shard)).and_then(Option::take)
     }
 
     /// One shard's part of the cut.

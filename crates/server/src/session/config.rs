@@ -177,6 +177,7 @@ impl Shard {
         self.keyspace.set_access_clock(self.settings.access_clock());
         self.choose_listening();
         self.limit_tracking();
+        self.apply_log_settings();
         let open_to_all = !self.state.password_required();
         let limits = [false, true].map(|authenticated| self.parser_limits(authenticated));
         for connection in self.clients.iter_mut() {

@@ -1,16 +1,21 @@
-//! Commands about snapshots: BGSAVE, LASTSAVE, SAVE.
+//! Commands about what is on disk: BGREWRITEAOF, BGSAVE, LASTSAVE, SAVE, WAITAOF.
 //!
-//! Owns their options and replies; the snapshot itself is the shards' work (`shard::saving`).
+//! Owns their options and replies; the snapshot and the log are the shards' work (`shard::saving`,
+//! `shard::logging`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use torc_commands::{Arity, Category, Docs, Flags, Group, Spec};
 use torc_resp::{Args, CommandError};
 
 use crate::connection::Connection;
+use crate::packet::ShardId;
 use crate::shard::Shard;
 
 use super::{Flow, SessionCommand};
 
-pub static COMMANDS: &[SessionCommand] = &[BGSAVE, LASTSAVE, SAVE];
+pub static COMMANDS: &[SessionCommand] = &[BGREWRITEAOF, BGSAVE, LASTSAVE, SAVE, WAITAOF];
 
 const ADMIN_ONLY: Flags = Flags::NO_ASYNC_LOADING.and(Flags::ADMIN).and(Flags::NOSCRIPT);
 
@@ -67,6 +72,107 @@ fn bgsave(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Res
     shard.save_in_background()?;
     connection.reply().simple("Background saving started");
     Ok(Flow::Done)
+}
+
+const BGREWRITEAOF: SessionCommand = SessionCommand::new(
+    Spec {
+        name: "bgrewriteaof",
+        arity: Arity::exactly(1),
+        flags: ADMIN_ONLY,
+        docs: &Docs {
+            syntax: "BGREWRITEAOF",
+            summary: "Begins to write the append-only file anew, without what the present data do not need.",
+            group: Group::Server,
+            ..Docs::DEFAULT
+        },
+        ..Spec::DEFAULT
+    },
+    |shard, connection, _args| {
+        if shard.process.saves.state().running.is_some() {
+            shard.rewrite_log();
+            connection.reply().simple("Background append only file rewriting scheduled");
+        } else if shard.rewrite_log() {
+            connection.reply().simple("Background append only file rewriting started");
+        } else {
+            let text = "ERR Background append only file rewriting already in progress";
+            return Err(CommandError::Text(text));
+        }
+        Ok(Flow::Done)
+    },
+);
+
+const WAITAOF: SessionCommand = SessionCommand::new(
+    Spec {
+        name: "waitaof",
+        arity: Arity::exactly(4),
+        flags: Flags::BLOCKING,
+        categories: &[Category::Connection],
+        tips: &["request_policy:all_shards", "response_policy:agg_min"],
+        docs: &Docs {
+            syntax: "WAITAOF numlocal:int numreplicas:int timeout:int",
+            summary: "Waits until the writes of this connection are on disk.",
+            since: "7.2.0",
+            complexity: "O(1)",
+            group: Group::Generic,
+            ..Docs::DEFAULT
+        },
+        ..Spec::DEFAULT
+    },
+    waitaof,
+);
+
+/// Pause between two looks at how far the logs are.
+const WAITAOF_POLL: Duration = Duration::from_millis(1);
+
+fn waitaof(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
+    let range = |index: usize, max: i64, text: &'static str| {
+        args.int(index).ok().filter(|number| (0..=max).contains(number)).ok_or(CommandError::Text(text))
+    };
+    let local = range(1, 1, "ERR value is out of range, must be between 0 and 1")?;
+    range(2, i64::MAX, "ERR value is out of range, must be positive")?;
+    let timeout_ms =
+        args.int(3).map_err(|_| CommandError::Text("ERR timeout is not an integer or out of range"))?;
+    if timeout_ms < 0 {
+        return Err(CommandError::NegativeTimeout);
+    }
+    if !shard.process.aof.state().is_on {
+        if local > 0 {
+            return Err(CommandError::Text(
+                "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+            ));
+        }
+        answer_waitaof(connection, false);
+        return Ok(Flow::Done);
+    }
+    let may_wait = connection.exec.is_none();
+    let shards: Vec<ShardId> = (0..shard.shards() as ShardId).collect();
+    Ok(shard.call_then(connection, &shards, Shard::logged_to, move |shard, connection, positions| {
+        let process = Arc::clone(&shard.process);
+        if local == 0 || !may_wait || process.aof.are_durable(&positions) {
+            answer_waitaof(connection, process.aof.are_durable(&positions));
+            return Ok(Flow::Done);
+        }
+        let wait = move || {
+            let began = Instant::now();
+            let is_over = || timeout_ms > 0 && began.elapsed() >= Duration::from_millis(timeout_ms as u64);
+            while !process.aof.are_durable(&positions) && !is_over() {
+                std::thread::sleep(WAITAOF_POLL);
+            }
+            process.aof.are_durable(&positions)
+        };
+        Ok(shard.run_aside(connection, wait, |_shard, connection, is_durable| {
+            answer_waitaof(connection, is_durable);
+            Ok(())
+        }))
+    }))
+}
+
+/// What is on this server's disk, and on those of its replicas, of which there are none.
+fn answer_waitaof(connection: &mut Connection, is_durable: bool) {
+    let mut reply = connection.reply();
+    reply.array(2);
+    reply.int(i64::from(is_durable));
+    reply.int(0);
 }
 
 const LASTSAVE: SessionCommand = SessionCommand::new(

@@ -24,6 +24,8 @@ pub struct ServerState {
     pub pause: Option<Pause>,
     /// The last snapshot failed, and clients are to notice (`stop-writes-on-bgsave-error`).
     pub refuses_writes: bool,
+    /// Why the log can't be written: no write is taken meanwhile.
+    pub log_failure: Option<String>,
     /// Active expiry is on (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
     derived: Derived,
@@ -72,6 +74,7 @@ impl ServerState {
             replication_id: Box::default(),
             pause: None,
             refuses_writes: false,
+            log_failure: None,
             active_expire: true,
         }
     }
@@ -103,7 +106,7 @@ impl ServerState {
     /// True when every request needs the full gate.
     #[inline]
     pub fn gate_closed(&self) -> bool {
-        self.pause.is_some() || self.refuses_writes
+        self.pause.is_some() || self.refuses_writes || self.log_failure.is_some()
     }
 
     /// Does CLIENT PAUSE hold this command back?
@@ -119,7 +122,7 @@ impl ServerState {
 
     /// Is this command refused because the last snapshot failed? PING too, for those who watch by it (as in Redis).
     pub fn refuses(&self, connection: &Connection, command: &Registered) -> bool {
-        self.refuses_writes
+        (self.refuses_writes || self.log_failure.is_some())
             && (command.name == "ping" || is_or_queues(connection, command, Registered::writes))
     }
 

@@ -73,7 +73,14 @@ impl Shard {
             return self.reject(connection, Some(command), CommandError::Owned(text.into()));
         }
         if self.state.refuses(connection, command) && connection.exec.is_none() {
-            return self.reject(connection, Some(command), CommandError::Text(MISCONF));
+            let error = match &self.state.log_failure {
+                None => CommandError::Text(MISCONF),
+                Some(reason) => {
+                    let text = format!("MISCONF Errors writing to the AOF file: {reason}");
+                    CommandError::Owned(text.into())
+                }
+            };
+            return self.reject(connection, Some(command), error);
         }
         if self.state.pauses(connection, command) && connection.exec.is_none() {
             connection.held = Some(Held { command, args: OwnedArgs::copy_of(&args) });

@@ -175,11 +175,16 @@ impl Shard {
 
     /// After a run that began behind a wait: let the connection go on, unless EXEC waits again.
     fn exec_settle(&mut self, connection: &mut Connection) {
-        if connection.exec.is_none() {
-            connection.suspension = Suspension::None;
-            self.queue_flush(connection);
-            self.queue_run(connection);
+        if connection.exec.is_some() {
+            return;
         }
+        if self.is_settling(connection.key) {
+            connection.suspension = Suspension::Settling;
+            return;
+        }
+        connection.suspension = Suspension::None;
+        self.queue_flush(connection);
+        self.queue_run(connection);
     }
 
     fn exec_start(&mut self, connection: &mut Connection, watch_broken: bool) {
@@ -203,7 +208,7 @@ impl Shard {
         let waits = match &mut gathered {
             Some(gathered) if gathered.is_whole() => self.exec_until_wait(connection, Some(gathered)),
             Some(gathered) => self.with_entries(gathered, |shard| shard.exec_until_wait(connection, None)),
-            None => self.exec_until_wait(connection, None),
+            None => self.logged_together(|shard| shard.exec_until_wait(connection, None)),
         };
         if waits {
             connection.suspension = Suspension::Work;
@@ -365,8 +370,10 @@ impl Shard {
         let away = std::mem::replace(&mut self.keyspace_away, false);
         std::mem::swap(&mut self.keyspace, keyspace);
         self.id = part.shard;
-        let ((), events) = self.recorded(act);
+        let home = self.id;
+        let ((), events, effects) = self.recorded(act);
         gathered.parts[index].events.extend(events);
+        self.by_owner(&effects, home, |owner, effects| gathered.tell(owner, effects));
         self.id = id;
         std::mem::swap(&mut self.keyspace, gathered.parts[index].keyspace.as_mut().expect("still there"));
         self.keyspace_away = away;

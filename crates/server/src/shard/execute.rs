@@ -3,7 +3,7 @@
 //! Owns the call of a handler: context, error reply, statistics, change stream, and the queue of commands that met a
 //! lock. Hot path. Never routes, and never lets a command wait once it has begun.
 
-use torc_commands::{Context, Handler, Run, Waiting, keys};
+use torc_commands::{Context, Handler, Run, Waiting, effects, keys};
 use torc_resp::{Args, CommandError, OwnedArgs, Proto, Reply, ReplyBuf};
 
 use crate::connection::Connection;
@@ -70,7 +70,11 @@ impl Shard {
             waiting: Shard::waiting_of(invocation),
             others: &mut self.others,
         };
+        let dirty_before = context.changes.dirty;
         let outcome = handler(&mut context, args, &mut Reply::new(out, invocation.proto));
+        if context.changes.effects.is_on() && outcome.is_ok() {
+            complete_effects(&mut context, invocation, args, dirty_before);
+        }
         if let Waiting::Wanted(wait) = context.waiting {
             // It is counted when it has ended.
             self.waiting = Some(wait);
@@ -271,4 +275,12 @@ impl Shard {
             self.run_waiter(id, waiter);
         }
     }
+}
+
+/// What a command that has run leaves for the log.
+fn complete_effects(context: &mut Context<'_>, invocation: Invocation, args: Args<'_>, dirty_before: u64) {
+    let Route::Data(run) = invocation.command.route else {
+        unreachable!("only data commands have handlers");
+    };
+    effects::complete(context, invocation.command.spec, run, args, dirty_before);
 }

@@ -17,6 +17,7 @@ mod execute;
 mod forward;
 mod input;
 pub mod latency;
+pub(crate) mod logging;
 mod lookahead;
 mod participant;
 pub mod pending;
@@ -72,6 +73,7 @@ pub struct Hub {
     next_log_ids: [AtomicU64; command_log::LogKind::COUNT],
     /// Keys that shards remember reads of.
     tracked_keys: AtomicUsize,
+    next_ticket: AtomicU64,
 }
 
 impl Hub {
@@ -80,7 +82,13 @@ impl Hub {
             next_client_id: AtomicU64::new(1),
             next_log_ids: Default::default(),
             tracked_keys: AtomicUsize::new(0),
+            next_ticket: AtomicU64::new(1),
         })
+    }
+
+    /// The place of a transaction that is logged in parts among all such ones.
+    fn next_ticket(&self) -> u64 {
+        self.next_ticket.fetch_add(1, Ordering::Relaxed)
     }
 
     fn client_id(&self) -> u64 {
@@ -153,6 +161,7 @@ pub struct Shard {
     aside: aside::Aside,
     blocking: blocking::Blocking,
     saving: saving::Saving,
+    logging: logging::Logging,
     /// The command that has just run found nothing and wants to wait.
     waiting: Option<Box<Wait>>,
     /// Connections to other servers that MIGRATE may use again.
@@ -255,6 +264,7 @@ impl Shard {
             aside: aside::Aside::default(),
             blocking: blocking::Blocking::default(),
             saving: saving::Saving::default(),
+            logging: logging::Logging::default(),
             waiting: None,
             migration_targets: IdleTargets::default(),
             coordinator: Coordinator::default(),
@@ -401,6 +411,8 @@ impl Shard {
             Packet::Prepare(prepare) => self.prepare(*prepare),
             Packet::Granted(granted) => self.granted(*granted),
             Packet::Release(release) => self.release(*release),
+            Packet::PartIsDurable { txn } => self.part_is_durable(txn),
+            Packet::Unlock { coordinator, txn } => self.unlock(coordinator, txn),
             Packet::Call(call) => self.run_call(from, *call),
             Packet::CallDone(done) => self.call_done(*done),
             Packet::Unwatch { watcher } => self.keyspace.unwatch(watcher),
@@ -440,6 +452,7 @@ impl Shard {
         self.deliver_pending();
         self.tell_changes();
         self.send_batches();
+        self.hold_turn();
         self.stats.turns += 1;
     }
 

@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 
 use torc_commands::Run;
-use torc_keyspace::{Class, Keyspace};
+use torc_keyspace::{Class, Effects, Keyspace};
 use torc_resp::{Args, Mark, OwnedArgs, ReplyBuf};
 
 use crate::locks::RequestId;
 use crate::packet::{
-    Granted, Homecoming, Invocation, Packet, PartResult, Prepare, Release, Sequence, ShardId, Work,
+    BellChange, Granted, Homecoming, Invocation, Packet, PartResult, Prepare, Release, Sequence, ShardId,
+    Work,
 };
 use crate::registry::Route;
 
@@ -27,11 +28,20 @@ pub(super) struct Participant {
 
 struct Held {
     id: RequestId,
+    /// For the log, when the transaction is over.
+    effects: Option<Effects>,
+    /// What it means for a bell, when the locks go.
+    bell: BellChange,
     /// Databases were flushed here, and may not be yet elsewhere.
     flushed: bool,
 }
 
 impl Participant {
+    /// Something that has happened here is not in the log yet: what happens now would come in front of it.
+    pub(super) fn holds_effects(&self) -> bool {
+        self.held.values().any(|held| held.effects.is_some())
+    }
+
     /// A flush is under way.
     pub(super) fn is_flushing(&self) -> bool {
         self.held.values().any(|held| held.flushed)
@@ -71,15 +81,20 @@ impl Shard {
     pub(super) fn prepared(&mut self, id: RequestId, prepare: Prepare) {
         let Prepare { coordinator, txn, client, work, .. } = prepare;
         self.acting = Origin { shard: coordinator, client };
-        let mut flushed = false;
+        let (mut flushed, mut held_effects) = (false, None);
         let heard = match &work {
             Work::Export { wait, .. } => *wait,
             _ => None,
         };
         let result = match work {
-            Work::Part { invocation, args, each } => self.run_part(invocation, &args, each),
+            Work::Part { invocation, args, each } => {
+                let (result, effects) = self.telling_apart(|shard| shard.run_part(invocation, &args, each));
+                with_effects(result, effects, &mut held_effects)
+            }
             Work::Every { invocation, args } => {
-                let (result, events) = self.recorded(|shard| shard.run_every_part(invocation, &args));
+                let (result, events, effects) =
+                    self.recorded(|shard| shard.run_every_part(invocation, &args));
+                let result = with_effects(result, effects, &mut held_effects);
                 flushed = events.iter().any(|event| event.class == Class::FLUSHED);
                 events.iter().for_each(|event| self.changes.keep(event));
                 result
@@ -115,7 +130,8 @@ impl Shard {
                 PartResult::Done
             }
         };
-        self.participant.held.insert((coordinator, txn), Held { id, flushed });
+        let held = Held { id, flushed, effects: held_effects, bell: BellChange::None };
+        self.participant.held.insert((coordinator, txn), held);
         self.send(coordinator, Packet::Granted(Box::new(Granted { txn, shard: self.id, result })));
         if let Some(wait) = heard {
             self.bell_was_heard(wait);
@@ -145,13 +161,13 @@ impl Shard {
                 }
             }
         });
-        PartResult::Reply { reply, ends }
+        PartResult::Reply { reply, ends, has_effects: false }
     }
 
     fn run_every_part(&mut self, invocation: Invocation, args: &OwnedArgs) -> PartResult {
         let mut reply = ReplyBuf::new();
         self.run_every(invocation, args.as_args(), &mut reply);
-        PartResult::Reply { reply, ends: Vec::new() }
+        PartResult::Reply { reply, ends: Vec::new(), has_effects: false }
     }
 
     /// This shard's part of an every-shard command, not folded.
@@ -164,11 +180,11 @@ impl Shard {
 
     /// The transaction is over: take home what was lent out, then let the next ones run.
     pub(super) fn release(&mut self, release: Release) {
-        let Held { id, .. } = self
-            .participant
-            .held
-            .remove(&(release.coordinator, release.txn))
-            .expect("a released transaction holds its locks here");
+        let Release { coordinator, txn, .. } = release;
+        let held = self.participant.held.get_mut(&(coordinator, txn));
+        let held = held.expect("a released transaction holds its locks here");
+        let effects = held.effects.take();
+        held.bell = release.bell;
         match release.home {
             Homecoming::Nothing => {}
             Homecoming::Entries { entries, events } => {
@@ -194,10 +210,30 @@ impl Shard {
                 self.keyspace.merge(*keyspace, true, self.now.unix_ms);
             }
         }
+        if !self.log_part(coordinator, txn, release.log, effects) {
+            self.unlock(coordinator, txn);
+        }
+    }
+
+    /// The locks of a transaction go, and whoever waited for them runs.
+    pub(super) fn unlock(&mut self, coordinator: ShardId, txn: u64) {
+        let held = self.participant.held.remove(&(coordinator, txn));
+        let Held { id, bell, .. } = held.expect("a transaction lets go of its locks once");
         self.unseal();
-        self.change_bell(release.bell);
+        self.change_bell(bell);
         self.serve_waiting(Some(id));
         self.release_locks(id);
         self.run_loopback();
+    }
+}
+
+/// Keeps the effects of a part until the transaction is over, and tells the coordinator that there are some.
+fn with_effects(result: PartResult, effects: Effects, held: &mut Option<Effects>) -> PartResult {
+    match result {
+        PartResult::Reply { reply, ends, .. } if !effects.is_empty() => {
+            *held = Some(effects);
+            PartResult::Reply { reply, ends, has_effects: true }
+        }
+        result => result,
     }
 }

@@ -11,6 +11,7 @@ use torc_persist::rdb::Database;
 use torc_resp::CommandError;
 use torc_runtime::signals;
 
+use crate::aof::Prepared;
 use crate::clients::ClientKey;
 use crate::connection::Connection;
 use crate::packet::Homecoming;
@@ -39,6 +40,8 @@ pub(super) enum Purpose {
     Save(ClientKey),
     /// BGSAVE, or a save point.
     Background,
+    /// BGREWRITEAOF, a log that has grown, or one that begins.
+    Rewrite(Prepared),
     /// DEBUG RELOAD
     Reload { client: ClientKey, options: ReloadOptions },
     /// SHUTDOWN or a signal.
@@ -117,16 +120,16 @@ impl Shard {
         self.saving.is_sealed = false;
     }
 
-    fn begin_or_wait(&mut self, purpose: Purpose) {
+    pub(super) fn begin_or_wait(&mut self, purpose: Purpose) {
         if let Err(purpose) = self.begin_save(purpose) {
             self.saving.waiting.push(purpose);
         }
     }
 
     /// Begins a save, or gives the purpose back because one is under way.
-    fn begin_save(&mut self, purpose: Purpose) -> Result<(), Purpose> {
+    fn begin_save(&mut self, mut purpose: Purpose) -> Result<(), Purpose> {
         let saves = !matches!(purpose, Purpose::Reload { options: ReloadOptions { saves: false, .. }, .. });
-        if self.saving.begun.is_some() || (saves && !self.begin_job(&purpose)) {
+        if self.saving.begun.is_some() || (saves && !self.begin_job(&mut purpose)) {
             return Err(purpose);
         }
         let job = saves.then(|| self.process.saves.state().running.expect("it has just begun"));
@@ -136,15 +139,14 @@ impl Shard {
     }
 
     /// A job and the thread of its file; false if another one is under way.
-    fn begin_job(&mut self, purpose: &Purpose) -> bool {
-        let kind = match purpose {
-            Purpose::Background => Kind::Background,
-            _ => Kind::Foreground,
-        };
+    fn begin_job(&mut self, purpose: &mut Purpose) -> bool {
+        if self.process.saves.state().running.is_some() {
+            return false;
+        }
         let config = &self.state.config;
         let (to_file, messages) = channel();
         let temporary = config.dir().join(format!("temp-{}.rdb", self.process.pid));
-        let plan = FilePlan {
+        let mut plan = FilePlan {
             path: path_of(config),
             keys: self.process.keys.clone(),
             shards: self.shards(),
@@ -154,11 +156,34 @@ impl Shard {
             functions: self.process.saves.functions(),
             used_bytes: crate::memory::allocated(),
             server: self.server.clone(),
+            is_base: false,
+            at_end: None,
         };
-        let mut job = SaveJob::new(kind, self.shards(), self.now.unix_ms, temporary, to_file);
+        let (shards, now_ms) = (self.shards(), self.now.unix_ms);
+        let mut job = match purpose {
+            Purpose::Rewrite(prepared) => {
+                let temporary = prepared.base.with_extension("tmp");
+                plan.path = prepared.base.clone();
+                plan.is_base = true;
+                plan.syncs_often = config.aof_rewrite_incremental_fsync();
+                let (process, slots) = (Arc::clone(&self.process), Arc::clone(&self.slots));
+                let generation = prepared.generation;
+                plan.at_end = Some(Box::new(move || process.aof.take_over(generation, &slots)));
+                let segments = std::mem::take(&mut prepared.segments);
+                SaveJob::new(Kind::Rewrite, shards, now_ms, temporary, to_file).with_segments(segments)
+            }
+            Purpose::Background => SaveJob::new(Kind::Background, shards, now_ms, temporary, to_file),
+            _ => SaveJob::new(Kind::Foreground, shards, now_ms, temporary, to_file),
+        };
         job.is_last = matches!(purpose, Purpose::Shutdown { .. });
-        let Some(job) = self.process.saves.begin(|| Arc::new(job)) else { return false };
-        std::thread::spawn(move || saving::write(&job, &plan, &messages));
+        let job = Arc::new(job);
+        let Some(job) = self.process.saves.begin(|| Arc::clone(&job)) else {
+            if let Purpose::Rewrite(prepared) = purpose {
+                prepared.segments = (0..shards as u16).filter_map(|shard| job.take_segment(shard)).collect();
+            }
+            return false;
+        };
+        std::thread::spawn(move || saving::write(&job, plan, &messages));
         true
     }
 
@@ -168,6 +193,9 @@ impl Shard {
         let counts = usage.map(|usage| Database { keys: usage.keys as u64, volatile: usage.volatile as u64 });
         job.count(self.changes.dirty, counts);
         self.keyspace.cut(self.settings.rdb_compression);
+        if let Some(open) = job.take_segment(self.id) {
+            self.switch_log(open);
+        }
         self.saving.is_sealed = job.is_last;
         self.saving.has_abandoned = false;
         self.saving.credit_us = 0;
@@ -181,7 +209,9 @@ impl Shard {
             job.send(Message::CutIsDone);
         }
         match begun.purpose {
-            Purpose::Save(_) | Purpose::Background => self.end_hold(txn, |_| Homecoming::Nothing),
+            Purpose::Save(_) | Purpose::Background | Purpose::Rewrite(_) => {
+                self.end_hold(txn, |_| Homecoming::Nothing);
+            }
             Purpose::Reload { client, .. } if begun.job.is_none() => self.reload(client),
             Purpose::Reload { .. } | Purpose::Shutdown { .. } => {}
         }
@@ -254,6 +284,7 @@ impl Shard {
                 let _ = self.begin_save(Purpose::Background);
             }
         }
+        self.log_tick();
         self.go_on_saving();
     }
 
@@ -263,6 +294,7 @@ impl Shard {
         if let Some(outcome) = outcome {
             self.save_has_ended(outcome);
         }
+        self.go_on_rewriting();
         if self.saving.begun.is_none() && !self.saving.waiting.is_empty() {
             let purpose = self.saving.waiting.remove(0);
             if let Err(purpose) = self.begin_save(purpose) {
@@ -282,6 +314,7 @@ impl Shard {
         }
         match begun.purpose {
             Purpose::Background => {}
+            Purpose::Rewrite(_) => self.rewrite_has_ended(job.started_ms, outcome.is_ok()),
             Purpose::Save(client) => self.finish_step(client, |_shard, connection| {
                 outcome.map_err(|_| CommandError::Text("ERR"))?;
                 connection.reply().ok();

@@ -11,17 +11,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use torc_commands::{Fold, Run};
 use torc_datatypes::Entry;
-use torc_keyspace::{Event, slot_of};
+use torc_keyspace::{Effects, Event, slot_of};
 use torc_resp::{Args, CommandError, Mark, OwnedArgs, Reply, ReplyBuf};
 
 use crate::clients::ClientKey;
 use crate::connection::{Connection, Suspension};
 use crate::locks::{Mode, Scope};
 use crate::packet::{
-    BellChange, Granted, Homecoming, Invocation, Packet, PartResult, Prepare, Release, Sequence, ShardId,
-    WaitId, Work,
+    BellChange, Granted, Homecoming, Invocation, Packet, PartOfLog, PartResult, Prepare, Release, Sequence,
+    ShardId, WaitId, Work,
 };
 use crate::registry::{Registered, Route};
 use crate::saving::SaveJob;
@@ -356,7 +357,7 @@ impl Shard {
     /// Let go of all shards; each is given what `home` says.
     pub(super) fn end_hold(&mut self, txn: u64, mut home: impl FnMut(ShardId) -> Homecoming) {
         for shard in 0..self.shards() as ShardId {
-            self.release_part(shard, txn, home(shard), BellChange::None);
+            self.release_part(shard, txn, home(shard), BellChange::None, PartOfLog::Nothing);
         }
     }
 
@@ -408,7 +409,7 @@ impl Shard {
             PartResult::Keyspace { keyspace, .. } => Homecoming::Keyspace { keyspace, events: Vec::new() },
             PartResult::Reply { .. } | PartResult::Done => Homecoming::Nothing,
         };
-        self.release_part(granted.shard, granted.txn, home, BellChange::None);
+        self.release_part(granted.shard, granted.txn, home, BellChange::None, PartOfLog::Nothing);
     }
 
     /// Everybody holds their locks: this is the moment at which the transaction happens.
@@ -420,7 +421,7 @@ impl Shard {
             Goal::Split { invocation, fold, items } => {
                 let reply = fold_split(&parts, fold, items, invocation);
                 self.count_whole(invocation.command, started, &reply);
-                self.release_all(txn, parts);
+                self.release_all(txn, Some(client), parts);
                 self.answer(client, reply);
             }
             Goal::Every { invocation } => {
@@ -428,35 +429,32 @@ impl Shard {
                     unreachable!("planned as an every-shard command");
                 };
                 let mut replies = Vec::with_capacity(parts.len());
-                let mut shards = Vec::with_capacity(parts.len());
-                for (shard, part) in parts {
-                    if let Some(PartResult::Reply { reply, .. }) = part.result {
-                        replies.push(reply);
+                let mut parts = parts;
+                for part in parts.values_mut() {
+                    if let Some(PartResult::Reply { reply, .. }) = &mut part.result {
+                        replies.push(std::mem::take(reply));
                     }
-                    shards.push(shard);
                 }
                 let mut reply = ReplyBuf::new();
                 fold(&replies, self.rng.next_u64(), invocation.proto, &mut reply);
                 self.count_whole(invocation.command, started, &reply);
-                for shard in shards {
-                    self.release_part(shard, txn, Homecoming::Nothing, BellChange::None);
-                }
+                self.release_all(txn, Some(client), parts);
                 self.answer(client, reply);
             }
             Goal::Watch => {
-                self.release_all(txn, parts);
+                self.release_all(txn, None, parts);
                 let mut reply = ReplyBuf::new();
                 Reply::new(&mut reply, torc_resp::Proto::Resp2).ok();
                 self.answer(client, reply);
             }
             Goal::Gathered { invocation, args } => {
-                self.attempt(client, Gathered::from_parts(txn, parts), invocation, args);
+                self.attempt(client, Gathered::from_parts(txn, client, parts), invocation, args);
             }
             Goal::Whole { invocation, args } => {
                 let Route::Data(run) = invocation.command.route else {
                     unreachable!("only data commands look at keyspaces");
                 };
-                let mut gathered = Gathered::from_parts(txn, parts);
+                let mut gathered = Gathered::from_parts(txn, client, parts);
                 let mut reply = ReplyBuf::new();
                 self.acting = Origin { shard: self.home, client: Some(client) };
                 self.execute_in_whole(&mut gathered, invocation, run, args.as_args(), &mut reply);
@@ -464,7 +462,7 @@ impl Shard {
                 self.answer(client, reply);
             }
             Goal::Step(step) => {
-                let mut gathered = Gathered::from_parts(txn, parts);
+                let mut gathered = Gathered::from_parts(txn, client, parts);
                 self.acting = Origin { shard: self.home, client: Some(client) };
                 self.finish_step(client, |shard, connection| {
                     let outcome = shard.with_entries(&mut gathered, |shard| step(shard, connection));
@@ -472,7 +470,7 @@ impl Shard {
                     outcome
                 });
             }
-            Goal::Exec => self.exec_granted(client, Gathered::from_parts(txn, parts)),
+            Goal::Exec => self.exec_granted(client, Gathered::from_parts(txn, client, parts)),
         }
     }
 
@@ -488,7 +486,8 @@ impl Shard {
                 self.keyspace.import(std::mem::take(&mut part.entries));
             }
         }
-        let (result, events) = self.recorded(act);
+        let (result, events, effects) = self.recorded(act);
+        self.by_owner(&effects, local, |owner, effects| gathered.tell(owner, effects));
         for part in &mut gathered.parts {
             if part.shard == local {
                 continue;
@@ -508,30 +507,49 @@ impl Shard {
         result
     }
 
-    /// Do something, and take down all that happens to keys meanwhile.
-    pub(super) fn recorded<R>(&mut self, act: impl FnOnce(&mut Shard) -> R) -> (R, Vec<Event>) {
+    /// Do something, and take down all that happens to keys meanwhile, and what that amounts to.
+    pub(super) fn recorded<R>(&mut self, act: impl FnOnce(&mut Shard) -> R) -> (R, Vec<Event>, Effects) {
         let earlier = self.changes.take_log();
         let recorded_all = self.changes.record_all(true);
-        let result = act(self);
+        let (result, effects) = self.telling_apart(act);
         self.changes.record_all(recorded_all);
         let events = self.changes.take_events();
         self.changes.swap_log(earlier);
-        (result, events)
+        (result, events, effects)
     }
 
     /// Give entries (or keyspaces) back and end the transaction.
     pub(super) fn send_home(&mut self, gathered: Gathered) {
-        for part in gathered.parts {
+        let Gathered { txn, client, parts, .. } = gathered;
+        let writers: SmallVec<[ShardId; 8]> =
+            parts.iter().filter(|part| !part.effects.is_empty()).map(|part| part.shard).collect();
+        let (transaction, settles) = self.plan_log(txn, Some(client), &writers);
+        for part in parts {
             let home = match part.keyspace {
                 Some(keyspace) => Homecoming::Keyspace { keyspace, events: part.events },
                 None => Homecoming::Entries { entries: part.entries, events: part.events },
             };
-            self.release_part(part.shard, gathered.txn, home, part.bell);
+            let log = if part.effects.is_empty() {
+                PartOfLog::Nothing
+            } else {
+                let transaction = transaction.clone();
+                PartOfLog::These { effects: Box::new(part.effects), transaction, settles }
+            };
+            self.release_part(part.shard, txn, home, part.bell, log);
         }
     }
 
-    fn release_all(&mut self, txn: u64, parts: BTreeMap<ShardId, Part>) {
+    fn release_all(&mut self, txn: u64, client: Option<ClientKey>, parts: BTreeMap<ShardId, Part>) {
+        let is_writer =
+            |part: &Part| matches!(part.result, Some(PartResult::Reply { has_effects: true, .. }));
+        let writers: SmallVec<[ShardId; 8]> =
+            parts.iter().filter(|(_, part)| is_writer(part)).map(|(&shard, _)| shard).collect();
+        let (transaction, settles) = self.plan_log(txn, client, &writers);
         for (shard, part) in parts {
+            let log = match is_writer(&part) {
+                true => PartOfLog::Held { transaction: transaction.clone(), settles },
+                false => PartOfLog::Nothing,
+            };
             let home = match part.result {
                 Some(PartResult::Entries { entries, .. }) => {
                     Homecoming::Entries { entries, events: Vec::new() }
@@ -539,12 +557,12 @@ impl Shard {
                 Some(_) => Homecoming::Nothing,
                 None => continue,
             };
-            self.release_part(shard, txn, home, BellChange::None);
+            self.release_part(shard, txn, home, BellChange::None, log);
         }
     }
 
-    fn release_part(&mut self, shard: ShardId, txn: u64, home: Homecoming, bell: BellChange) {
-        let release = Release { coordinator: self.id, txn, home, bell };
+    fn release_part(&mut self, shard: ShardId, txn: u64, home: Homecoming, bell: BellChange, log: PartOfLog) {
+        let release = Release { coordinator: self.id, txn, home, bell, log };
         self.send(shard, Packet::Release(Box::new(release)));
     }
 
@@ -561,6 +579,10 @@ impl Shard {
 
     /// What a connection waited for is over, and its reply is written.
     pub(crate) fn go_on(&mut self, connection: &mut Connection) {
+        if self.is_settling(connection.key) {
+            connection.suspension = Suspension::Settling;
+            return;
+        }
         self.account_pending(connection, false, 0);
         connection.suspension = Suspension::None;
         if connection.exec.is_some() {
@@ -581,6 +603,7 @@ impl Shard {
 /// Entries or keyspaces that participants handed over.
 pub(crate) struct Gathered {
     txn: u64,
+    client: ClientKey,
     pub(super) parts: Vec<GatheredPart>,
     pub(super) watch_broken: bool,
     pub(super) is_promised: bool,
@@ -593,12 +616,19 @@ pub(super) struct GatheredPart {
     pub(super) events: Vec<Event>,
     pub(super) keyspace: Option<Box<torc_keyspace::Keyspace>>,
     bell: BellChange,
+    /// For its log.
+    effects: Effects,
 }
 
 impl Gathered {
-    fn from_parts(txn: u64, parts: BTreeMap<ShardId, Part>) -> Gathered {
-        let mut gathered =
-            Gathered { txn, parts: Vec::with_capacity(parts.len()), watch_broken: false, is_promised: false };
+    fn from_parts(txn: u64, client: ClientKey, parts: BTreeMap<ShardId, Part>) -> Gathered {
+        let mut gathered = Gathered {
+            txn,
+            client,
+            parts: Vec::with_capacity(parts.len()),
+            watch_broken: false,
+            is_promised: false,
+        };
         for (shard, part) in parts {
             let (entries, keyspace, broken) = match part.result {
                 Some(PartResult::Entries { entries, watch_broken, is_promised }) => {
@@ -620,6 +650,7 @@ impl Gathered {
                 events: Vec::new(),
                 keyspace,
                 bell: BellChange::None,
+                effects: Effects::default(),
             });
         }
         gathered
@@ -630,6 +661,13 @@ impl Gathered {
         for part in &mut self.parts {
             part.bell = change(part.shard);
         }
+    }
+
+    /// What belongs into the log of shard `owner`, a participant.
+    pub(super) fn tell(&mut self, owner: ShardId, effects: &Effects) {
+        let part = self.parts.iter_mut().find(|part| part.shard == owner);
+        let part = part.expect("a transaction changes keys of its participants");
+        effects.iter().for_each(|effect| part.effects.push_copy(effect));
     }
 
     /// The keyspace that shard `owner` handed over.
@@ -657,7 +695,7 @@ impl Gathered {
 
 fn fold_split(parts: &BTreeMap<ShardId, Part>, fold: Fold, items: usize, invocation: Invocation) -> ReplyBuf {
     let replies = parts.values().filter_map(|part| match &part.result {
-        Some(PartResult::Reply { reply, ends }) => Some((part, reply, ends)),
+        Some(PartResult::Reply { reply, ends, .. }) => Some((part, reply, ends)),
         _ => None,
     });
     let mut out = ReplyBuf::new();

@@ -50,7 +50,7 @@ impl Shard {
     /// True while slices of background work are due: the loop calls [`Shard::background`] between its turns and does not
     /// sleep.
     pub fn has_background(&self) -> bool {
-        let expires = self.expire_allowance.visits > 0 && !self.is_braked();
+        let expires = self.expire_allowance.visits > 0 && self.may_expire();
         let of_keyspace = expires || self.keyspace.graveyard.pending() > 0 || self.can_save_on();
         !self.keyspace_away && of_keyspace || self.tracking.reads.has_graves() || self.tracks_too_much()
     }
@@ -68,9 +68,13 @@ impl Shard {
         if self.can_save_on() {
             self.save_slice();
         }
-        if self.expire_allowance.visits > 0 && !self.is_braked() {
+        if self.expire_allowance.visits > 0 && self.may_expire() {
             self.expire_slice();
         }
+    }
+
+    fn may_expire(&self) -> bool {
+        !self.is_braked() && !self.participant.holds_effects()
     }
 
     /// CLIENT PAUSE is over when its time has come: held commands go on.

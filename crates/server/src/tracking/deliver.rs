@@ -47,7 +47,7 @@ impl Shard {
             }
             return;
         };
-        let is_sent = connection.output.is_past(place) && connection.output.sendable().is_empty();
+        let is_sent = connection.output.is_past(place) && connection.output.has_sent_all();
         if is_sent && !is_answering {
             return self.redirect(client, redirect, keys);
         }

@@ -226,12 +226,13 @@ impl World {
         if connection.output.is_held() {
             return Vec::new();
         }
-        let output = connection.output.sendable();
-        if output.is_empty() {
+        let (output, allowed) = connection.output.sendable();
+        if allowed == 0 {
             return Vec::new();
         }
-        let bytes = output.to_vec();
-        output.consume(bytes.len());
+        let mut bytes = output.to_vec();
+        bytes.truncate(allowed);
+        connection.output.note_sent(allowed);
         self.shards[*shard].sent(*key, bytes.len());
         reader.feed(&bytes);
         let mut values = Vec::new();

@@ -1,7 +1,7 @@
 //! Snapshots and the append-only file.
 
 use super::super::setting::{Chapter, Check, Kind, Setting};
-use super::{COUNT, MEMORY, NO_AOF, NO_REPLICATION, TEXT};
+use super::{COUNT, MEMORY, NO_REPLICATION, TEXT};
 
 pub(super) static SNAPSHOT: Chapter = Chapter {
     section: "persistence",
@@ -83,66 +83,70 @@ pub(super) static AOF: Chapter = Chapter {
     section: "persistence.aof",
     about: "The append-only file: every write, as it happens.",
     settings: &[
-        Setting::refused("appendonly", Kind::Bool, "no", "Log every write.", NO_AOF),
-        Setting::inert(
+        Setting::active("appendonly", Kind::Bool, "no", "Log every write."),
+        Setting::active(
             "appendfsync",
             Kind::Choice(&["everysec", "always", "no"]),
             "everysec",
             "When the log is flushed to disk.",
-            NO_AOF,
         ),
-        Setting::inert(
+        Setting::active(
             "appendfilename",
             Kind::Text(Check::FileName),
             "appendonly.aof",
             "First part of the names of the log's files.",
-            NO_AOF,
         )
         .at_start(),
-        Setting::inert(
+        Setting::active(
             "appenddirname",
             Kind::Text(Check::FileName),
             "appendonlydir",
             "Folder of the log below `dir`.",
-            NO_AOF,
         )
         .at_start(),
-        Setting::inert(
+        Setting::active(
             "no-appendfsync-on-rewrite",
             Kind::Bool,
             "no",
-            "Do not flush the log during a rewrite.",
-            NO_AOF,
+            "Do not flush the log during a rewrite (under everysec).",
         ),
-        Setting::inert(
+        Setting::active(
             "auto-aof-rewrite-percentage",
             COUNT,
             "100",
             "Growth in percent after which the log is rewritten; 0 never does.",
-            NO_AOF,
         ),
-        Setting::inert(
+        Setting::active(
             "auto-aof-rewrite-min-size",
             MEMORY,
             "64mb",
             "Size below which the log is not rewritten.",
-            NO_AOF,
         ),
-        Setting::inert(
+        Setting::active(
             "aof-load-truncated",
             Kind::Bool,
             "yes",
             "Start although the end of the log is cut off.",
-            NO_AOF,
         ),
-        Setting::inert("aof-use-rdb-preamble", Kind::Bool, "yes", "Rewrite the log as a snapshot.", NO_AOF),
-        Setting::inert("aof-timestamp-enabled", Kind::Bool, "no", "Write times into the log.", NO_AOF),
         Setting::inert(
+            "aof-use-rdb-preamble",
+            Kind::Bool,
+            "yes",
+            "Rewrite the log as a snapshot.",
+            "the base of a log always is one",
+        ),
+        Setting::inert(
+            "aof-timestamp-enabled",
+            Kind::Bool,
+            "no",
+            "Write times into the log.",
+            "records of the log carry no time",
+        ),
+        Setting::active(
             "aof-rewrite-incremental-fsync",
             Kind::Bool,
             "yes",
             "Flush to disk while a rewrite goes on.",
-            NO_AOF,
         ),
     ],
 };

@@ -284,8 +284,6 @@ fn folders_must_exist() {
 /// To ignore these would break a promise: they are errors in this version, at their default they are not.
 #[test]
 fn refused_values() {
-    check(&["appendonly", "no"], "no");
-    check(&["appendonly", "yes"], "! the append-only file is not available in this version");
     check(&["tls-port", "6380"], "! TLS is not available in this version");
 }
 

@@ -153,6 +153,8 @@ fn getters_take_the_largest_values() {
             "stream-node-max-bytes" => assert!(config.stream_node_max_bytes() >= i32::MAX as usize),
             "stream-node-max-entries" => assert!(config.stream_node_max_entries() >= i32::MAX as usize),
             "list-max-listpack-size" => assert_eq!(config.list_max_listpack_size(), i64::from(i32::MAX)),
+            "auto-aof-rewrite-percentage" => assert!(config.auto_aof_rewrite_percentage() > 0),
+            "auto-aof-rewrite-min-size" => assert!(config.auto_aof_rewrite_min_size() > 1 << 40),
             other => panic!("add {other} to this test"),
         }
     }

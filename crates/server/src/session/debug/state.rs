@@ -230,6 +230,7 @@ pub(super) fn populate(
             }
             keyspace.set_string(db, &key, StrValue::Bytes(&value), SetExpire::Clear, now.unix_ms, changes);
             keyspace.changed(db, &name, Class::STRING, "set", changes);
+            changes.effects.add(db, &[b"SET", &name, &value]);
         }
     };
     Ok(everywhere(shard, connection, populate_here))

@@ -218,13 +218,26 @@ fn persistence(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut F
     out.put("rdb_last_cow_size", state.last_held_bytes);
     out.put("rdb_last_load_keys_expired", state.keys_expired);
     out.put("rdb_last_load_keys_loaded", state.keys_loaded);
-    out.zeros(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
-    out.put("aof_last_rewrite_time_sec", -1);
-    out.put("aof_current_rewrite_time_sec", -1);
-    out.put("aof_last_bgrewrite_status", "ok");
-    out.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    out.put("aof_last_write_status", "ok");
+    let aof = &shard.process.aof;
+    let log = aof.state();
+    let age_s = log.rewrite_began_ms.map_or(-1, |began_ms| (shard.now.unix_ms - began_ms) / 1000);
+    out.put("aof_enabled", u8::from(log.is_on));
+    out.put("aof_rewrite_in_progress", u8::from(log.rewrite_began_ms.is_some()));
+    out.zeros(&["aof_rewrite_scheduled"]);
+    out.put("aof_last_rewrite_time_sec", log.last_rewrite_took_s.unwrap_or(-1));
+    out.put("aof_current_rewrite_time_sec", age_s);
+    out.put("aof_last_bgrewrite_status", if log.last_rewrite_failed { "err" } else { "ok" });
+    out.put("aof_rewrites", log.rewrites);
+    out.put("aof_rewrites_consecutive_failures", u8::from(log.last_rewrite_failed));
+    out.put("aof_last_write_status", if log.failure.is_some() { "err" } else { "ok" });
     out.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    if log.is_on {
+        out.put("aof_current_size", aof.bytes());
+        out.put("aof_base_size", log.base_bytes);
+        out.zeros(&["aof_pending_rewrite"]);
+        out.put("aof_buffer_length", aof.buffered_bytes());
+        out.zeros(&["aof_pending_bio_fsync", "aof_delayed_fsync"]);
+    }
 }
 
 fn stats(_shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields<'_>) {

@@ -304,6 +304,7 @@ fn delete(shard: &mut Shard, db: usize, key: &[u8]) {
         shard.keyspace.graveyard.release(entry);
     }
     shard.keyspace.changed(db, key, Class::GENERIC, "del", &mut shard.changes);
+    shard.changes.effects.add(db, &[b"DEL", key]);
 }
 
 fn answer(connection: &mut Connection, error: Option<CommandError>) -> Result<Flow, CommandError> {

@@ -1,0 +1,340 @@
+//! The append-only file of the whole server: which files it consists of, and what is known of it.
+//!
+//! Owns the folder and its manifest for the process, and the account that INFO shows. Touched when segments begin, when a
+//! rewrite ends, and ten times a second; never per command: the log of a shard is that shard's (`shard::logging`), and its
+//! writes go through that shard's ring. All calls that touch the disk block, and belong to threads beside the shards.
+
+pub mod load;
+mod replay;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use torc_commands::SlotMap;
+use torc_keyspace::SLOTS;
+use torc_persist::log::{FIRST_SEQUENCE, FileNumber, NewSegment, Policy};
+use torc_persist::manifest::{Generation, Manifest, SegmentFile, SlotRange};
+use torc_persist::seal::Keys;
+use torc_persist::segment::SegmentHeader;
+use torc_persist::store::{Directory, Store};
+
+use crate::config::Config;
+use crate::packet::ShardId;
+
+/// A segment that is ready to be written to.
+#[derive(Debug)]
+pub struct OpenSegment {
+    pub segment: NewSegment,
+    pub file: OwnedFd,
+}
+
+/// The append-only file.
+#[derive(Debug)]
+pub struct Aof {
+    files: Mutex<Option<Files>>,
+    state: Mutex<State>,
+    shards: Box<[ShardState]>,
+}
+
+/// What a shard tells of its log at each tick.
+#[derive(Debug, Default)]
+struct ShardState {
+    segment_bytes: AtomicU64,
+    buffered_bytes: AtomicU64,
+    logged_to: AtomicU64,
+    durable_to: AtomicU64,
+}
+
+/// What INFO shows.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub is_on: bool,
+    pub rewrites: u64,
+    pub rewrite_began_ms: Option<i64>,
+    pub last_rewrite_took_s: Option<i64>,
+    pub last_rewrite_failed: bool,
+    /// Why the log can't be written; writes are refused while it is so.
+    pub failure: Option<String>,
+    /// Bytes after the last rewrite, or at the start.
+    pub base_bytes: u64,
+    /// Bytes of files that are written no more.
+    closed_bytes: u64,
+    /// The log that is written has no base yet, and so does not count.
+    pub needs_base: bool,
+    /// When the last rewrite ended (unix ms).
+    pub last_try_ms: i64,
+}
+
+/// The folder with its manifest.
+#[derive(Debug)]
+struct Files {
+    directory: Directory,
+    path: PathBuf,
+    manifest: Manifest,
+    /// First part of the names of all files.
+    name: String,
+    last_number: u64,
+}
+
+/// The files of a generation that has not taken over yet.
+#[derive(Debug)]
+pub struct Prepared {
+    pub generation: u64,
+    pub segments: Vec<OpenSegment>,
+    /// Where the base is to be written.
+    pub base: PathBuf,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder panics")
+}
+
+/// `appendfsync`
+pub fn policy(config: &Config) -> Policy {
+    match config.appendfsync() {
+        "always" => Policy::Always,
+        "no" => Policy::No,
+        _ => Policy::Everysec,
+    }
+}
+
+impl Aof {
+    pub fn new(shards: usize) -> Aof {
+        Aof {
+            files: Mutex::new(None),
+            state: Mutex::new(State::default()),
+            shards: (0..shards).map(|_| ShardState::default()).collect(),
+        }
+    }
+
+    pub fn state(&self) -> State {
+        lock(&self.state).clone()
+    }
+
+    pub fn update(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+    }
+
+    /// A shard's log, as of now.
+    pub fn note(&self, shard: ShardId, segment_bytes: u64, buffered_bytes: u64) {
+        let state = &self.shards[usize::from(shard)];
+        state.segment_bytes.store(segment_bytes, Ordering::Relaxed);
+        state.buffered_bytes.store(buffered_bytes, Ordering::Relaxed);
+    }
+
+    /// How far a shard has logged, and how far that is durable.
+    pub fn note_positions(&self, shard: ShardId, logged_to: u64, durable_to: u64) {
+        let state = &self.shards[usize::from(shard)];
+        state.logged_to.store(logged_to, Ordering::Release);
+        state.durable_to.store(durable_to, Ordering::Release);
+    }
+
+    /// Is everything durable that these shards had logged then?
+    pub fn are_durable(&self, positions: &[u64]) -> bool {
+        self.shards
+            .iter()
+            .zip(positions)
+            .all(|(state, position)| state.durable_to.load(Ordering::Acquire) >= *position)
+    }
+
+    /// Bytes of all files that count.
+    pub fn bytes(&self) -> u64 {
+        let open: u64 = self.shards.iter().map(|state| state.segment_bytes.load(Ordering::Relaxed)).sum();
+        open + lock(&self.state).closed_bytes
+    }
+
+    /// Bytes that wait to be written.
+    pub fn buffered_bytes(&self) -> u64 {
+        self.shards.iter().map(|state| state.buffered_bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Opens the folder, unless it is open; `dir` and the names can't change while the server runs.
+    fn open(&self, config: &Config, keys: &Keys) -> io::Result<()> {
+        let mut files = lock(&self.files);
+        if files.is_none() {
+            let path = config.dir().join(config.appenddirname());
+            let directory = Directory::open(&path)?.with_keys(keys.clone());
+            let manifest = Manifest::load(&directory)
+                .map_err(|error| io::Error::other(error.to_string()))?
+                .unwrap_or_default();
+            let name = config.appendfilename().to_string();
+            *files = Some(Files { directory, path, manifest, name, last_number: 0 });
+        }
+        Ok(())
+    }
+
+    /// Makes the files of the next generation, and lists it in the manifest (behind what is there) if it is to follow that.
+    /// Without that it takes over by [`Aof::take_over`].
+    pub fn prepare(
+        &self,
+        config: &Config,
+        slots: &SlotMap,
+        keys: &Keys,
+        follows: bool,
+    ) -> io::Result<Prepared> {
+        self.open(config, keys)?;
+        let mut files = lock(&self.files);
+        let files = files.as_mut().expect("it was opened above");
+        let number =
+            files.manifest.generations.last().map_or(0, |last| last.number).max(files.last_number) + 1;
+        files.last_number = number;
+        let mut segments = Vec::new();
+        for shard in 0..slots.shards() {
+            let file = FileNumber(number);
+            let segment = NewSegment::new(shard, number, file, keys);
+            let name = files.segment_name(number, shard, 0);
+            let file = files.make(&name, &segment.header)?;
+            segments.push(OpenSegment { segment, file });
+        }
+        files.directory.sync_directory()?;
+        if follows {
+            files.manifest.generations.push(files.generation(number, slots, Vec::new()));
+            files.manifest.publish(&mut files.directory)?;
+        }
+        Ok(Prepared { generation: number, segments, base: files.path.join(files.base_name(number)) })
+    }
+
+    /// The start: a new generation behind what is there. Where nothing is, `snapshot` becomes its base.
+    pub fn begin(
+        &self,
+        config: &Config,
+        slots: &SlotMap,
+        keys: &Keys,
+        snapshot: Option<&Path>,
+    ) -> io::Result<Vec<OpenSegment>> {
+        self.open(config, keys)?;
+        let is_new = lock(&self.files).as_ref().is_none_or(|files| files.manifest.generations.is_empty());
+        let prepared = self.prepare(config, slots, keys, !is_new || snapshot.is_none())?;
+        if let Some(snapshot) = snapshot.filter(|_| is_new) {
+            std::fs::copy(snapshot, &prepared.base)?;
+            File::open(&prepared.base)?.sync_all()?;
+            self.take_over(prepared.generation, slots)?;
+        }
+        let bytes = lock(&self.files).as_ref().map_or(0, Files::listed_bytes);
+        self.update(|state| {
+            state.is_on = true;
+            (state.closed_bytes, state.base_bytes) = (bytes, bytes);
+        });
+        Ok(prepared.segments)
+    }
+
+    /// The base of a generation is there: nothing before it is needed any more.
+    pub fn take_over(&self, generation: u64, slots: &SlotMap) -> io::Result<()> {
+        let mut files = lock(&self.files);
+        let files = files.as_mut().expect("the generation was prepared");
+        let base = files.base_name(generation);
+        let mut manifest = files.manifest.clone();
+        manifest.generations.retain(|one| one.number >= generation);
+        if !manifest.generations.iter().any(|one| one.number == generation) {
+            manifest.generations.insert(0, files.generation(generation, slots, Vec::new()));
+        }
+        manifest.generations[0].bases = vec![base.clone()];
+        manifest.publish(&mut files.directory)?;
+        files.manifest = manifest;
+        files.remove_older(generation)?;
+        let base_bytes = std::fs::metadata(files.path.join(base)).map_or(0, |metadata| metadata.len());
+        self.update(|state| {
+            state.closed_bytes = base_bytes;
+            state.base_bytes = base_bytes;
+        });
+        Ok(())
+    }
+
+    /// A new segment of a shard in the generation of `header`, in place of one that can't be written any more.
+    pub fn replace_segment(
+        &self,
+        header: SegmentHeader,
+        content: &[u8],
+    ) -> io::Result<(FileNumber, OwnedFd)> {
+        let mut files = lock(&self.files);
+        let files = files.as_mut().expect("there is a log");
+        files.last_number += 1;
+        let number = files.last_number;
+        let name = files.segment_name(header.generation, header.shard, number);
+        let file = files.make(&name, content)?;
+        files.directory.sync_directory()?;
+        let mut manifest = files.manifest.clone();
+        let generation = manifest.generations.iter_mut().find(|one| one.number == header.generation);
+        let Some(generation) = generation else { return Ok((FileNumber(number), file)) };
+        let first_sequence = header.first_sequence;
+        generation.segments.push(SegmentFile { shard: header.shard, first_sequence, name });
+        manifest.publish(&mut files.directory)?;
+        files.manifest = manifest;
+        Ok((FileNumber(number), file))
+    }
+}
+
+impl Files {
+    fn segment_name(&self, generation: u64, shard: ShardId, number: u64) -> String {
+        match number {
+            0 => format!("{}.{generation}.{shard}.log", self.name),
+            number => format!("{}.{generation}.{shard}.{number}.log", self.name),
+        }
+    }
+
+    fn base_name(&self, generation: u64) -> String {
+        format!("{}.{generation}.base.rdb", self.name)
+    }
+
+    fn generation(&self, number: u64, slots: &SlotMap, bases: Vec<String>) -> Generation {
+        let segments = (0..slots.shards()).map(|shard| SegmentFile {
+            shard,
+            first_sequence: FIRST_SEQUENCE,
+            name: self.segment_name(number, shard, 0),
+        });
+        Generation {
+            number,
+            shards: slots.shards(),
+            slots: ranges_of(slots),
+            bases,
+            segments: segments.collect(),
+        }
+    }
+
+    /// A new file with this content, durable but for its name. What an earlier process left under that name, and no
+    /// manifest lists, is in the way.
+    fn make(&mut self, name: &str, content: &[u8]) -> io::Result<OwnedFd> {
+        match self.directory.remove(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.directory.create(name, content)?;
+        self.directory.sync(name)?;
+        let file: File = OpenOptions::new().write(true).open(self.path.join(name))?;
+        Ok(file.into())
+    }
+
+    /// Removes the files of older generations.
+    fn remove_older(&mut self, generation: u64) -> io::Result<()> {
+        let prefix = format!("{}.", self.name);
+        for name in self.directory.list()? {
+            let Some(rest) = name.strip_prefix(&prefix) else { continue };
+            let number = rest.split('.').next().and_then(|number| number.parse::<u64>().ok());
+            if number.is_some_and(|number| number < generation) {
+                self.directory.remove(&name)?;
+            }
+        }
+        self.directory.sync_directory()
+    }
+
+    fn listed_bytes(&self) -> u64 {
+        let bytes_of = |name| std::fs::metadata(self.path.join(name)).map_or(0, |metadata| metadata.len());
+        self.manifest.files().map(bytes_of).sum()
+    }
+}
+
+fn ranges_of(slots: &SlotMap) -> Vec<SlotRange> {
+    let mut ranges: Vec<SlotRange> = Vec::new();
+    for slot in 0..SLOTS as u16 {
+        let shard = slots.owner(slot);
+        match ranges.last_mut() {
+            Some(range) if range.shard == shard => range.last = slot,
+            _ => ranges.push(SlotRange { first: slot, last: slot, shard }),
+        }
+    }
+    ranges
+}

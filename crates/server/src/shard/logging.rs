@@ -1,0 +1,510 @@
+//! This shard's log: what happened to its keys, on the way to the disk, and what waits for it to be there.
+//!
+//! Owns the order of effects in the log, and under `appendfsync always` the rule of acknowledgement: what a turn of the
+//! loop has for clients and for other shards leaves when the log is durable up to where it stood at the end of that turn;
+//! a transaction over several shards keeps its locks, and its client waits, until all its parts are durable. Never
+//! touches a file: the loop carries out what [`ShardLog::next_action`] says.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use torc_keyspace::{Effects, slot_of};
+use torc_persist::log::{Action, FileNumber, Policy, Position, ShardLog};
+use torc_persist::record::Transaction;
+
+use crate::aof::{self, OpenSegment, Prepared};
+use crate::clients::ClientKey;
+use crate::connection::Suspension;
+use crate::packet::{Packet, PartOfLog, ShardId};
+
+use super::Shard;
+use super::saving::Purpose;
+
+/// Pause between two tries to make a new segment.
+const REPLACE_RETRY: Duration = Duration::from_secs(1);
+/// After a failed rewrite the next one waits for this long.
+const RETRY_MS: i64 = 5_000;
+
+/// The log, if there is one, and what waits for it.
+#[derive(Default)]
+pub(crate) struct Logging {
+    pub(crate) log: Option<Box<ShardLog>>,
+    /// A log that was switched off, until it is written.
+    ending: Option<Box<ShardLog>>,
+    /// What turns of the loop have to tell, oldest first.
+    held: VecDeque<HeldTurn>,
+    /// Parts of transactions that keep their locks: where the log has to be durable, and whose they are.
+    parts: VecDeque<(Position, ShardId, u64)>,
+    /// Files that the loop has not got yet.
+    new_files: Vec<(FileNumber, OwnedFd)>,
+    /// The files of the next generation are being made.
+    preparing: Option<Receiver<io::Result<Prepared>>>,
+    /// A new segment in place of one that failed is being made.
+    replacing: Option<Receiver<io::Result<(FileNumber, OwnedFd)>>>,
+    replacement_bytes: u64,
+    /// The server ends: everything is synced at once.
+    hurries: bool,
+    /// Transactions of this shard's clients whose parts are not durable everywhere yet.
+    settling: BTreeMap<u64, Settling>,
+}
+
+struct HeldTurn {
+    position: Position,
+    /// Up to which byte of its output each client may be told.
+    replies: Vec<(ClientKey, u64)>,
+    packets: Vec<(ShardId, Packet)>,
+}
+
+struct Settling {
+    client: Option<ClientKey>,
+    participants: Vec<ShardId>,
+    waiting: usize,
+}
+
+impl Shard {
+    /// The log goes on in this segment; it begins there if there was none.
+    pub fn switch_log(&mut self, open: OpenSegment) {
+        let OpenSegment { segment, file } = open;
+        self.logging.new_files.push((segment.file, file));
+        self.log_effects();
+        match &mut self.logging.log {
+            Some(log) => log.switch_to(segment),
+            None => {
+                let policy = aof::policy(&self.state.config);
+                let log = ShardLog::begin_in(segment, policy, &self.process.keys);
+                self.logging.log = Some(Box::new(log));
+                self.changes.effects.switch(true);
+            }
+        }
+    }
+
+    /// Files of the log that the loop has not got yet.
+    pub fn take_log_files(&mut self) -> Vec<(FileNumber, OwnedFd)> {
+        std::mem::take(&mut self.logging.new_files)
+    }
+
+    /// Begins to write the log anew, or to write one. False if that is under way.
+    pub fn rewrite_log(&mut self) -> bool {
+        if self.logging.preparing.is_some() || self.process.aof.state().rewrite_began_ms.is_some() {
+            return false;
+        }
+        let now_ms = self.now.unix_ms;
+        self.process.aof.update(|state| state.rewrite_began_ms = Some(now_ms));
+        let (send, prepared) = channel();
+        let (process, config) = (Arc::clone(&self.process), Arc::clone(&self.state.config));
+        let (slots, server, id) = (Arc::clone(&self.slots), self.server.clone(), self.id);
+        let follows = self.logging.log.is_some() && !process.aof.state().needs_base;
+        std::thread::spawn(move || {
+            let outcome = process.aof.prepare(&config, &slots, &process.keys, follows);
+            if !follows {
+                process.aof.update(|state| state.needs_base = true);
+            }
+            // Nobody listens any more when the server is ending.
+            let _ = send.send(outcome);
+            if let Some(server) = server {
+                server.wake(id);
+            }
+        });
+        self.logging.preparing = Some(prepared);
+        true
+    }
+
+    /// The files of a rewrite are there: the cut is next.
+    pub(super) fn go_on_rewriting(&mut self) {
+        let Some(preparing) = &self.logging.preparing else { return };
+        let Ok(prepared) = preparing.try_recv() else { return };
+        self.logging.preparing = None;
+        match prepared {
+            Ok(prepared) => self.begin_or_wait(Purpose::Rewrite(prepared)),
+            Err(error) => {
+                tracing::warn!(%error, "the log cannot be rewritten: its new files cannot be made");
+                self.rewrite_has_ended(self.now.unix_ms, false);
+            }
+        }
+    }
+
+    pub(super) fn rewrite_has_ended(&mut self, started_ms: i64, is_ok: bool) {
+        let now_ms = self.now.unix_ms;
+        self.process.aof.update(|state| {
+            state.rewrite_began_ms = None;
+            state.last_try_ms = now_ms;
+            state.last_rewrite_failed = !is_ok;
+            state.last_rewrite_took_s = Some((now_ms - started_ms) / 1000);
+            if is_ok {
+                state.rewrites += 1;
+                state.needs_base = false;
+            }
+        });
+    }
+
+    /// Ten times a second: tell the process about this log, and begin what is due.
+    pub(super) fn log_tick(&mut self) {
+        self.log_effects();
+        self.choose_log_policy();
+        let aof = &self.process.aof;
+        if let Some(log) = &self.logging.log {
+            aof.note(self.id, log.file_bytes(), log.unwritten_bytes());
+        }
+        let state = aof.state();
+        self.state.log_failure = state.failure.clone();
+        if self.id != 0 || !state.is_on || state.rewrite_began_ms.is_some() || self.cron_paused {
+            return;
+        }
+        let config = &self.state.config;
+        let (bytes, percentage) = (aof.bytes(), config.auto_aof_rewrite_percentage());
+        let has_grown = percentage > 0
+            && bytes > config.auto_aof_rewrite_min_size()
+            && bytes.saturating_sub(state.base_bytes) * 100 >= state.base_bytes.max(1) * percentage;
+        let may_try = !state.last_rewrite_failed || self.now.unix_ms - state.last_try_ms > RETRY_MS;
+        if (has_grown || state.needs_base) && may_try && self.rewrite_log() {
+            tracing::info!(bytes, "the log is rewritten");
+        }
+    }
+
+    /// CONFIG SET has changed what the log is to be.
+    pub fn apply_log_settings(&mut self) {
+        self.choose_log_policy();
+        let (wanted, is_on) = (self.state.config.appendonly(), self.process.aof.state().is_on);
+        if wanted == is_on && wanted == self.logging.log.is_some() {
+            return;
+        }
+        if !wanted && self.logging.log.is_some() {
+            self.log_effects();
+            self.changes.effects.switch(false);
+            self.logging.ending = self.logging.log.take();
+        }
+        if self.id == 0 && wanted != is_on {
+            self.process.aof.update(|state| state.is_on = wanted);
+            if wanted {
+                self.rewrite_log();
+            }
+        }
+    }
+
+    /// `appendfsync`, unless a rewrite goes on and `no-appendfsync-on-rewrite` wants the disk to be left to it.
+    fn choose_log_policy(&mut self) {
+        if self.logging.hurries {
+            return;
+        }
+        let config = &self.state.config;
+        let mut policy = aof::policy(config);
+        if policy == Policy::Everysec
+            && config.no_appendfsync_on_rewrite()
+            && self.process.aof.state().rewrite_began_ms.is_some()
+        {
+            policy = Policy::No;
+        }
+        if let Some(log) = self.logging.log.as_mut().filter(|log| log.policy() != policy) {
+            log.set_policy(policy);
+        }
+    }
+
+    /// A write or a sync of the log has failed. Under `always` nothing more can be acknowledged, so the server ends, as
+    /// Redis does; otherwise writes are refused until a new segment holds what may be lost.
+    pub fn log_has_failed(&mut self) {
+        let Some(log) = &mut self.logging.log else { return };
+        let Some(failure) = log.failure() else { return };
+        let reason = match failure.os_error {
+            Some(code) => io::Error::from_raw_os_error(code).to_string(),
+            None => failure.error.to_string(),
+        };
+        if log.policy() == Policy::Always {
+            tracing::error!(
+                call = failure.call,
+                reason,
+                "the log cannot be written under 'appendfsync always': the server ends"
+            );
+            std::process::exit(1);
+        }
+        if self.state.log_failure.is_none() {
+            tracing::error!(call = failure.call, reason, "the log cannot be written: writes are refused");
+        }
+        self.state.log_failure = Some(reason.clone());
+        self.process.aof.update(|state| state.failure = Some(reason));
+        if self.logging.replacing.is_some() || log.is_busy() {
+            return;
+        }
+        let (header, content) = log.reopen();
+        self.logging.replacement_bytes = content.len() as u64;
+        let (send, replacing) = channel();
+        let (process, server, id) = (Arc::clone(&self.process), self.server.clone(), self.id);
+        std::thread::spawn(move || {
+            let outcome = process.aof.replace_segment(header, &content);
+            if outcome.is_err() {
+                // Space may come back; not at once.
+                std::thread::sleep(REPLACE_RETRY);
+            }
+            let _ = send.send(outcome);
+            if let Some(server) = server {
+                server.wake(id);
+            }
+        });
+        self.logging.replacing = Some(replacing);
+    }
+
+    /// Is the log broken? Then see whether its new segment is there.
+    pub fn mend_log(&mut self) {
+        let Some(replacing) = &self.logging.replacing else { return };
+        let Ok(outcome) = replacing.try_recv() else { return };
+        self.logging.replacing = None;
+        match outcome {
+            Ok((number, file)) => {
+                let log = self.logging.log.as_mut().expect("it has failed");
+                log.reopened(number, self.logging.replacement_bytes);
+                self.logging.new_files.push((number, file));
+                self.state.log_failure = None;
+                self.process.aof.update(|state| state.failure = None);
+                tracing::warn!("the log is written again, in a new segment");
+                self.log_is_durable();
+            }
+            Err(_) => self.log_has_failed(),
+        }
+    }
+
+    pub fn log(&mut self) -> Option<&mut ShardLog> {
+        self.logging.log.as_deref_mut()
+    }
+
+    pub(super) fn acknowledges_late(&self) -> bool {
+        self.logging.log.as_ref().is_some_and(|log| log.policy() == Policy::Always)
+    }
+
+    /// Puts what plain commands have left into the log.
+    #[inline]
+    pub(super) fn log_effects(&mut self) {
+        if !self.changes.effects.is_empty() {
+            self.log_all_effects();
+        }
+    }
+
+    fn log_all_effects(&mut self) {
+        if let Some(log) = &mut self.logging.log {
+            self.changes.effects.iter().for_each(|effect| log.effect(effect.db, effect.words()));
+        }
+        self.changes.effects.clear();
+    }
+
+    /// Do something whose effects belong together, and take them out.
+    pub(super) fn telling_apart<R>(&mut self, act: impl FnOnce(&mut Shard) -> R) -> (R, Effects) {
+        if !self.changes.effects.is_on() {
+            return (act(self), Effects::default());
+        }
+        self.log_effects();
+        let result = act(self);
+        (result, self.changes.effects.take())
+    }
+
+    /// Do something whose effects are one record: whole in the log, or not there.
+    pub(super) fn logged_together<R>(&mut self, act: impl FnOnce(&mut Shard) -> R) -> R {
+        let (result, effects) = self.telling_apart(act);
+        self.log_group(&effects, None);
+        result
+    }
+
+    fn log_group(&mut self, effects: &Effects, transaction: Option<Transaction>) {
+        self.log_effects();
+        let Some(log) = self.logging.log.as_mut().filter(|_| !effects.is_empty()) else { return };
+        let effects = effects.iter().map(|effect| (effect.db, effect.words()));
+        match transaction {
+            None => log.group(effects),
+            Some(transaction) => log.part(transaction, effects),
+        }
+    }
+
+    /// The effects of a gathered transaction, by the shard that owns their keys; those without a key are `home`'s.
+    pub(super) fn by_owner(&self, effects: &Effects, home: ShardId, mut put: impl FnMut(ShardId, &Effects)) {
+        let mut owners: BTreeMap<ShardId, Effects> = BTreeMap::new();
+        for effect in effects.iter() {
+            let owner = effect.key().map_or(home, |key| self.slots.owner(slot_of(key)));
+            owners.entry(owner).or_default().push_copy(effect);
+        }
+        owners.iter().for_each(|(&owner, effects)| put(owner, effects));
+    }
+
+    /// A participant logs its part of a transaction that is over. True if the locks stay.
+    pub(super) fn log_part(
+        &mut self,
+        coordinator: ShardId,
+        txn: u64,
+        part: PartOfLog,
+        held: Option<Effects>,
+    ) -> bool {
+        let (effects, transaction, settles) = match part {
+            PartOfLog::Nothing => return false,
+            PartOfLog::Held { transaction, settles } => (held.unwrap_or_default(), transaction, settles),
+            PartOfLog::These { effects, transaction, settles } => (*effects, transaction, settles),
+        };
+        self.log_group(&effects, transaction);
+        let Some(log) = self.logging.log.as_ref().filter(|_| settles) else { return false };
+        self.logging.parts.push_back((log.position(), coordinator, txn));
+        true
+    }
+
+    /// How the participants of a transaction log it: a part each, or all of it on the only one that was written to.
+    /// `writers`: those with effects.
+    pub(super) fn plan_log(
+        &mut self,
+        txn: u64,
+        client: Option<ClientKey>,
+        writers: &[ShardId],
+    ) -> (Option<Transaction>, bool) {
+        let transaction = (writers.len() > 1)
+            .then(|| Transaction { ticket: self.hub.next_ticket(), participants: writers.to_vec() });
+        // What is in this shard's own log alone, its turn waits for.
+        let settles = self.acknowledges_late() && writers.iter().any(|&shard| shard != self.home);
+        if settles {
+            let participants = writers.to_vec();
+            let settling = Settling { client, waiting: participants.len(), participants };
+            self.logging.settling.insert(txn, settling);
+        }
+        (transaction, settles)
+    }
+
+    /// This client's transaction has happened, but is not durable everywhere.
+    #[inline]
+    pub(super) fn is_settling(&self, client: ClientKey) -> bool {
+        !self.logging.settling.is_empty()
+            && self.logging.settling.values().any(|settling| settling.client == Some(client))
+    }
+
+    pub(super) fn part_is_durable(&mut self, txn: u64) {
+        let settling = self.logging.settling.get_mut(&txn).expect("a part belongs to a transaction");
+        settling.waiting -= 1;
+        if settling.waiting > 0 {
+            return;
+        }
+        let Settling { client, participants, .. } =
+            self.logging.settling.remove(&txn).expect("it was found above");
+        for shard in participants {
+            self.send(shard, Packet::Unlock { coordinator: self.id, txn });
+        }
+        let Some(mut connection) = client.and_then(|client| self.clients.take(client)) else { return };
+        if connection.suspension == Suspension::Settling {
+            self.go_on(&mut connection);
+        }
+        self.put_back_or_end(connection);
+    }
+
+    /// The end of a turn: what it has to tell waits until its log is durable.
+    pub(super) fn hold_turn(&mut self) {
+        self.log_effects();
+        let Some(log) = &mut self.logging.log else { return };
+        let (position, durable) = (log.position(), log.durable());
+        let waits = log.policy() == Policy::Always && position > durable;
+        if !waits && self.logging.held.is_empty() {
+            return;
+        }
+        if self.flush.is_empty() && self.outbox.iter().all(|(_, packet)| packet.is_mere_request()) {
+            return;
+        }
+        let mut replies = Vec::with_capacity(self.flush.len());
+        for client in self.flush.drain(..) {
+            let Some(connection) = self.clients.get_mut(client) else { continue };
+            connection.flags.flush_queued = false;
+            if connection.suspension != Suspension::Settling {
+                replies.push((client, connection.output.hold()));
+            }
+        }
+        let packets = self.outbox.extract_if(.., |(_, packet)| !packet.is_mere_request()).collect();
+        self.logging.held.push_back(HeldTurn { position, replies, packets });
+    }
+
+    /// The log has become durable up to some position: whoever waited for that goes on.
+    pub fn log_is_durable(&mut self) {
+        let Some(durable) = self.logging.log.as_ref().map(|log| log.durable()) else { return };
+        while let Some(turn) = self.logging.held.pop_front_if(|turn| turn.position <= durable) {
+            self.outbox.extend(turn.packets);
+            for (client, until) in turn.replies {
+                let Some(connection) = self.clients.get_mut(client) else { continue };
+                connection.output.release(until);
+                if !connection.flags.flush_queued {
+                    connection.flags.flush_queued = true;
+                    self.flush.push(client);
+                }
+            }
+        }
+        while let Some((_, coordinator, txn)) =
+            self.logging.parts.pop_front_if(|(position, ..)| *position <= durable)
+        {
+            self.send(coordinator, Packet::PartIsDurable { txn });
+        }
+        self.run_loopback();
+    }
+
+    /// What the log wants to have done on its files.
+    pub fn next_log_action(&mut self) -> Option<Action> {
+        self.log_effects();
+        let now_us = self.now.monotonic_us;
+        let ending = self.logging.ending.as_mut().and_then(|log| log.next_action(now_us));
+        ending.or_else(|| self.logging.log.as_mut()?.next_action(now_us))
+    }
+
+    /// The end of what is logged here; what came before it is to become durable.
+    pub fn logged_to(&mut self) -> u64 {
+        self.log_effects();
+        self.logging.log.as_ref().map_or(0, |log| log.position().bytes())
+    }
+
+    /// When the next sync is due, in monotonic microseconds.
+    pub fn next_log_sync_us(&self) -> Option<u64> {
+        self.logging.log.as_ref()?.next_sync_us()
+    }
+
+    /// The log that has operations under way: one that was switched off finishes first.
+    fn log_at_work(&mut self) -> Option<&mut ShardLog> {
+        let Logging { log, ending, .. } = &mut self.logging;
+        ending.as_deref_mut().filter(|log| log.is_busy()).or(log.as_deref_mut())
+    }
+
+    pub fn log_write_ended(&mut self, outcome: io::Result<usize>) {
+        let Some(log) = self.log_at_work() else { return };
+        log.write_ended(outcome);
+        self.log_has_moved();
+    }
+
+    pub fn log_sync_ended(&mut self, outcome: io::Result<()>) {
+        let Some(log) = self.log_at_work() else { return };
+        log.sync_ended(outcome);
+        self.log_has_moved();
+        self.log_is_durable();
+    }
+
+    fn log_has_moved(&mut self) {
+        if let Some(log) = &self.logging.log {
+            let (logged_to, durable_to) = (log.position().bytes(), log.durable().bytes());
+            self.process.aof.note_positions(self.id, logged_to, durable_to);
+            if log.failure().is_some() {
+                self.log_has_failed();
+            }
+        }
+        let ended = |log: &ShardLog| log.failure().is_some() || log.durable() == log.position();
+        if self.logging.ending.as_deref().is_some_and(|log| !log.is_busy() && ended(log)) {
+            self.logging.ending = None;
+        }
+    }
+
+    /// The server ends: what is logged is synced as soon as it can be.
+    pub fn hurry_log(&mut self) {
+        self.logging.hurries = true;
+        if let Some(log) = &mut self.logging.log {
+            log.set_policy(Policy::Always);
+        }
+    }
+
+    /// Everything is durable, or can't be.
+    pub fn log_is_finished(&self) -> bool {
+        self.logging
+            .log
+            .as_ref()
+            .is_none_or(|log| !log.is_busy() && (log.failure().is_some() || log.durable() == log.position()))
+    }
+
+    /// Something waits for the log.
+    pub fn awaits_log(&self) -> bool {
+        !self.logging.held.is_empty() || !self.logging.parts.is_empty() || !self.logging.settling.is_empty()
+    }
+}
