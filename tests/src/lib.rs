@@ -7,6 +7,7 @@
 
 mod binary;
 mod client;
+mod http;
 mod ports;
 mod process;
 pub mod raw;
@@ -15,6 +16,7 @@ pub mod transcript;
 
 pub use binary::{torc_binary, workspace_root};
 pub use client::{Client, PATIENCE};
+pub use http::{Samples, http_get, scrape};
 pub use ports::{Port, free_port};
 pub use process::{Signal, cpu_time, scratch_dir, wait_until};
 pub use server::{Kind, Launch, Server, Version, reference, reference_or_skip, skip_or_fail, valkey};

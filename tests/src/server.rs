@@ -37,6 +37,7 @@ pub struct Launch {
     /// Stands before everything else on the command line.
     config_file: Option<PathBuf>,
     args: Vec<String>,
+    env: Vec<(String, PathBuf)>,
     listen: bool,
 }
 
@@ -54,7 +55,7 @@ impl Launch {
     }
 
     pub fn of(kind: Kind) -> Launch {
-        Launch { kind, config_file: None, args: Vec::new(), listen: true }
+        Launch { kind, config_file: None, args: Vec::new(), env: Vec::new(), listen: true }
     }
 
     /// A setting as on the command line: `.setting("maxclients", "10")`.
@@ -64,6 +65,11 @@ impl Launch {
 
     pub fn arg(mut self, arg: &str) -> Launch {
         self.args.push(arg.to_string());
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &Path) -> Launch {
+        self.env.push((name.to_string(), value.to_path_buf()));
         self
     }
 
@@ -126,11 +132,12 @@ impl Launch {
             command.args(["--port", &port.number.to_string(), "--save", ""]);
             command.args(["--enable-debug-command", "yes"]);
             if let Kind::Torc { shards } = self.kind {
-                command.args(["--shards", &shards.to_string()]);
+                command.args(["--shards", &shards.to_string(), "--metrics-port", "0"]);
             }
         }
         let child = command
             .args(&self.args)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&dir)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))

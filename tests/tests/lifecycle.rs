@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -231,4 +232,22 @@ fn connections_spread_over_shards() {
     drop(clients);
     let mut client = server.client();
     assert!(wait_until(PATIENCE, || client.info("clients", "connected_clients").as_deref() == Some("1")));
+}
+
+/// As systemd does with `Type=notify`.
+#[test]
+fn a_supervisor_is_told_of_the_start_and_the_end() {
+    let path = scratch_dir("notify").join("socket");
+    let socket = UnixDatagram::bind(&path).expect("the folder is writable");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+    let mut server = torc().setting("supervised", "systemd").env("NOTIFY_SOCKET", &path).start();
+    let mut message = [0; 256];
+    let mut next = || {
+        let len = socket.recv(&mut message).expect("a message comes");
+        String::from_utf8_lossy(&message[..len]).trim_end().to_owned()
+    };
+    assert_eq!(next(), "READY=1");
+    assert_eq!(server.client().info("server", "process_supervised").as_deref(), Some("systemd"));
+    assert!(server.stop().success());
+    assert_eq!(next(), "STOPPING=1");
 }

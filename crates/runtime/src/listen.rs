@@ -6,7 +6,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -132,6 +132,23 @@ pub fn listen_tcp_anew(
         sys::bind(first.as_fd(), wanted)?;
         Ok(first)
     })
+}
+
+/// Makes one ordinary listening socket for a thread that is no shard; `address` is written as for [`listen_tcp`]. A port
+/// in use is reported at once, unless `patient`.
+pub fn listen_aside(address: &str, port: u16, patient: bool) -> Result<TcpListener, ListenError> {
+    const BACKLOG: i32 = 64;
+    let fail = |step| {
+        move |error| ListenError { what: format!("TCP listening socket {address}:{port}"), step, error }
+    };
+    let wanted = resolve(address, port).map_err(fail("resolve"))?;
+    let socket = tcp_socket(wanted, false).map_err(fail("socket"))?;
+    let bound = if patient { bind_patiently(&socket, wanted) } else { sys::bind(socket.as_fd(), wanted) };
+    bound.map_err(fail("bind"))?;
+    sys::listen(socket.as_fd(), BACKLOG).map_err(fail("listen"))?;
+    let listener = TcpListener::from(socket);
+    listener.set_nonblocking(false).map_err(fail("fcntl"))?;
+    Ok(listener)
 }
 
 /// `bind_first` makes and binds the socket that settles the port.

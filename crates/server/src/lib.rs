@@ -14,6 +14,7 @@ pub mod encryption;
 pub mod locks;
 pub mod log;
 pub mod memory;
+pub mod metrics;
 pub mod packet;
 pub mod process;
 pub mod pubsub;

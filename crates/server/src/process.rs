@@ -1,13 +1,15 @@
 //! Facts about this process that do not change while it runs, and the few states that are the process's as a whole.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU16;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 
+use sd_notify::NotifyState;
 use torc_persist::seal::Keys;
 use torc_runtime::{clock, seed};
 
 use crate::aof::Aof;
 use crate::memory::MemoryWatch;
+use crate::metrics::Board;
 use crate::saving::Saves;
 
 /// Version that clients see in HELLO and INFO: the Redis release whose behaviour torc offers.
@@ -33,6 +35,62 @@ pub struct ProcessInfo {
     pub aof: Aof,
     /// Of encryption at rest.
     pub keys: Keys,
+    pub phase: PhaseCell,
+    /// What shards show of themselves for metrics.
+    pub board: Board,
+}
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Keys are being read from files.
+    Loading,
+    /// Clients are served.
+    Ready,
+    /// The process is going to end.
+    Stopping,
+}
+
+/// The phase, to be read by any thread. Owns what systemd is told.
+#[derive(Debug)]
+pub struct PhaseCell {
+    phase: AtomicU8,
+    /// Changes are told to systemd.
+    is_announced: AtomicBool,
+}
+
+impl PhaseCell {
+    fn new() -> PhaseCell {
+        PhaseCell { phase: AtomicU8::new(Phase::Loading as u8), is_announced: AtomicBool::new(false) }
+    }
+
+    /// From now on tell systemd, if it has said where.
+    pub fn announce(&self) {
+        self.is_announced.store(true, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Loading,
+            1 => Phase::Ready,
+            _ => Phase::Stopping,
+        }
+    }
+
+    pub fn set(&self, phase: Phase) {
+        let before = self.phase.swap(phase as u8, Ordering::AcqRel);
+        if before == phase as u8 || !self.is_announced.load(Ordering::Relaxed) {
+            return;
+        }
+        let news = match phase {
+            Phase::Loading => return,
+            Phase::Ready => NotifyState::Ready,
+            Phase::Stopping => NotifyState::Stopping,
+        };
+        if let Err(error) = sd_notify::notify(&[news]) {
+            tracing::warn!(%error, "systemd was not told of the state of the server");
+        }
+    }
 }
 
 impl ProcessInfo {
@@ -50,6 +108,8 @@ impl ProcessInfo {
             saves: Saves::new(shards, started_ms),
             aof: Aof::new(shards),
             keys: Keys::default(),
+            phase: PhaseCell::new(),
+            board: Board::new(shards),
         }
     }
 }

@@ -19,7 +19,8 @@ use crate::aof::load::AofLoad;
 use crate::config::Config;
 use crate::encryption;
 use crate::memory;
-use crate::process::ProcessInfo;
+use crate::metrics;
+use crate::process::{Phase, ProcessInfo};
 use crate::saving::load::{LoadPlan, path_of};
 use crate::session::ServerState;
 use crate::session::state::data_settings;
@@ -78,6 +79,10 @@ pub fn run(config: Config) -> Result<(), RunError> {
     process.keys = encryption::keys(&config).map_err(failed)?;
     let process = Arc::new(process);
     let config = Arc::new(config);
+    if config.supervised() {
+        process.phase.announce();
+    }
+    metrics::start(&config, &process).map_err(failed)?;
     let keyspaces = load(&config, &slots, seed, &process)?;
     let segments = begin_log(&config, &slots, &process)?;
     let at_end = Arc::clone(&process);
@@ -105,6 +110,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         async move { shard_loop::run(seat, setup()).await }
     })
     .map_err(failed)?;
+    at_end.phase.set(Phase::Ready);
     tracing::info!(port, shards, pid = std::process::id(), "ready to accept connections");
     let mut outcome = Ok(());
     for thread in threads {

@@ -22,7 +22,9 @@ use torc_runtime::wake::Wakers;
 
 use crate::clients::ClientKey;
 use crate::connection::PeerInfo;
+use crate::metrics::LoopGauges;
 use crate::packet::{Packet, ShardId};
+use crate::process::Phase;
 use crate::shard::{LoopRequest, Now, Shard};
 
 /// Time between ticks of a shard (expiry, timeouts).
@@ -161,6 +163,8 @@ struct ShardLoop {
     next_tick_us: u64,
     /// Segments of the log on this ring.
     log_files: Vec<(FileNumber, FileId)>,
+    /// When the work of this turn began: a reading of the cycle counter.
+    turn_began: Option<u64>,
 }
 
 /// Events that need the ring itself and are therefore handled after the turn.
@@ -191,6 +195,7 @@ impl ShardLoop {
             sockets: Vec::new(),
             next_tick_us: 0,
             log_files: Vec::new(),
+            turn_began: None,
         })
     }
 
@@ -208,12 +213,15 @@ impl ShardLoop {
     /// One turn of the loop.
     fn turn(&mut self, wait: Wait) -> std::io::Result<()> {
         let mut deferred = Deferred::default();
+        self.turn_began = None;
         self.take_events(wait, &mut deferred)?;
+        let began = self.turn_began.unwrap_or_else(clock::cycles);
         self.shard.set_now(read_now());
         self.handle_deferred(deferred)?;
         self.take_packets()?;
         if self.shard.now.monotonic_us >= self.next_tick_us {
             self.next_tick_us = self.shard.now.monotonic_us + TICK.as_micros() as u64;
+            self.shard.gauges = self.gauges();
             self.shard.tick();
         }
         self.shard.finish_aside();
@@ -229,7 +237,9 @@ impl ShardLoop {
         if self.shard.has_background() {
             self.shard.background();
         }
-        self.write_log()
+        self.write_log()?;
+        self.shard.stats.count_turn_time(clock::cycles_to_ns(clock::cycles().wrapping_sub(began)));
+        Ok(())
     }
 
     /// What the log has to write now.
@@ -259,6 +269,15 @@ impl ShardLoop {
         Ok(())
     }
 
+    /// What the shard cannot know of its loop.
+    fn gauges(&self) -> LoopGauges {
+        LoopGauges {
+            ring_enters: self.net.stats().enters,
+            packets_waiting: self.seat.mesh.inbox_depth(),
+            packets_held_back: self.backlog.iter().map(VecDeque::len).sum(),
+        }
+    }
+
     /// DEBUG SLEEP. Peers get their packets first, so that they stop as well.
     #[cold]
     fn stop_until(&self, until_us: u64) {
@@ -278,11 +297,12 @@ impl ShardLoop {
     }
 
     fn take_events(&mut self, wait: Wait, deferred: &mut Deferred) -> std::io::Result<()> {
-        let ShardLoop { shard, seat, net, clients, spin, .. } = self;
+        let ShardLoop { shard, seat, net, clients, spin, turn_began, .. } = self;
         let mut first = true;
         net::turn(net, &mut seat.mesh, wait, *spin, &mut |event| {
             if std::mem::take(&mut first) {
                 shard.set_now(read_now());
+                *turn_began = Some(clock::cycles());
             }
             match event {
                 Event::Received { conn, data } => {
@@ -506,7 +526,10 @@ impl ShardLoop {
                     }
                 }
                 LoopRequest::Listen => self.listen_anew()?,
-                LoopRequest::Shutdown => self.shared.shut_down(),
+                LoopRequest::Shutdown => {
+                    self.shard.process.phase.set(Phase::Stopping);
+                    self.shared.shut_down();
+                }
             }
         }
         Ok(())

@@ -198,6 +198,7 @@ impl Loader {
         if !loader.problems.is_empty() {
             return Err(ConfigError { problems: loader.problems });
         }
+        loader.config.given = loader.seen;
         let mut notes = loader.notes;
         notes.extend(loader.config.notes());
         Ok(Loaded { config: loader.config, notes })

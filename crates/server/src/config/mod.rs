@@ -17,6 +17,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -40,6 +41,8 @@ use value::{Base, parse};
 #[derive(Clone, PartialEq)]
 pub struct Config {
     values: Vec<Value>,
+    /// Settings that the files, the environment or the command line name.
+    given: HashSet<Id>,
     file: Option<ConfigFile>,
 }
 
@@ -69,7 +72,7 @@ static DEFAULTS: LazyLock<Vec<Value>> = LazyLock::new(|| {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { values: DEFAULTS.clone(), file: None }
+        Config { values: DEFAULTS.clone(), given: HashSet::new(), file: None }
     }
 }
 
@@ -180,6 +183,11 @@ impl Config {
         }
         self.values[id.index()] = value;
         Ok(())
+    }
+
+    /// Was the setting named at the start, be it with its default value?
+    fn is_given(&self, name: &str) -> bool {
+        table::find(name).is_some_and(|(_, id)| self.given.contains(&id))
     }
 
     fn is_default(&self, id: Id) -> bool {

@@ -395,6 +395,25 @@ impl Config {
         Some(self.int("tracking-table-max-keys")).filter(|&keys: &u64| keys > 0).map(|keys| keys as usize)
     }
 
+    /// Is a supervisor told of the state of the server?
+    pub fn supervised(&self) -> bool {
+        matches!(self.choice("supervised"), "systemd" | "auto")
+    }
+
+    /// TCP port of the metrics, and whether it was chosen by the user; `None` for no such port.
+    pub fn metrics_port(&self) -> Option<(u16, bool)> {
+        let port = self.int("metrics-port");
+        (port != 0).then(|| (port, self.is_given("metrics-port")))
+    }
+
+    /// Addresses that port is open on, as in [`Config::bind`].
+    pub fn metrics_bind(&self) -> &[String] {
+        match self.value("metrics-bind") {
+            Value::Words(words) => words,
+            other => wrong_kind(other),
+        }
+    }
+
     pub fn latency_tracking(&self) -> bool {
         self.bool("latency-tracking")
     }

@@ -352,7 +352,7 @@ fn histogram(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> 
             let mut seen = 0;
             let used = stats.latency.iter().enumerate().filter(|(_, calls)| **calls > 0);
             for (index, &calls) in used.clone() {
-                seen += i64::from(calls);
+                seen += calls as i64;
                 reply.int((CommandStats::bucket_end_ns(index) / 1000) as i64);
                 reply.int(seen);
             }

@@ -41,7 +41,7 @@ impl Shard {
         self.stats.forwarded += 1;
         if batch.is_full() {
             let batch = self.batches[owner as usize].take().expect("filled above");
-            self.send(owner, Packet::Batch(batch));
+            self.send_batch(owner, batch);
         }
     }
 
@@ -49,16 +49,21 @@ impl Shard {
     pub(super) fn send_batches(&mut self) {
         for peer in 0..self.batches.len() {
             if let Some(batch) = self.batches[peer].take() {
-                self.stats.batches += 1;
-                self.send(peer as ShardId, Packet::Batch(batch));
+                self.send_batch(peer as ShardId, batch);
             }
         }
+    }
+
+    fn send_batch(&mut self, to: ShardId, batch: Box<Batch>) {
+        self.stats.count_batch(batch.commands.len());
+        self.send(to, Packet::Batch(batch));
     }
 
     /// Commands from another shard's connections.
     pub(super) fn run_batch(&mut self, from: ShardId, mut batch: Box<Batch>) {
         let mut replies = std::mem::take(&mut batch.replies);
         let mut commands = std::mem::take(&mut batch.commands);
+        self.stats.foreign += commands.len() as u64;
         let mut start = 0;
         for chunk in commands.chunks_mut(COMMANDS_AHEAD) {
             self.prefetch_chunk(&batch, chunk, start);

@@ -40,6 +40,7 @@ use torc_resp::{Limits, Mark, ReplyBuf};
 use crate::clients::{ClientKey, Clients};
 use crate::connection::{Connection, PeerInfo, Suspension};
 use crate::locks::LockTable;
+use crate::metrics::LoopGauges;
 use crate::packet::{Batch, Packet, ShardId};
 use crate::process::ProcessInfo;
 use crate::pubsub::PubSub;
@@ -183,6 +184,8 @@ pub struct Shard {
     pub logs: command_log::CommandLogs,
     pub latency: latency::LatencyEvents,
     pub rates: stats::Rates,
+    /// Of this shard's loop, as of the last tick.
+    pub gauges: LoopGauges,
     /// Whose command runs now.
     acting: command_log::Origin,
     coordinator: Coordinator,
@@ -258,6 +261,7 @@ impl Shard {
             logs: command_log::CommandLogs::default(),
             latency: latency::LatencyEvents::default(),
             rates: stats::Rates::default(),
+            gauges: LoopGauges::default(),
             acting: command_log::Origin { shard: setup.id, client: None },
             cron_paused: false,
             sleep_until_us: None,
@@ -460,6 +464,11 @@ impl Shard {
         while let Some(packet) = self.loopback.pop_front() {
             self.packet(self.id, packet);
         }
+    }
+
+    /// The keyspace is with a coordinator: its figures are not here.
+    pub(crate) fn is_keyspace_away(&self) -> bool {
+        self.keyspace_away
     }
 
     /// Requests in the lock table, held or waiting.

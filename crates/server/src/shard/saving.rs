@@ -15,6 +15,7 @@ use crate::aof::Prepared;
 use crate::clients::ClientKey;
 use crate::connection::Connection;
 use crate::packet::Homecoming;
+use crate::process::Phase;
 use crate::saving::load::{LoadPlan, Loaded, path_of};
 use crate::saving::{self, FilePlan, Kind, Message, SaveJob};
 use crate::session::Flow;
@@ -96,6 +97,7 @@ impl Shard {
 
     /// SHUTDOWN with a last snapshot, for which a save that is under way is given up.
     pub fn save_and_shut_down(&mut self, client: Option<ClientKey>, is_forced: bool) -> Flow {
+        self.process.phase.set(Phase::Stopping);
         self.process.saves.cancel();
         self.begin_or_wait(Purpose::Shutdown { client, is_forced });
         Flow::Later
@@ -334,6 +336,7 @@ impl Shard {
                 if outcome.is_ok() || is_forced {
                     return self.request(LoopRequest::Shutdown);
                 }
+                self.process.phase.set(Phase::Ready);
                 self.end_hold(begun.txn, |_| Homecoming::Nothing);
                 match client {
                     None => signals::refuse_shutdown(),

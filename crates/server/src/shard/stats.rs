@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 
+use crate::packet::Batch;
 use crate::registry::registry;
 
 /// Distinct error codes that are counted one by one (Redis 7.2 stops at 128 as well).
 const ERROR_CODES_MAX: usize = 128;
 
 /// What one shard counts.
-#[derive(Clone)]
 pub struct ShardStats {
     pub connections_received: u64,
     pub connections_rejected: u64,
@@ -24,6 +24,10 @@ pub struct ShardStats {
     pub forwarded: u64,
     /// Batches sent to other shards.
     pub batches: u64,
+    /// The same by the number of their commands: place n counts batches of at most 2^n.
+    pub batch_sizes: [u64; BATCH_SIZES],
+    /// Commands of other shards' clients that ran here.
+    pub foreign: u64,
     /// Multi-shard transactions this shard coordinated.
     pub transactions: u64,
     /// Multi-shard transactions this shard put in order.
@@ -39,6 +43,9 @@ pub struct ShardStats {
     pub expire_allowance_used_up: u64,
     /// Turns of the event loop.
     pub turns: u64,
+    /// Their time without sleep, in nanoseconds, and how it is spread.
+    pub turn_ns: u64,
+    pub turn_times: LatencyBuckets,
     /// Receptions from sockets, and sends.
     pub reads: u64,
     pub writes: u64,
@@ -48,6 +55,20 @@ pub struct ShardStats {
 }
 
 /// What is counted per command.
+/// Counts by time: place n counts what took less than 2^n × 1,024 ns and at least half of it (the first place:
+/// everything below 1,024 ns).
+pub type LatencyBuckets = [u64; CommandStats::BUCKETS];
+
+/// Places of [`ShardStats::batch_sizes`]; the last one is for the largest batches.
+pub const BATCH_SIZES: usize = Batch::COMMANDS_MAX.ilog2() as usize + 1;
+
+/// The place of a time in [`LatencyBuckets`].
+#[inline]
+pub fn latency_bucket(ns: u64) -> usize {
+    let bucket = (u64::BITS - (ns >> 10).leading_zeros()) as usize;
+    bucket.min(CommandStats::BUCKETS - 1)
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct CommandStats {
     pub calls: u64,
@@ -57,9 +78,8 @@ pub struct CommandStats {
     pub rejected: u64,
     /// Ran and answered an error.
     pub failed: u64,
-    /// Calls by execution time: bucket n counts calls of less than 2^n × 1,024 ns and at least half of it (the
-    /// first bucket: everything below 1,024 ns).
-    pub latency: [u32; CommandStats::BUCKETS],
+    /// Calls by execution time.
+    pub latency: LatencyBuckets,
 }
 
 impl CommandStats {
@@ -74,8 +94,7 @@ impl CommandStats {
         self.calls += 1;
         self.ns += ns;
         self.failed += u64::from(failed);
-        let bucket = (u64::BITS - (ns >> 10).leading_zeros()) as usize;
-        self.latency[bucket.min(CommandStats::BUCKETS - 1)] += 1;
+        self.latency[latency_bucket(ns)] += 1;
     }
 }
 
@@ -85,9 +104,7 @@ impl CommandStats {
         self.ns += other.ns;
         self.rejected += other.rejected;
         self.failed += other.failed;
-        for (own, other) in self.latency.iter_mut().zip(&other.latency) {
-            *own = own.saturating_add(*other);
-        }
+        add_each(&mut self.latency, &other.latency);
     }
 
     /// The longest time that bucket `index` counts, in nanoseconds. Written as Redis's histograms do, whose buckets
@@ -99,11 +116,11 @@ impl CommandStats {
 
     /// Time that `percentile` (0 to 100) of the calls did not exceed, in nanoseconds.
     pub fn percentile_ns(&self, percentile: f64) -> u64 {
-        let all: u64 = self.latency.iter().map(|&count| u64::from(count)).sum();
+        let all: u64 = self.latency.iter().sum();
         let wanted = ((percentile / 100.0) * all as f64 + 0.5).max(1.0) as u64;
         let mut seen = 0;
         for (index, &count) in self.latency.iter().enumerate() {
-            seen += u64::from(count);
+            seen += count;
             if seen >= wanted {
                 return CommandStats::bucket_end_ns(index);
             }
@@ -189,6 +206,8 @@ impl ShardStats {
             forwarded: 0,
             brakes: 0,
             batches: 0,
+            batch_sizes: [0; BATCH_SIZES],
+            foreign: 0,
             transactions: 0,
             sequenced: 0,
             query_buffer_limit_disconnections: 0,
@@ -198,11 +217,27 @@ impl ShardStats {
             expire_ns: 0,
             expire_allowance_used_up: 0,
             turns: 0,
+            turn_ns: 0,
+            turn_times: [0; CommandStats::BUCKETS],
             reads: 0,
             writes: 0,
             commands: vec![CommandStats::ZERO; registry().all().len()],
             errors: HashMap::new(),
         }
+    }
+
+    /// Count a batch for another shard.
+    pub fn count_batch(&mut self, commands: usize) {
+        self.batches += 1;
+        let place = commands.max(1).next_power_of_two().ilog2() as usize;
+        self.batch_sizes[place.min(BATCH_SIZES - 1)] += 1;
+    }
+
+    /// Count a turn of the loop and the time it took.
+    #[inline]
+    pub fn count_turn_time(&mut self, ns: u64) {
+        self.turn_ns += ns;
+        self.turn_times[latency_bucket(ns)] += 1;
     }
 
     /// Count an error reply by its code, the first word of its text.
@@ -230,6 +265,8 @@ impl ShardStats {
         self.forwarded += other.forwarded;
         self.brakes += other.brakes;
         self.batches += other.batches;
+        add_each(&mut self.batch_sizes, &other.batch_sizes);
+        self.foreign += other.foreign;
         self.transactions += other.transactions;
         self.sequenced += other.sequenced;
         self.query_buffer_limit_disconnections += other.query_buffer_limit_disconnections;
@@ -237,6 +274,8 @@ impl ShardStats {
         self.error_replies += other.error_replies;
         self.access_denied_auth += other.access_denied_auth;
         self.turns += other.turns;
+        self.turn_ns += other.turn_ns;
+        add_each(&mut self.turn_times, &other.turn_times);
         self.reads += other.reads;
         self.writes += other.writes;
         self.expire_ns += other.expire_ns;
@@ -258,6 +297,27 @@ impl ShardStats {
     pub fn reset(&mut self) {
         *self = ShardStats::new();
     }
+}
+
+impl Clone for ShardStats {
+    fn clone(&self) -> ShardStats {
+        ShardStats { commands: self.commands.clone(), errors: self.errors.clone(), ..*self }
+    }
+
+    /// Reuses memory: snapshots for metrics are taken this way.
+    fn clone_from(&mut self, other: &ShardStats) {
+        let mut commands = std::mem::take(&mut self.commands);
+        commands.clone_from(&other.commands);
+        let mut errors = std::mem::take(&mut self.errors);
+        if self.error_replies != other.error_replies {
+            errors.clone_from(&other.errors);
+        }
+        *self = ShardStats { commands, errors, ..*other };
+    }
+}
+
+fn add_each(own: &mut [u64], other: &[u64]) {
+    own.iter_mut().zip(other).for_each(|(own, other)| *own += other);
 }
 
 impl Default for ShardStats {

@@ -35,6 +35,7 @@ impl Shard {
         self.migration_targets.close_old(self.now.unix_ms);
         self.finish_aside();
         self.save_tick();
+        self.show_figures();
         if self.cron_paused {
             return;
         }

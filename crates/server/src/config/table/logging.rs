@@ -1,7 +1,7 @@
 //! The server's log, the slow log and latency monitoring.
 
 use super::super::setting::{Chapter, Kind, Setting};
-use super::{LONG_COUNT, TEXT, THRESHOLD};
+use super::{LONG_COUNT, PORT, TEXT, THRESHOLD};
 
 const NO_SYSLOG: &str = "torc logs to a file or to standard output; let the supervisor forward it";
 
@@ -123,5 +123,29 @@ pub(super) static LATENCY: Chapter = Chapter {
             "128",
             "Entries of COMMANDLOG's large-reply.",
         ),
+    ],
+};
+
+pub(super) static METRICS: Chapter = Chapter {
+    section: "metrics",
+    about: "Figures for Prometheus, and the state of the server for probes, by HTTP.",
+    settings: &[
+        Setting::active(
+            "metrics-port",
+            PORT,
+            "9121",
+            "TCP port of `/metrics`, `/healthz` and `/readyz`; 0 means none. When it is taken, the server starts without \
+             them, unless the port was set.",
+        )
+        .at_start()
+        .own(),
+        Setting::active(
+            "metrics-bind",
+            Kind::Addresses { max: 16 },
+            "127.0.0.1 -::1",
+            "Addresses that port is open on, written as in `bind`.",
+        )
+        .at_start()
+        .own(),
     ],
 };

@@ -28,6 +28,7 @@ pub static CHAPTERS: &[&Chapter] = &[
     &memory::DEFRAG,
     &logging::LOGGING,
     &logging::LATENCY,
+    &logging::METRICS,
     &persistence::SNAPSHOT,
     &persistence::AOF,
     &persistence::ENCRYPTION,

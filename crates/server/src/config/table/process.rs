@@ -14,12 +14,11 @@ pub(super) static PROCESS: Chapter = Chapter {
     about: "The process, scripts and compatibility.",
     settings: &[
         Setting::inert("daemonize", Kind::Bool, "no", "Run in the background.", FOREGROUND).at_start(),
-        Setting::inert(
+        Setting::active(
             "supervised",
             Kind::Choice(&["upstart", "systemd", "auto", "no"]),
             "no",
-            "How to tell a supervisor that the server is ready.",
-            "readiness is not announced in this version",
+            "Whether to tell systemd that the server is ready and when it stops; `auto` does if systemd asks for it.",
         )
         .at_start(),
         Setting::inert("pidfile", TEXT, "", "File with the process id.", FOREGROUND).at_start(),

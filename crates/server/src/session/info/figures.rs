@@ -69,6 +69,18 @@ pub struct DatabaseFigures {
 }
 
 impl DatabaseFigures {
+    pub fn of(shard: &Shard, db: usize) -> DatabaseFigures {
+        let usage = shard.keyspace.usage(db);
+        DatabaseFigures {
+            keys: usage.keys,
+            volatile: usage.volatile,
+            with_volatile_fields: usage.with_volatile_parts,
+            ttl_ms: shard.keyspace.avg_ttl_ms(db),
+            entry_bytes: usage.entry_bytes,
+            table_bytes: usage.table_bytes,
+        }
+    }
+
     pub fn plus(self, other: DatabaseFigures) -> DatabaseFigures {
         let volatile = self.volatile + other.volatile;
         let ttl_sum =
@@ -99,7 +111,7 @@ pub struct ClientTotals {
 }
 
 impl ClientTotals {
-    fn of(shard: &Shard) -> ClientTotals {
+    pub fn of(shard: &Shard) -> ClientTotals {
         let mut totals = ClientTotals::default();
         for connection in shard.clients.iter() {
             let figures = ClientFigures::of(connection);
@@ -116,7 +128,7 @@ impl ClientTotals {
         totals
     }
 
-    fn plus(self, other: ClientTotals) -> ClientTotals {
+    pub fn plus(self, other: ClientTotals) -> ClientTotals {
         ClientTotals {
             connected: self.connected + other.connected,
             blocked: self.blocked + other.blocked,
@@ -132,17 +144,7 @@ impl ClientTotals {
 impl Figures {
     /// Runs on each shard.
     pub fn of(shard: &mut Shard) -> Figures {
-        let databases = (0..shard.keyspace.databases()).map(|db| {
-            let usage = shard.keyspace.usage(db);
-            DatabaseFigures {
-                keys: usage.keys,
-                volatile: usage.volatile,
-                with_volatile_fields: usage.with_volatile_parts,
-                ttl_ms: shard.keyspace.avg_ttl_ms(db),
-                entry_bytes: usage.entry_bytes,
-                table_bytes: usage.table_bytes,
-            }
-        });
+        let databases = (0..shard.keyspace.databases()).map(|db| DatabaseFigures::of(shard, db));
         Figures {
             shard: shard.id,
             databases: databases.collect(),

@@ -14,7 +14,7 @@ use crate::shard::Shard;
 
 use super::{ALWAYS, Flow, SessionCommand};
 
-pub use figures::{Figures, Totals};
+pub use figures::{ClientTotals, DatabaseFigures, Figures, Totals};
 
 use sections::SECTIONS;
 

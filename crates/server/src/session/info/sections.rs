@@ -97,7 +97,7 @@ fn server(shard: &Shard, _figures: &[Figures], _totals: &Totals, out: &mut Field
     out.put("multiplexing_api", "io_uring");
     out.put("atomicvar_api", "c11-builtin");
     out.put("process_id", process.pid);
-    out.put("process_supervised", "no");
+    out.put("process_supervised", if shard.state.config.supervised() { "systemd" } else { "no" });
     out.put("run_id", &process.run_id);
     out.put("tcp_port", process.tcp_port.load(Ordering::Relaxed));
     out.put("server_time_usec", now_us);

@@ -1,0 +1,90 @@
+//! Figures for Prometheus and the state of the server for probes, by HTTP on a port of their own.
+//!
+//! Owns the listeners, their threads and the answers. Every shard lays a copy of its figures on the [`Board`] ten times a
+//! second ([`board`]); a scrape reads only those ([`page`]), so it never reaches into a shard and sends it nothing.
+
+mod board;
+mod http;
+mod page;
+mod process;
+mod shards;
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread;
+
+use torc_runtime::listen::{ListenError, listen_aside};
+
+use crate::config::Config;
+use crate::process::{Phase, ProcessInfo};
+
+pub use board::{Board, LoopGauges, Snapshot};
+use http::Response;
+
+use page::Page;
+
+/// Open the port and serve it from threads of its own. That the port is taken is an error only if the user chose it.
+pub fn start(config: &Config, process: &Arc<ProcessInfo>) -> Result<(), StartError> {
+    let Some((port, is_chosen)) = config.metrics_port() else { return Ok(()) };
+    for bind in config.metrics_bind() {
+        let (address, is_optional) = match bind.strip_prefix('-') {
+            Some(address) => (address, true),
+            None => (bind.as_str(), false),
+        };
+        match listen_aside(address, port, is_chosen) {
+            Ok(listener) => {
+                let process = Arc::clone(process);
+                let answer = move |path: &str| answer(&process, path);
+                thread::Builder::new()
+                    .name("torc-metrics".into())
+                    .spawn(move || http::serve(&listener, answer))
+                    .map_err(|error| StartError(format!("cannot start the thread of metrics: {error}")))?;
+            }
+            Err(error) if is_optional && error.is_unavailable() => {}
+            Err(error) if is_chosen => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "no metrics at this address"),
+        }
+    }
+    Ok(())
+}
+
+/// Why metrics cannot be served.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<ListenError> for StartError {
+    fn from(error: ListenError) -> StartError {
+        StartError(format!("metrics-port: {error}"))
+    }
+}
+
+fn answer(process: &ProcessInfo, path: &str) -> Response {
+    match path {
+        "/metrics" => Response::page(200, render(process)),
+        "/healthz" => Response::text(200, "ok\n"),
+        "/readyz" => match process.phase.get() {
+            Phase::Ready => Response::text(200, "ready\n"),
+            Phase::Loading => Response::text(503, "loading\n"),
+            Phase::Stopping => Response::text(503, "stopping\n"),
+        },
+        "/" => Response::text(200, "torc: /metrics /healthz /readyz\n"),
+        _ => Response::text(404, "not found\n"),
+    }
+}
+
+/// All figures, in the text format of Prometheus.
+fn render(process: &ProcessInfo) -> String {
+    let snapshots = process.board.read();
+    let mut page = Page::new();
+    process::write(&mut page, process, &snapshots);
+    shards::write(&mut page, &snapshots);
+    page.into_text()
+}
