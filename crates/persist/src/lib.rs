@@ -14,6 +14,7 @@ pub mod rdb;
 pub mod record;
 pub mod recovery;
 pub mod redis_aof;
+pub mod rewrite;
 pub mod seal;
 pub mod segment;
 pub mod store;

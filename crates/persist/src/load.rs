@@ -141,9 +141,15 @@ impl std::error::Error for LoadError {}
 /// What of this directory counts; `None` if there is no log in it.
 pub fn plan(store: &impl Store, tolerance: Tolerance) -> Result<Option<Plan>, LoadError> {
     let Some(manifest) = Manifest::load(store).map_err(LoadError::Manifest)? else { return Ok(None) };
-    let generations =
-        manifest.generations.iter().map(|generation| plan_generation(store, generation, tolerance));
-    Ok(Some(Plan { generations: generations.collect::<Result<_, _>>()? }))
+    let mut plan = Plan::default();
+    let mut rest = manifest.generations.as_slice();
+    while !rest.is_empty() {
+        let behind_first = rest[1..].iter().take_while(|generation| generation.continues).count();
+        let (run, behind) = rest.split_at(1 + behind_first);
+        plan.generations.extend(plan_run(store, run, tolerance)?);
+        rest = behind;
+    }
+    Ok(Some(plan))
 }
 
 /// Makes durable what a plan was read from. After a mere process crash some of it may be in the system's cache only; it
@@ -155,34 +161,56 @@ pub fn settle(store: &mut impl Store, plan: &Plan) -> Result<(), LoadError> {
     store.sync_directory().map_err(|error| LoadError::Io { file: ".".to_owned(), error })
 }
 
-fn plan_generation(
+/// Generations of one process, each of which goes on where the one before ends: one log per shard.
+fn plan_run(
     store: &impl Store,
-    generation: &Generation,
+    run: &[Generation],
     tolerance: Tolerance,
-) -> Result<GenerationPlan, LoadError> {
-    let mut views = Vec::new();
-    let mut logs = Vec::new();
-    for shard in 0..generation.shards {
-        let (view, log) = plan_log(store, generation, shard, tolerance)?;
-        views.push(view);
-        logs.push(log);
+) -> Result<Vec<GenerationPlan>, LoadError> {
+    let shards = usize::from(run[0].shards);
+    let mut views = vec![LogView::default(); shards];
+    let mut plans: Vec<GenerationPlan> = Vec::new();
+    // Records of each shard, in each generation.
+    let mut records: Vec<Vec<usize>> = Vec::new();
+    for generation in run {
+        let mut logs = Vec::new();
+        let mut counts = Vec::new();
+        for shard in 0..generation.shards {
+            let (view, log) = plan_log(store, generation, shard, tolerance)?;
+            let before = &mut views[usize::from(shard)];
+            let torn_before = plans.iter().find_map(|plan| plan.logs[usize::from(shard)].torn.as_ref());
+            if let Some(torn) = torn_before.filter(|_| view.records > 0 && !tolerance.hole) {
+                return Err(LoadError::Torn(torn.clone()));
+            }
+            counts.push(view.records);
+            before.parts.extend(
+                view.parts.into_iter().map(|part| PartView { record: before.records + part.record, ..part }),
+            );
+            before.records += view.records;
+            logs.push(log);
+        }
+        records.push(counts);
+        plans.push(GenerationPlan {
+            number: generation.number,
+            shards: generation.shards,
+            slots: generation.slots.clone(),
+            bases: generation.bases.clone(),
+            logs,
+        });
     }
     let Cut { keep, skip } = consistent_cut(&views);
-    for (index, log) in logs.iter_mut().enumerate() {
-        apply_cut(log, views[index].records, keep[index]);
+    for shard in 0..shards {
+        let mut before = 0;
+        for (plan, counts) in plans.iter_mut().zip(&records) {
+            let (log, count) = (&mut plan.logs[shard], counts[shard]);
+            let skipped = skip.range((shard, before)..(shard, before + count));
+            let first = log.first_sequence();
+            log.skip = skipped.map(|(_, record)| first + (record - before) as u64).collect();
+            apply_cut(log, count, keep[shard].saturating_sub(before).min(count));
+            before += count;
+        }
     }
-    for (index, record) in skip {
-        let log = &mut logs[index];
-        let sequence = log.first_sequence() + record as u64;
-        log.skip.insert(sequence);
-    }
-    Ok(GenerationPlan {
-        number: generation.number,
-        shards: generation.shards,
-        slots: generation.slots.clone(),
-        bases: generation.bases.clone(),
-        logs,
-    })
+    Ok(plans)
 }
 
 impl LogPlan {

@@ -46,6 +46,9 @@ pub struct SlotRange {
 pub struct Generation {
     pub number: u64,
     pub shards: u16,
+    /// The same process went on in it: each shard's log follows its log in the generation before. Otherwise it began with
+    /// what had been recovered from that.
+    pub continues: bool,
     pub slots: Vec<SlotRange>,
     /// Files with the data as they were at the beginning of this generation; what came before is then not needed.
     pub bases: Vec<String>,
@@ -115,7 +118,9 @@ impl Manifest {
     pub fn to_text(&self) -> String {
         let mut text = format!("{TITLE}\n");
         for generation in &self.generations {
-            let _ = writeln!(text, "generation {} shards {}", generation.number, generation.shards);
+            let continues = if generation.continues { " continues" } else { "" };
+            let _ =
+                writeln!(text, "generation {} shards {}{continues}", generation.number, generation.shards);
             for SlotRange { first, last, shard } in &generation.slots {
                 let _ = writeln!(text, "slots {first}-{last} {shard}");
             }
@@ -156,14 +161,24 @@ impl Manifest {
                     }
                     checked = true;
                 }
-                (_, ["generation", number, "shards", shards], last) => {
+                (_, ["generation", number, "shards", shards, continues @ ..], last) => {
                     let (Ok(number), Ok(shards @ 1..)) = (number.parse(), shards.parse()) else {
                         return wrong("not a number");
                     };
-                    if last.is_some_and(|last| last.number >= number) {
+                    if last.as_ref().is_some_and(|last| last.number >= number) {
                         return wrong("generations must ascend");
                     }
-                    manifest.generations.push(Generation { number, shards, ..Generation::default() });
+                    let continues = match continues {
+                        [] => false,
+                        ["continues"] if last.is_none_or(|last| last.shards == shards) => true,
+                        _ => return wrong("it cannot continue the generation before"),
+                    };
+                    manifest.generations.push(Generation {
+                        number,
+                        shards,
+                        continues,
+                        ..Generation::default()
+                    });
                 }
                 (_, ["slots", range, shard], Some(generation)) => {
                     let range = range.split_once('-').and_then(|(first, last)| {
@@ -212,6 +227,7 @@ mod tests {
                 Generation {
                     number: 3,
                     shards: 2,
+                    continues: false,
                     slots: vec![
                         SlotRange { first: 0, last: 8191, shard: 0 },
                         SlotRange { first: 8192, last: 16383, shard: 1 },
@@ -219,8 +235,9 @@ mod tests {
                     bases: vec!["base.3.rdb".into()],
                     segments: vec![segment(0, 1, "log.3.0.1"), segment(1, 1, "log.3.1.1")],
                 },
+                Generation { number: 4, shards: 2, continues: true, ..Generation::default() },
                 Generation {
-                    number: 4,
+                    number: 5,
                     shards: 1,
                     segments: vec![segment(0, 900, "log.4.0.900")],
                     ..Generation::default()
@@ -259,6 +276,7 @@ mod tests {
             ("torc log 1\ngeneration 2 shards 1\nsegment 1 1 x\n", 3),
             ("torc log 1\ngeneration 2 shards 1\nsegment 0 1 ../x\n", 3),
             ("torc log 1\ngeneration 2 shards 1\nslots 5-4 0\n", 3),
+            ("torc log 1\ngeneration 2 shards 1\ngeneration 3 shards 2 continues\n", 3),
         ] {
             match Manifest::parse(lines.as_bytes()) {
                 Err(ManifestError::Syntax(at, _)) => assert_eq!(at, line, "{lines}"),

@@ -11,13 +11,14 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use torc_commands::SlotMap;
 use torc_keyspace::SLOTS;
 use torc_persist::log::{FIRST_SEQUENCE, FileNumber, NewSegment, Policy};
 use torc_persist::manifest::{Generation, Manifest, SegmentFile, SlotRange};
+use torc_persist::rewrite;
 use torc_persist::seal::Keys;
 use torc_persist::segment::SegmentHeader;
 use torc_persist::store::{Directory, Store};
@@ -47,6 +48,8 @@ struct ShardState {
     buffered_bytes: AtomicU64,
     logged_to: AtomicU64,
     durable_to: AtomicU64,
+    /// What it logged before the last cut is not in its old segment yet.
+    is_switching: AtomicBool,
 }
 
 /// What INFO shows.
@@ -75,6 +78,8 @@ struct Files {
     directory: Directory,
     path: PathBuf,
     manifest: Manifest,
+    /// Prepared and written to, but not listed before its base is there.
+    coming: Option<Generation>,
     /// First part of the names of all files.
     name: String,
     last_number: u64,
@@ -126,6 +131,16 @@ impl Aof {
         state.buffered_bytes.store(buffered_bytes, Ordering::Relaxed);
     }
 
+    /// Whether a shard still writes to the segment from before the last cut.
+    pub fn note_switching(&self, shard: ShardId, is_switching: bool) {
+        self.shards[usize::from(shard)].is_switching.store(is_switching, Ordering::Release);
+    }
+
+    /// Whether any shard still writes to the segment from before the last cut: there is no other cut meanwhile.
+    pub fn is_switching(&self) -> bool {
+        self.shards.iter().any(|state| state.is_switching.load(Ordering::Acquire))
+    }
+
     /// How far a shard has logged, and how far that is durable.
     pub fn note_positions(&self, shard: ShardId, logged_to: u64, durable_to: u64) {
         let state = &self.shards[usize::from(shard)];
@@ -162,7 +177,7 @@ impl Aof {
                 .map_err(|error| io::Error::other(error.to_string()))?
                 .unwrap_or_default();
             let name = config.appendfilename().to_string();
-            *files = Some(Files { directory, path, manifest, name, last_number: 0 });
+            *files = Some(Files { directory, path, manifest, coming: None, name, last_number: 0 });
         }
         Ok(())
     }
@@ -182,18 +197,23 @@ impl Aof {
         let number =
             files.manifest.generations.last().map_or(0, |last| last.number).max(files.last_number) + 1;
         files.last_number = number;
-        let mut segments = Vec::new();
-        for shard in 0..slots.shards() {
-            let file = FileNumber(number);
-            let segment = NewSegment::new(shard, number, file, keys);
-            let name = files.segment_name(number, shard, 0);
-            let file = files.make(&name, &segment.header)?;
-            segments.push(OpenSegment { segment, file });
-        }
-        files.directory.sync_directory()?;
+        // At the start nothing is logged yet: what was recovered is the end of the generation before.
+        let continues = follows && lock(&self.state).is_on;
+        let generation = files.generation(number, slots, continues);
+        let segments: Vec<NewSegment> = (0..slots.shards())
+            .map(|shard| NewSegment::new(shard, number, FileNumber(number), keys))
+            .collect();
+        let headers = segments.iter().map(|segment| segment.header.as_slice());
+        rewrite::prepare(&mut files.directory, &generation, headers)?;
+        let open = |(segment, listed): (NewSegment, &SegmentFile)| {
+            files.open_segment(&listed.name).map(|file| OpenSegment { segment, file })
+        };
+        let segments: Vec<OpenSegment> =
+            segments.into_iter().zip(&generation.segments).map(open).collect::<io::Result<_>>()?;
         if follows {
-            files.manifest.generations.push(files.generation(number, slots, Vec::new()));
-            files.manifest.publish(&mut files.directory)?;
+            rewrite::append(&mut files.directory, &mut files.manifest, generation)?;
+        } else {
+            files.coming = Some(generation);
         }
         Ok(Prepared { generation: number, segments, base: files.path.join(files.base_name(number)) })
     }
@@ -227,14 +247,10 @@ impl Aof {
         let mut files = lock(&self.files);
         let files = files.as_mut().expect("the generation was prepared");
         let base = files.base_name(generation);
-        let mut manifest = files.manifest.clone();
-        manifest.generations.retain(|one| one.number >= generation);
-        if !manifest.generations.iter().any(|one| one.number == generation) {
-            manifest.generations.insert(0, files.generation(generation, slots, Vec::new()));
-        }
-        manifest.generations[0].bases = vec![base.clone()];
-        manifest.publish(&mut files.directory)?;
-        files.manifest = manifest;
+        let coming = files.coming.clone().filter(|coming| coming.number == generation);
+        let listed = coming.unwrap_or_else(|| files.generation(generation, slots, false));
+        rewrite::take_over(&mut files.directory, &mut files.manifest, listed, base.clone())?;
+        files.coming = None;
         files.remove_older(generation)?;
         let base_bytes = std::fs::metadata(files.path.join(base)).map_or(0, |metadata| metadata.len());
         self.update(|state| {
@@ -257,11 +273,17 @@ impl Aof {
         let name = files.segment_name(header.generation, header.shard, number);
         let file = files.make(&name, content)?;
         files.directory.sync_directory()?;
+        let (shard, first_sequence) = (header.shard, header.first_sequence);
+        let segment = SegmentFile { shard, first_sequence, name };
+        if let Some(coming) = files.coming.as_mut().filter(|coming| coming.number == header.generation) {
+            coming.segments.push(segment);
+            return Ok((FileNumber(number), file));
+        }
         let mut manifest = files.manifest.clone();
         let generation = manifest.generations.iter_mut().find(|one| one.number == header.generation);
+        // What belongs to a generation that a base has replaced is in the base.
         let Some(generation) = generation else { return Ok((FileNumber(number), file)) };
-        let first_sequence = header.first_sequence;
-        generation.segments.push(SegmentFile { shard: header.shard, first_sequence, name });
+        generation.segments.push(segment);
         manifest.publish(&mut files.directory)?;
         files.manifest = manifest;
         Ok((FileNumber(number), file))
@@ -280,7 +302,7 @@ impl Files {
         format!("{}.{generation}.base.rdb", self.name)
     }
 
-    fn generation(&self, number: u64, slots: &SlotMap, bases: Vec<String>) -> Generation {
+    fn generation(&self, number: u64, slots: &SlotMap, continues: bool) -> Generation {
         let segments = (0..slots.shards()).map(|shard| SegmentFile {
             shard,
             first_sequence: FIRST_SEQUENCE,
@@ -289,8 +311,9 @@ impl Files {
         Generation {
             number,
             shards: slots.shards(),
+            continues,
             slots: ranges_of(slots),
-            bases,
+            bases: Vec::new(),
             segments: segments.collect(),
         }
     }
@@ -304,6 +327,10 @@ impl Files {
         }
         self.directory.create(name, content)?;
         self.directory.sync(name)?;
+        self.open_segment(name)
+    }
+
+    fn open_segment(&self, name: &str) -> io::Result<OwnedFd> {
         let file: File = OpenOptions::new().write(true).open(self.path.join(name))?;
         Ok(file.into())
     }

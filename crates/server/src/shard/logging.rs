@@ -72,7 +72,10 @@ impl Shard {
         self.logging.new_files.push((segment.file, file));
         self.log_effects();
         match &mut self.logging.log {
-            Some(log) => log.switch_to(segment),
+            Some(log) => {
+                log.switch_to(segment);
+                self.process.aof.note_switching(self.id, true);
+            }
             None => {
                 let policy = aof::policy(&self.state.config);
                 let log = ShardLog::begin_in(segment, policy, &self.process.keys);
@@ -115,7 +118,10 @@ impl Shard {
 
     /// The files of a rewrite are there: the cut is next.
     pub(super) fn go_on_rewriting(&mut self) {
-        let Some(preparing) = &self.logging.preparing else { return };
+        let Some(preparing) = self.logging.preparing.as_ref().filter(|_| !self.process.aof.is_switching())
+        else {
+            return;
+        };
         let Ok(prepared) = preparing.try_recv() else { return };
         self.logging.preparing = None;
         match prepared {
@@ -148,6 +154,7 @@ impl Shard {
         let aof = &self.process.aof;
         if let Some(log) = &self.logging.log {
             aof.note(self.id, log.file_bytes(), log.unwritten_bytes());
+            aof.note_switching(self.id, log.is_switching());
         }
         let state = aof.state();
         self.state.log_failure = state.failure.clone();
@@ -176,6 +183,7 @@ impl Shard {
             self.log_effects();
             self.changes.effects.switch(false);
             self.logging.ending = self.logging.log.take();
+            self.process.aof.note_switching(self.id, false);
         }
         if self.id == 0 && wanted != is_on {
             self.process.aof.update(|state| state.is_on = wanted);
