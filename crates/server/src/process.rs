@@ -11,6 +11,7 @@ use crate::aof::Aof;
 use crate::memory::MemoryWatch;
 use crate::metrics::Board;
 use crate::saving::Saves;
+use crate::saving::loading::Loading;
 
 /// Version that clients see in HELLO and INFO: the Redis release whose behaviour torc offers.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -33,6 +34,8 @@ pub struct ProcessInfo {
     pub memory: MemoryWatch,
     pub saves: Saves,
     pub aof: Aof,
+    /// The load at start.
+    pub loading: Loading,
     /// Of encryption at rest.
     pub keys: Keys,
     pub phase: PhaseCell,
@@ -107,6 +110,7 @@ impl ProcessInfo {
             memory: MemoryWatch::new(),
             saves: Saves::new(shards, started_ms),
             aof: Aof::new(shards),
+            loading: Loading::over(shards),
             keys: Keys::default(),
             phase: PhaseCell::new(),
             board: Board::new(shards),

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use torc_keyspace::{Keyspace, SlotMap};
 use torc_runtime::executor::{ExecutorConfig, run_shards};
@@ -20,8 +21,9 @@ use crate::config::Config;
 use crate::encryption;
 use crate::memory;
 use crate::metrics;
-use crate::process::{Phase, ProcessInfo};
+use crate::process::ProcessInfo;
 use crate::saving::load::{LoadPlan, path_of};
+use crate::saving::loading::{Inheritance, Loading};
 use crate::session::ServerState;
 use crate::session::state::data_settings;
 use crate::shard::{Hub, Shard, ShardSetup};
@@ -77,25 +79,23 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let shared = LoopShared::new(Arc::clone(mesh.wakers()), shards, clients_max, keepalive_s);
     let mut process = ProcessInfo::new(port, shards);
     process.keys = encryption::keys(&config).map_err(failed)?;
+    process.loading = Loading::new(shards);
     let process = Arc::new(process);
     let config = Arc::new(config);
     if config.supervised() {
         process.phase.announce();
     }
     metrics::start(&config, &process).map_err(failed)?;
-    let keyspaces = load(&config, &slots, seed, &process)?;
-    let segments = begin_log(&config, &slots, &process)?;
+    process.loading.begin(clock::unix_ms());
     let at_end = Arc::clone(&process);
     let birth = Birth {
-        keyspaces: keyspaces.into_iter().map(|keyspace| Mutex::new(Some(keyspace))).collect(),
-        segments: segments.into_iter().map(|segment| Mutex::new(Some(segment))).collect(),
-        slots,
+        slots: Arc::clone(&slots),
         hub: Hub::new(),
         seed,
         config: Arc::clone(&config),
-        process,
+        process: Arc::clone(&process),
         capabilities,
-        shared,
+        shared: Arc::clone(&shared),
     };
     let cores = cpus::usable_cores();
     let executors = ExecutorConfig { pin: cpus::pin_by_default(shards) && shards <= cores.len(), cores };
@@ -110,8 +110,19 @@ pub fn run(config: Config) -> Result<(), RunError> {
         async move { shard_loop::run(seat, setup()).await }
     })
     .map_err(failed)?;
-    at_end.phase.set(Phase::Ready);
-    tracing::info!(port, shards, pid = std::process::id(), "ready to accept connections");
+    tracing::info!(port, shards, pid = std::process::id(), "the shards run");
+    // In a thread of its own: the server can be told to stop meanwhile.
+    let loader = {
+        let config = Arc::clone(&config);
+        std::thread::spawn(move || {
+            let outcome = load(&config, &slots, seed, &process);
+            match &outcome {
+                Ok(()) => shared.wake_all(),
+                Err(_) => shared.shut_down(),
+            }
+            outcome
+        })
+    };
     let mut outcome = Ok(());
     for thread in threads {
         match thread.join() {
@@ -119,6 +130,10 @@ pub fn run(config: Config) -> Result<(), RunError> {
             Ok(Err(error)) => outcome = Err(failed(format!("a shard's event loop failed: {error}"))),
             Err(_) => outcome = Err(failed("a shard panicked")),
         }
+    }
+    if loader.is_finished() {
+        let loaded = loader.join().unwrap_or_else(|_| Err(failed("the thread that loads the data panicked")));
+        outcome = outcome.and(loaded);
     }
     if let Some(job) = at_end.saves.state().running {
         // Nobody finishes it any more.
@@ -130,18 +145,38 @@ pub fn run(config: Config) -> Result<(), RunError> {
     outcome
 }
 
-/// The keys of the last snapshot for each shard, if there is one. Clients that come meanwhile wait at the listeners.
-fn load(
+/// Loads what is on disk and lays it ready for the shards.
+fn load(config: &Config, slots: &Arc<SlotMap>, seed: u64, process: &ProcessInfo) -> Result<(), RunError> {
+    let (keyspaces, segments) = if config.appendonly() {
+        let (keyspaces, is_foreign) = match load_log(config, slots, seed, process)? {
+            Some((keyspaces, is_foreign)) => (keyspaces, is_foreign),
+            None => (load_snapshot(config, slots, seed, process)?, false),
+        };
+        (keyspaces, begin_log(config, slots, process, is_foreign)?)
+    } else {
+        (load_snapshot(config, slots, seed, process)?, Vec::new())
+    };
+    let mut segments = segments.into_iter();
+    let mut keyspaces = keyspaces.into_iter();
+    let parts = (0..slots.shards())
+        .map(|_| Inheritance { keyspace: keyspaces.next(), segment: segments.next() })
+        .collect();
+    process.loading.lay_out(parts);
+    Ok(())
+}
+
+/// The keys of the last snapshot for each shard, if there is one.
+fn load_snapshot(
     config: &Config,
     slots: &Arc<SlotMap>,
     seed: u64,
     process: &ProcessInfo,
 ) -> Result<Vec<Keyspace>, RunError> {
     let started_ms = clock::unix_ms();
-    if let Some(loaded) = load_log(config, slots, seed, process)? {
-        return Ok(loaded);
-    }
-    let plan = LoadPlan::new(config, &process.keys, Arc::clone(slots), seed, started_ms);
+    let mut plan = LoadPlan::new(config, &process.keys, Arc::clone(slots), seed, started_ms);
+    plan.progress = Arc::clone(&process.loading.progress);
+    let bytes = std::fs::metadata(&plan.path).map_or(0, |metadata| metadata.len());
+    plan.progress.total_bytes.store(bytes, Ordering::Relaxed);
     let Some(loaded) = plan.load().map_err(failed)? else { return Ok(Vec::new()) };
     let ms = clock::unix_ms() - started_ms;
     tracing::info!(keys = loaded.keys, expired = loaded.expired, ms, "the snapshot is loaded");
@@ -150,16 +185,13 @@ fn load(
     Ok(loaded.keyspaces)
 }
 
-/// The data of the log, if there is to be one and there is one: then the snapshot does not count.
+/// The data of the log, if there is one, and whether it is that of another server.
 fn load_log(
     config: &Config,
     slots: &Arc<SlotMap>,
     seed: u64,
     process: &ProcessInfo,
-) -> Result<Option<Vec<Keyspace>>, RunError> {
-    if !config.appendonly() {
-        return Ok(None);
-    }
+) -> Result<Option<(Vec<Keyspace>, bool)>, RunError> {
     let started_ms = clock::unix_ms();
     let plan = AofLoad {
         folder: config.dir().join(config.appenddirname()),
@@ -169,7 +201,8 @@ fn load_log(
         seed,
         tolerates_torn_tail: config.aof_load_truncated(),
         checks_sum: config.rdbchecksum(),
-        now_ms: started_ms,
+        name: config.appendfilename().to_owned(),
+        progress: Arc::clone(&process.loading.progress),
     };
     let Some(loaded) = plan.load().map_err(failed)? else { return Ok(None) };
     let ms = clock::unix_ms() - started_ms;
@@ -177,27 +210,29 @@ fn load_log(
     tracing::info!(keys, effects, dropped, ms, "the log is loaded");
     process.saves.note_loaded(loaded.keys, 0);
     process.saves.keep_functions(loaded.functions);
-    Ok(Some(loaded.keyspaces))
+    Ok(Some((loaded.keyspaces, loaded.is_foreign)))
 }
 
 /// The segments in which the logs of all shards begin.
-fn begin_log(config: &Config, slots: &SlotMap, process: &ProcessInfo) -> Result<Vec<OpenSegment>, RunError> {
-    if !config.appendonly() {
-        return Ok(Vec::new());
-    }
+fn begin_log(
+    config: &Config,
+    slots: &SlotMap,
+    process: &ProcessInfo,
+    is_foreign: bool,
+) -> Result<Vec<OpenSegment>, RunError> {
     let snapshot = path_of(config);
     let snapshot = Some(snapshot.as_path()).filter(|path| path.exists());
-    let begun = process.aof.begin(config, slots, &process.keys, snapshot);
+    let begun = if is_foreign {
+        process.aof.begin_without_base(config, slots, &process.keys)
+    } else {
+        process.aof.begin(config, slots, &process.keys, snapshot)
+    };
     let folder = config.dir().join(config.appenddirname());
     begun.map_err(|error| failed(format!("cannot write the log in {}: {error}", folder.display())))
 }
 
 /// What every shard is born with.
 struct Birth {
-    /// Keys of a snapshot, one keyspace for each shard, or none.
-    keyspaces: Vec<Mutex<Option<Keyspace>>>,
-    /// Where the log of each shard begins, if there is to be one.
-    segments: Vec<Mutex<Option<OpenSegment>>>,
     slots: Arc<SlotMap>,
     hub: Arc<Hub>,
     seed: u64,
@@ -216,9 +251,6 @@ impl Birth {
         let process = Arc::clone(&self.process);
         let shared = Arc::clone(&self.shared);
         let (seed, capabilities) = (self.seed, self.capabilities);
-        let loaded =
-            self.keyspaces.get(shard).and_then(|keyspace| keyspace.lock().expect("taken once").take());
-        let segment = self.segments.get(shard).and_then(|one| one.lock().expect("taken once").take());
         move || {
             let spin = config.spin_us();
             let mut shard = Shard::new(ShardSetup {
@@ -233,12 +265,7 @@ impl Birth {
                 process,
                 server: Some(Arc::clone(&shared)),
             });
-            if let Some(loaded) = loaded {
-                shard.keyspace.replace_all(loaded);
-            }
-            if let Some(segment) = segment {
-                shard.switch_log(segment);
-            }
+            shard.state.is_loading = true;
             LoopSetup { spin, shard, listeners, capabilities, shared }
         }
     }

@@ -85,6 +85,10 @@ impl LoopShared {
         self.wakers.wake_all();
     }
 
+    pub fn wake_all(&self) {
+        self.wakers.wake_all();
+    }
+
     /// Wakes a shard from a thread that is none.
     pub fn wake(&self, shard: ShardId) {
         self.wakers.wake(usize::from(shard));
@@ -223,6 +227,9 @@ impl ShardLoop {
             self.next_tick_us = self.shard.now.monotonic_us + TICK.as_micros() as u64;
             self.shard.gauges = self.gauges();
             self.shard.tick();
+        }
+        if self.shard.state.is_loading {
+            self.shard.go_on_loading();
         }
         self.shard.finish_aside();
         self.shard.go_on_saving();

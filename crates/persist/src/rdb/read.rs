@@ -194,9 +194,14 @@ impl<R: Read> FileReader<R> {
         (Cursor::new(self.window).chain(self.source), offset)
     }
 
+    /// Bytes that were read.
+    pub fn offset(&self) -> u64 {
+        self.offset + self.at as u64
+    }
+
     /// An error of whoever cannot take the last item.
     pub fn complaint(&self, reason: &str) -> FileError {
-        FileError { file: self.name.clone(), offset: self.offset + self.at as u64, reason: reason.to_owned() }
+        FileError { file: self.name.clone(), offset: self.offset(), reason: reason.to_owned() }
     }
 
     fn key(&mut self, kind: u8, prefix: Prefix) -> Result<LoadedKey, FileError> {

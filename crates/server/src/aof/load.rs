@@ -13,10 +13,13 @@ use torc_commands::{DataSettings, REPLAY_MS, SlotMap};
 use torc_keyspace::{Changes, Keyspace, slot_of};
 use torc_persist::load::{self, GenerationPlan, LogPlan, Plan, Tolerance};
 use torc_persist::manifest::SlotRange;
+use torc_persist::record::Effect;
+use torc_persist::redis_aof::{Logged, Reading, RedisLog};
 use torc_persist::seal::Keys;
 use torc_persist::store::Directory;
 
 use crate::saving::load::LoadPlan;
+use crate::saving::loading::Progress;
 
 use super::replay::Replayer;
 
@@ -31,7 +34,9 @@ pub struct AofLoad {
     /// `aof-load-truncated`
     pub tolerates_torn_tail: bool,
     pub checks_sum: bool,
-    pub now_ms: i64,
+    /// `appendfilename`: how files of a Redis server would be called.
+    pub name: String,
+    pub progress: Arc<Progress>,
 }
 
 /// What was in it.
@@ -43,6 +48,8 @@ pub struct LoadedAof {
     pub keys: u64,
     /// Records that don't count, because a transaction in them or before them is not whole.
     pub dropped_records: u64,
+    /// A Redis or Valkey server has written it.
+    pub is_foreign: bool,
 }
 
 /// Why a log can't be loaded. Displays as one line.
@@ -70,9 +77,57 @@ impl AofLoad {
             Err(error) => return Err(failed(format!("cannot read {}: {error}", self.folder.display()))),
         };
         let tolerance = Tolerance { torn_tail: self.tolerates_torn_tail, hole: false };
-        let Some(plan) = load::plan(&directory, tolerance).map_err(failed)? else { return Ok(None) };
+        self.note_total();
+        let Some(plan) = load::plan(&directory, tolerance).map_err(failed)? else {
+            return self.load_of_redis();
+        };
         load::settle(&mut directory, &plan).map_err(failed)?;
         self.run(&directory, &plan).map(Some)
+    }
+
+    /// What INFO calls 100 %.
+    fn note_total(&self) {
+        let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let bytes = files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum();
+        self.progress.total_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The log that a Redis or Valkey server has left in the folder. Its commands may name keys of several shards, so it is
+    /// replayed on one keyspace.
+    fn load_of_redis(&self) -> Result<Option<LoadedAof>, AofLoadError> {
+        let Some(log) = RedisLog::find(&self.folder, &self.name).map_err(failed)? else { return Ok(None) };
+        let one = SlotMap::even(1);
+        let settings = DataSettings { max_string_bytes: usize::MAX >> 1, ..self.settings.clone() };
+        let mut replayer = Replayer::new(self.empty_keyspace(), &settings, &one, 0);
+        let (mut functions, limits) = (Vec::new(), self.settings.encodings.rdb_limits());
+        let reading =
+            Reading { limits: &limits, checks_sum: self.checks_sum, torn_tail: self.tolerates_torn_tail };
+        let summary = log.read(reading, |logged| {
+            match logged {
+                Logged::Function(source) => functions.push(source),
+                Logged::Key(key) => {
+                    replayer.keyspace.load(key.db, key.entry, REPLAY_MS);
+                }
+                Logged::Commands(commands) => {
+                    for command in commands {
+                        let words = command.words.iter().map(Vec::as_slice).collect();
+                        replayer.apply(&Effect { db: command.db as u32, words })?;
+                    }
+                }
+            }
+            Ok(())
+        });
+        let summary = summary.map_err(failed)?;
+        let keyspaces = self.deal_anew(vec![replayer.keyspace], &self.slots);
+        let keys = keyspaces.iter().map(|one| (0..one.databases()).map(|db| one.len(db) as u64).sum::<u64>());
+        Ok(Some(LoadedAof {
+            keys: keys.sum(),
+            keyspaces,
+            functions,
+            effects: summary.commands,
+            dropped_records: 0,
+            is_foreign: true,
+        }))
     }
 
     fn run(&self, directory: &Directory, plan: &Plan) -> Result<LoadedAof, AofLoadError> {
@@ -82,6 +137,7 @@ impl AofLoad {
             effects: 0,
             keys: 0,
             dropped_records: 0,
+            is_foreign: false,
         };
         let (mut loaded, mut slots) = (empty, None);
         for generation in &plan.generations {
@@ -132,6 +188,7 @@ impl AofLoad {
             checks_sum: self.checks_sum,
             // What has expired since is still needed: the log tells what came after it.
             now_ms: REPLAY_MS,
+            progress: Arc::clone(&self.progress),
         };
         let missing = || failed(format!("{} is missing", self.folder.join(base).display()));
         let file = plan.load().map_err(failed)?.ok_or_else(missing)?;
@@ -201,6 +258,8 @@ impl AofLoad {
                 }
             });
             outcome = outcome.and(replayed.map_err(failed));
+            let bytes = std::fs::metadata(self.folder.join(&file.name)).map_or(0, |metadata| metadata.len());
+            self.progress.loaded_bytes.fetch_add(bytes, Ordering::Relaxed);
             if outcome.is_err() {
                 break;
             }

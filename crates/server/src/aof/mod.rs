@@ -242,6 +242,21 @@ impl Aof {
         Ok(prepared.segments)
     }
 
+    /// The start where the data come from elsewhere: the log counts when its first base is written.
+    pub fn begin_without_base(
+        &self,
+        config: &Config,
+        slots: &SlotMap,
+        keys: &Keys,
+    ) -> io::Result<Vec<OpenSegment>> {
+        let prepared = self.prepare(config, slots, keys, false)?;
+        self.update(|state| {
+            state.is_on = true;
+            state.needs_base = true;
+        });
+        Ok(prepared.segments)
+    }
+
     /// The base of a generation is there: nothing before it is needed any more.
     pub fn take_over(&self, generation: u64, slots: &SlotMap) -> io::Result<()> {
         let mut files = lock(&self.files);

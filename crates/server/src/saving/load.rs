@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use torc_commands::{DataSettings, SlotMap};
 use torc_datatypes::clock::{lfu_restored, lru_restored};
@@ -16,6 +17,8 @@ use torc_persist::seal::Keys;
 
 use crate::config::Config;
 use crate::session::state::data_settings;
+
+use super::loading::Progress;
 
 /// How a file is to be loaded.
 #[derive(Clone)]
@@ -28,7 +31,11 @@ pub struct LoadPlan {
     pub settings: DataSettings,
     pub checks_sum: bool,
     pub now_ms: i64,
+    pub progress: Arc<Progress>,
 }
+
+/// Keys between two notes of progress.
+const KEYS_PER_NOTE: u64 = 1024;
 
 /// What was in a file.
 pub struct Loaded {
@@ -49,6 +56,7 @@ impl LoadPlan {
             settings: data_settings(config),
             checks_sum: config.rdbchecksum(),
             now_ms,
+            progress: Arc::new(Progress::default()),
         }
     }
 
@@ -63,6 +71,7 @@ impl LoadPlan {
                 return Err(FileError { file: name, offset: 0, reason });
             }
         };
+        let already = self.progress.loaded_bytes.load(Ordering::Relaxed);
         let limits = self.settings.encodings.rdb_limits();
         let mut reader = FileReader::open_with(file, &name, limits, self.checks_sum, &self.keys)?;
         let mut loaded =
@@ -73,9 +82,14 @@ impl LoadPlan {
                 Item::Function(source) => loaded.functions.push(source),
                 Item::Key(key) => {
                     self.take(&mut loaded, key).map_err(|reason| reader.complaint(reason))?;
+                    if loaded.keys.is_multiple_of(KEYS_PER_NOTE) {
+                        let bytes = already + reader.offset();
+                        self.progress.loaded_bytes.store(bytes, Ordering::Relaxed);
+                    }
                 }
             }
         }
+        self.progress.loaded_bytes.store(already + reader.offset(), Ordering::Relaxed);
         Ok(Some(loaded))
     }
 

@@ -5,6 +5,7 @@
 
 mod file;
 pub mod load;
+pub mod loading;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -26,6 +26,8 @@ pub struct ServerState {
     pub refuses_writes: bool,
     /// Why the log can't be written: no write is taken meanwhile.
     pub log_failure: Option<String>,
+    /// The data are being loaded: only commands that need none of them run.
+    pub is_loading: bool,
     /// Active expiry is on (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
     derived: Derived,
@@ -75,6 +77,7 @@ impl ServerState {
             pause: None,
             refuses_writes: false,
             log_failure: None,
+            is_loading: false,
             active_expire: true,
         }
     }
@@ -106,7 +109,7 @@ impl ServerState {
     /// True when every request needs the full gate.
     #[inline]
     pub fn gate_closed(&self) -> bool {
-        self.pause.is_some() || self.refuses_writes || self.log_failure.is_some()
+        self.pause.is_some() || self.refuses_writes || self.log_failure.is_some() || self.is_loading
     }
 
     /// Does CLIENT PAUSE hold this command back?

@@ -72,6 +72,10 @@ impl Shard {
             );
             return self.reject(connection, Some(command), CommandError::Owned(text.into()));
         }
+        if self.state.is_loading && !command.spec.flags.has(Flags::LOADING) {
+            let error = CommandError::Text("LOADING Redis is loading the dataset in memory");
+            return self.reject(connection, Some(command), error);
+        }
         if self.state.refuses(connection, command) && connection.exec.is_none() {
             let error = match &self.state.log_failure {
                 None => CommandError::Text(MISCONF),

@@ -167,7 +167,8 @@ impl Shard {
             && bytes > config.auto_aof_rewrite_min_size()
             && bytes.saturating_sub(state.base_bytes) * 100 >= state.base_bytes.max(1) * percentage;
         let may_try = !state.last_rewrite_failed || self.now.unix_ms - state.last_try_ms > RETRY_MS;
-        if (has_grown || state.needs_base) && may_try && self.rewrite_log() {
+        let is_loaded = self.process.loading.is_over();
+        if (has_grown || state.needs_base) && may_try && is_loaded && self.rewrite_log() {
             tracing::info!(bytes, "the log is rewritten");
         }
     }

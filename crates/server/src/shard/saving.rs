@@ -17,6 +17,7 @@ use crate::connection::Connection;
 use crate::packet::Homecoming;
 use crate::process::Phase;
 use crate::saving::load::{LoadPlan, Loaded, path_of};
+use crate::saving::loading::Inheritance;
 use crate::saving::{self, FilePlan, Kind, Message, SaveJob};
 use crate::session::Flow;
 
@@ -95,9 +96,14 @@ impl Shard {
         Flow::Later
     }
 
-    /// SHUTDOWN with a last snapshot, for which a save that is under way is given up.
+    /// SHUTDOWN with a last snapshot, for which a save that is under way is given up. While data are loaded there is
+    /// nothing to save, and what is on disk must stay.
     pub fn save_and_shut_down(&mut self, client: Option<ClientKey>, is_forced: bool) -> Flow {
         self.process.phase.set(Phase::Stopping);
+        if self.state.is_loading {
+            self.request(LoopRequest::Shutdown);
+            return Flow::Later;
+        }
         self.process.saves.cancel();
         self.begin_or_wait(Purpose::Shutdown { client, is_forced });
         Flow::Later
@@ -105,7 +111,7 @@ impl Shard {
 
     /// The process was asked to end.
     pub fn shut_down_by_signal(&mut self) {
-        if self.state.config.save().is_empty() {
+        if self.state.config.save().is_empty() || self.state.is_loading {
             return self.request(LoopRequest::Shutdown);
         }
         tracing::info!("asked to end: saving the last snapshot");
@@ -263,6 +269,41 @@ impl Shard {
         }
     }
 
+    /// Take what was loaded for this shard; when all shards have theirs, clients are served.
+    pub fn go_on_loading(&mut self) {
+        let process = Arc::clone(&self.process);
+        if let Some(Inheritance { keyspace, segment }) = process.loading.take(self.id) {
+            if let Some(keyspace) = keyspace {
+                self.keyspace.replace_all(keyspace);
+            }
+            if let Some(segment) = segment {
+                self.switch_log(segment);
+            }
+            process.loading.installed();
+            if let Some(server) = self.server.as_ref().filter(|_| process.loading.is_over()) {
+                server.wake_all();
+            }
+        }
+        // A log without a base does not count yet: what would be acknowledged now could be lost.
+        let is_loading = !process.loading.is_over() || process.aof.state().needs_base;
+        if self.state.is_loading && !is_loading {
+            self.state.is_loading = false;
+            if self.id == 0 {
+                process.phase.set(Phase::Ready);
+                tracing::info!(
+                    port = self.port(),
+                    shards = self.shards(),
+                    pid = process.pid,
+                    "ready to accept connections"
+                );
+            }
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.process.tcp_port.load(Ordering::Relaxed)
+    }
+
     /// Ten times a second: count changes, and on shard 0 begin what save points ask for.
     pub(super) fn save_tick(&mut self) {
         let saves = &self.process.saves;
@@ -272,7 +313,7 @@ impl Shard {
         let config = &self.state.config;
         self.state.refuses_writes =
             !state.last_is_ok && !config.save().is_empty() && config.stop_writes_on_bgsave_error();
-        if self.id == 0 && state.running.is_none() && !self.cron_paused {
+        if self.id == 0 && state.running.is_none() && !self.cron_paused && !self.state.is_loading {
             let age_s = self.now.unix_ms / 1000 - state.last_save_s;
             let changes = saves.changes_since(&state);
             let may_retry = state.last_is_ok || self.now.unix_ms - state.last_try_ms > RETRY_MS;

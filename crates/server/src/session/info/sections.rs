@@ -202,7 +202,8 @@ fn persistence(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut F
     let background = running.filter(|job| job.kind == Kind::Background);
     let held = running.map_or(0, |job| job.held_bytes_max.load(Ordering::Relaxed));
     let age_s = background.map_or(-1, |job| (shard.now.unix_ms - job.started_ms) / 1000);
-    out.zeros(&["loading", "async_loading"]);
+    out.put("loading", u8::from(shard.state.is_loading));
+    out.zeros(&["async_loading"]);
     out.put("current_cow_peak", held);
     out.put("current_cow_size", held);
     out.put("current_cow_size_age", 0);
@@ -231,6 +232,9 @@ fn persistence(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut F
     out.put("aof_rewrites_consecutive_failures", u8::from(log.last_rewrite_failed));
     out.put("aof_last_write_status", if log.failure.is_some() { "err" } else { "ok" });
     out.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    if shard.state.is_loading {
+        loading(shard, out);
+    }
     if log.is_on {
         out.put("aof_current_size", aof.bytes());
         out.put("aof_base_size", log.base_bytes);
@@ -238,6 +242,19 @@ fn persistence(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut F
         out.put("aof_buffer_length", aof.buffered_bytes());
         out.zeros(&["aof_pending_bio_fsync", "aof_delayed_fsync"]);
     }
+}
+
+fn loading(shard: &Shard, out: &mut Fields<'_>) {
+    let loading = &shard.process.loading;
+    let total = loading.progress.total_bytes.load(Ordering::Relaxed).max(1);
+    let loaded = loading.progress.loaded_bytes.load(Ordering::Relaxed).min(total);
+    let elapsed_s = ((shard.now.unix_ms - loading.started_ms()) / 1000).max(1) as u64;
+    let per_s = (loaded / elapsed_s).max(1);
+    out.put("loading_start_time", loading.started_ms() / 1000);
+    out.put("loading_total_bytes", total);
+    out.put("loading_loaded_bytes", loaded);
+    out.put("loading_loaded_perc", format!("{:.2}", loaded as f64 * 100.0 / total as f64));
+    out.put("loading_eta_seconds", (total - loaded) / per_s);
 }
 
 fn stats(_shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields<'_>) {
