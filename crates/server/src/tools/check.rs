@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 
 use torc_commands::DataSettings;
 use torc_persist::load::{self, GenerationPlan, LogPlan, Plan, Tolerance, Torn};
 use torc_persist::rdb::{FileReader, Item};
+use torc_persist::redis_aof::{Reading, RedisLog};
 use torc_persist::seal::Keys;
 use torc_persist::store::Directory;
 
@@ -22,10 +24,7 @@ pub(super) fn check(options: &Options, keys: &Keys, out: &mut dyn Write) -> io::
     };
     let plan = match load::plan(&dir, Tolerance { torn_tail: true, hole: false }) {
         Ok(Some(plan)) => plan,
-        Ok(None) => {
-            writeln!(out, "there is no log of torc in {}", options.dir.display())?;
-            return Ok(BROKEN);
-        }
+        Ok(None) => return check_redis(options, out),
         Err(error) => {
             writeln!(out, "the log cannot be loaded: {error}")?;
             // What is left if the damage is passed over.
@@ -44,6 +43,46 @@ pub(super) fn check(options: &Options, keys: &Keys, out: &mut dyn Write) -> io::
     };
     writeln!(out, "{verdict}")?;
     Ok(code)
+}
+
+/// The folder holds no log of torc: perhaps one of Redis or Valkey.
+fn check_redis(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
+    let found = match redis_name(&options.dir).map(|name| RedisLog::find(&options.dir, &name)).transpose() {
+        Ok(found) => found.flatten(),
+        Err(error) => {
+            writeln!(out, "the log cannot be loaded: {error}")?;
+            return Ok(BROKEN);
+        }
+    };
+    let Some(log) = found else {
+        writeln!(out, "there is no log in {}", options.dir.display())?;
+        return Ok(BROKEN);
+    };
+    writeln!(out, "a log of Redis or Valkey: {}", log.files().join(", "))?;
+    let limits = DataSettings::default().encodings.rdb_limits();
+    let reading = Reading { limits: &limits, checks_sum: true, torn_tail: true };
+    let summary = match log.read(reading, |_| Ok(())) {
+        Ok(summary) => summary,
+        Err(error) => {
+            writeln!(out, "the log cannot be loaded: {error}")?;
+            return Ok(BROKEN);
+        }
+    };
+    writeln!(out, "  {} keys of a snapshot, {} commands", summary.keys, summary.commands)?;
+    let Some(Torn { file, at, bytes }) = summary.torn else {
+        writeln!(out, "the log is sound")?;
+        return Ok(SOUND);
+    };
+    writeln!(out, "    dropped: {bytes} bytes of {file} from offset {at} on, which are no whole command")?;
+    writeln!(out, "the log can be loaded, but something at its end would be dropped")?;
+    Ok(LOSSY)
+}
+
+/// The first part of the names in a folder of Redis.
+pub(super) fn redis_name(dir: &Path) -> Option<String> {
+    let mut names =
+        std::fs::read_dir(dir).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.find_map(|name| name.strip_suffix(".manifest").map(str::to_owned))
 }
 
 fn report(dir: &Directory, plan: &Plan, out: &mut dyn Write) -> io::Result<u8> {

@@ -244,9 +244,27 @@ fn what_is_dropped_is_said() {
     assert_eq!(folder.dump(Keys::none()), (BROKEN, Vec::new()));
     std::fs::remove_file(&path).expect("it is there");
     assert!(folder.check(Keys::none()).1.contains("cannot read log.1.0"));
-    assert!(Folder::new().check(Keys::none()).1.contains("there is no log of torc"));
+    assert!(Folder::new().check(Keys::none()).1.contains("there is no log in"));
     let missing = Options { dir: folder.0.join("nowhere"), ..Options::default() };
     assert_eq!(check::check(&missing, Keys::none(), &mut Vec::new()).expect("memory takes all"), BROKEN);
+}
+
+#[test]
+fn logs_of_redis_are_checked() {
+    let folder = Folder::new();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.0.join(name), bytes).expect("writable");
+    write("aof.manifest", b"file a.aof seq 1 type i\n");
+    let mut commands = Vec::new();
+    encode_command(&[b"SET", b"a", b"1"], &mut commands);
+    write("a.aof", &commands);
+    let (code, text) = folder.check(Keys::none());
+    assert_eq!((code, text.contains("0 keys of a snapshot, 1 commands")), (SOUND, true), "{text}");
+    write("a.aof", &commands[..commands.len() - 1]);
+    let (code, text) = folder.check(Keys::none());
+    assert_eq!((code, text.contains("bytes of a.aof from offset 0")), (LOSSY, true), "{text}");
+    write("a.aof", b"garbage");
+    let (code, text) = folder.check(Keys::none());
+    assert_eq!((code, text.contains("a.aof, offset 0: no command begins here")), (BROKEN, true), "{text}");
 }
 
 #[test]
