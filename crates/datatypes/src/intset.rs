@@ -14,6 +14,8 @@
 
 use std::iter::FusedIterator;
 
+use crate::prefetch::prefetch_slice;
+
 const HEADER_BYTES: usize = 8;
 /// An intset never holds more (Redis's bound).
 pub const INTSET_LEN_MAX: usize = 1 << 30;
@@ -51,6 +53,13 @@ impl IntSet {
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Loads the header, and what a search looks at first, ahead of their use.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch_slice(&self.bytes);
+        prefetch_slice(&self.bytes[self.bytes.len() / 2..]);
     }
 
     /// Bytes of the whole intset.

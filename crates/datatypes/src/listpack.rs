@@ -16,6 +16,7 @@
 //! ```
 
 use crate::number::parse_i64;
+use crate::prefetch::prefetch_slice;
 
 pub(crate) const HEADER_BYTES: usize = 6;
 pub(crate) const END: u8 = 0xff;
@@ -27,6 +28,9 @@ const INT_TEXT_BYTES_MAX: usize = 20;
 /// Encoding byte, and up to eight bytes of length or integer.
 const HEAD_BYTES_MAX: usize = 9;
 const BACK_BYTES_MAX: usize = 5;
+const CACHE_LINE_BYTES: usize = 64;
+/// Cache lines that are loaded ahead of a walk.
+const LINES_AHEAD: usize = 8;
 /// A listpack never grows beyond this (Redis's `LISTPACK_MAX_SAFETY_LIMIT`).
 pub const LISTPACK_BYTES_MAX: usize = 1 << 30;
 
@@ -95,6 +99,18 @@ impl Default for Listpack {
 impl Listpack {
     pub fn new() -> Listpack {
         Listpack { bytes: Box::new([FRAME_BYTES as u8, 0, 0, 0, 0, 0, END]) }
+    }
+
+    /// A listpack of one element.
+    pub(crate) fn of_one(item: Item<'_>) -> Listpack {
+        let total = FRAME_BYTES + Listpack::bytes_for(item);
+        assert!(total <= LISTPACK_BYTES_MAX, "a listpack of {total} bytes");
+        let mut bytes = vec![0; total].into_boxed_slice();
+        bytes[..4].copy_from_slice(&(total as u32).to_le_bytes());
+        bytes[4] = 1;
+        write_element(&mut bytes[HEADER_BYTES..], item);
+        bytes[total - 1] = END;
+        Listpack { bytes }
     }
 
     /// Takes bytes of unknown origin over if they are a well-formed listpack to the last byte.
@@ -258,17 +274,26 @@ impl Listpack {
             if at >= end {
                 return None;
             }
-            let pos = Pos(at as u32);
-            if self.get(pos) == wanted {
-                return Some(pos);
+            if is_item(&self.bytes[at..], wanted) {
+                return Some(Pos(at as u32));
             }
             for _ in 0..step {
                 if at >= end {
                     return None;
                 }
-                at += self.element_bytes(at);
+                at += match self.bytes[at] {
+                    // By far the most frequent: the length of a short string, with one byte behind it.
+                    first @ 0x80..=0xbf => 2 + usize::from(first & 0x3f),
+                    _ => self.element_bytes(at),
+                };
             }
         }
+    }
+
+    /// Loads the first bytes ahead of their use; a walk over more brings them near by itself.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        self.bytes.chunks(CACHE_LINE_BYTES).take(LINES_AHEAD).for_each(prefetch_slice);
     }
 
     #[inline]
@@ -331,6 +356,14 @@ impl Listpack {
         let body = head_len + data.len();
         let (back, back_len) = if new.is_some() { back_bytes(body) } else { ([0; BACK_BYTES_MAX], 0) };
         let new_bytes = body + back_len;
+        if new_bytes == old_bytes && old_count == usize::from(new.is_some()) {
+            // As many bytes as before: nothing else moves.
+            let bytes = &mut self.bytes[at..at + new_bytes];
+            bytes[..head_len].copy_from_slice(&head[..head_len]);
+            bytes[head_len..body].copy_from_slice(data);
+            bytes[body..].copy_from_slice(&back[..back_len]);
+            return;
+        }
         let mut bytes = std::mem::take(&mut self.bytes).into_vec();
         let old_len = bytes.len();
         let new_len = old_len - old_bytes + new_bytes;
@@ -414,6 +447,20 @@ pub(crate) fn item(bytes: &[u8]) -> Item<'_> {
         0xf2 => Item::Int(i64::from(i32::from_le_bytes([0, bytes[1], bytes[2], bytes[3]]) >> 8)),
         0xf3 => Item::Int(i64::from(i32::from_le_bytes(bytes[1..5].try_into().expect("four bytes")))),
         _ => Item::Int(i64::from_le_bytes(bytes[1..9].try_into().expect("eight bytes"))),
+    }
+}
+
+/// Whether the element that `bytes` begin with is this one. Short strings are told apart by their length and last byte
+/// before all of them is compared: names of fields tend to differ at their end.
+#[inline]
+fn is_item(bytes: &[u8], wanted: Item<'_>) -> bool {
+    match (bytes[0], wanted) {
+        (first @ 0x80..=0xbf, Item::Bytes(wanted)) => {
+            let text = &bytes[1..1 + usize::from(first & 0x3f)];
+            text.len() == wanted.len() && text.last() == wanted.last() && text == wanted
+        }
+        (0x80..=0xbf, Item::Int(_)) => false,
+        _ => item(bytes) == wanted,
     }
 }
 
@@ -588,6 +635,41 @@ mod tests {
         ints.iter().for_each(|int| listpack.push_back(int.to_string().as_bytes()));
         assert!(listpack.iter().eq(ints.iter().map(|&int| Item::Int(int))));
         assert!(Listpack::from_bytes(listpack.as_bytes().into()).is_some());
+    }
+
+    /// Neighbours in length and in their last byte, and strings that other writers made longer than they need be.
+    #[test]
+    fn finds_what_is_equal_and_nothing_else() {
+        let texts = ["", "a", "ba", "ab", "field:12", "field:22", "12", "7", "-1", "x".repeat(70).leak()];
+        let listpack: Listpack = texts.into_iter().collect();
+        for (index, text) in texts.into_iter().enumerate() {
+            assert_eq!(
+                listpack.find(listpack.first(), text.as_bytes(), 1),
+                listpack.seek(index as i64),
+                "{text}"
+            );
+        }
+        for text in ["b", "aa", "field:32", "field:1", "22", "8", "x"] {
+            assert_eq!(listpack.find(listpack.first(), text.as_bytes(), 1), None, "{text}");
+        }
+        let wide = [15, 0, 0, 0, 2, 0, 0xe0, 1, b'a', 3, 0xf1, 7, 0, 3, END];
+        let wide = Listpack::from_bytes(Box::new(wide)).expect("well formed");
+        assert_eq!(wide.find(wide.first(), b"a", 1), wide.first());
+        assert_eq!(wide.find(wide.first(), b"7", 1), wide.last());
+    }
+
+    #[test]
+    fn one_element_and_as_many_bytes_as_before() {
+        for item in [Item::Bytes(b""), Item::Bytes(&[b'x'; 300]), Item::Int(5), Item::Int(i64::MIN)] {
+            let mut pushed = Listpack::new();
+            pushed.insert(None, item);
+            assert_eq!(Listpack::of_one(item), pushed);
+        }
+        let mut listpack: Listpack = ["a", "value", "b"].into_iter().collect();
+        let address = listpack.as_bytes().as_ptr();
+        listpack.replace(listpack.seek(1).expect("is there"), Item::Bytes(b"other"));
+        assert_eq!(listpack, ["a", "other", "b"].into_iter().collect());
+        assert_eq!(listpack.as_bytes().as_ptr(), address);
     }
 
     /// Random edits against a vector.

@@ -31,6 +31,7 @@ use std::{fmt, slice};
 use crate::element_hash::element_hash;
 use crate::entry::class::allocated_bytes;
 use crate::listpack::Item;
+use crate::prefetch::prefetch_address;
 use crate::table::Keyed;
 
 const INT_TAG: usize = 0b001;
@@ -186,6 +187,13 @@ impl Keyed for Member {
     #[inline]
     fn key_is(&self, key: &[u8]) -> bool {
         if self.is_on_heap() { self.heap_string() == key } else { self.item() == Item::of(key) }
+    }
+
+    #[inline]
+    fn prefetch(&self) {
+        if self.is_on_heap() {
+            prefetch_address(self.word.as_ptr());
+        }
     }
 
     fn heap_bytes(&self) -> usize {

@@ -7,6 +7,12 @@ pub fn prefetch<T>(target: &T) {
     prefetch_address(std::ptr::from_ref(target).cast());
 }
 
+/// As [`prefetch`], for the first bytes of a slice.
+#[inline(always)]
+pub(crate) fn prefetch_slice<T>(target: &[T]) {
+    prefetch_address(target.as_ptr().cast());
+}
+
 /// As [`prefetch`], for an address that may lie past the end of an object: prefetching never faults.
 #[inline(always)]
 pub(crate) fn prefetch_address(address: *const u8) {

@@ -30,6 +30,8 @@ pub trait Keyed: Clone {
     fn key_is(&self, key: &[u8]) -> bool;
     /// Bytes that the element owns on the heap, without the element itself. O(1).
     fn heap_bytes(&self) -> usize;
+    /// Loads the key's memory ahead of its use.
+    fn prefetch(&self) {}
 }
 
 /// Part and bucket of an element, until the table changes.
@@ -106,6 +108,17 @@ impl<E: Keyed> Table<E> {
     pub fn get(&self, key: &[u8]) -> Option<&E> {
         let hash = element_hash(key);
         self.parts[self.part_of(hash)].table.find(inner(hash), |element| element.key_is(key))
+    }
+
+    /// Loads the table of a key, and what may be its element, ahead of their use.
+    #[inline]
+    pub fn prefetch(&self, key: &[u8]) {
+        let hash = element_hash(key);
+        // Looks like a search for something that is not there: every candidate's memory is asked for, none is read.
+        self.parts[self.part_of(hash)].table.find(inner(hash), |element| {
+            element.prefetch();
+            false
+        });
     }
 
     #[inline]

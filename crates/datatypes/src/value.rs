@@ -149,6 +149,29 @@ impl Value {
         }
     }
 
+    /// Loads what the value points to ahead of its use. Touches the value's memory.
+    #[inline]
+    pub fn prefetch(&self) {
+        match self {
+            Value::Str(_) | Value::Stream(_) => {}
+            Value::List(list) => list.prefetch(),
+            Value::Set(set) => set.prefetch(),
+            Value::ZSet(zset) => zset.prefetch(),
+            Value::Hash(hash) => hash.prefetch(),
+        }
+    }
+
+    /// Loads one element of a big set, sorted set or hash ahead of its use. Touches what leads there.
+    #[inline]
+    pub fn prefetch_element(&self, element: &[u8]) {
+        match self {
+            Value::Str(_) | Value::Stream(_) | Value::List(_) => {}
+            Value::Set(set) => set.prefetch_member(element),
+            Value::ZSet(zset) => zset.prefetch_member(element),
+            Value::Hash(hash) => hash.prefetch_field(element),
+        }
+    }
+
     /// When the first of the value's parts expires, if they do so one by one (fields of a hash).
     #[inline]
     pub fn parts_expire_from(&self) -> Option<i64> {

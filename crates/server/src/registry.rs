@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use torc_commands::docs::{self, Argument};
-use torc_commands::{Category, Command, Flags, Run, Spec, derived};
+use torc_commands::{Category, Command, Flags, Group, Run, Spec, derived};
 use torc_resp::{Args, CommandError};
 
 use crate::pubsub::Kind;
@@ -22,6 +22,8 @@ pub struct Registered {
     pub route: Route,
     /// Index of the only key, for commands with one key at a fixed place.
     pub single_key: Option<usize>,
+    /// For single-key commands on collections: index of the argument that names an element, if there is one at all.
+    pub element: Option<usize>,
     pub container: Option<&'static str>,
     pub subcommands: Vec<&'static Registered>,
 }
@@ -48,6 +50,18 @@ impl Registered {
     /// True for commands that only read the keys they name.
     pub fn reads(&self) -> bool {
         self.spec.flags.has(Flags::READONLY)
+    }
+}
+
+/// Where single-key commands on collections name their first element. Behind the end, or an argument that is something
+/// else, does no harm: memory is brought near by it, nothing more.
+fn element_of(spec: &Spec) -> Option<usize> {
+    match (spec.docs.group, spec.name) {
+        (Group::SortedSet, "zadd" | "zincrby") => Some(3),
+        (Group::SortedSet, "zscore" | "zmscore" | "zrank" | "zrevrank" | "zrem") => Some(2),
+        (Group::SortedSet | Group::List, _) => Some(usize::MAX),
+        (Group::Set | Group::Hash, _) => Some(2),
+        _ => None,
     }
 }
 
@@ -125,8 +139,9 @@ impl Registry {
         // Commands that may wait have a way of their own.
         let may_wait = matches!(route, Route::Data(Run::MayWait { .. }));
         let single_key = spec.single_key().filter(|_| !may_wait);
-        let registered =
-            Box::leak(Box::new(Registered { id, name, spec, route, single_key, container, subcommands }));
+        let element = single_key.and_then(|_| element_of(spec));
+        let registered = Registered { id, name, spec, route, single_key, element, container, subcommands };
+        let registered = Box::leak(Box::new(registered));
         self.all.push(registered);
         registered
     }

@@ -39,7 +39,7 @@ use self::class::{class_bytes, class_for};
 use self::header::{Form, Header, KEY_LEN_WIDE};
 pub use self::line::{LINE_BUCKETS, buckets_with};
 use crate::number::{i64_len, parse_i64};
-use crate::prefetch::prefetch_address;
+use crate::prefetch::{prefetch, prefetch_address};
 use crate::{Encoding, Kind, StrRef, StrValue, Value};
 
 /// Strings of this length and more live in a [`Bytes`] of their own, which readers share without copying.
@@ -286,6 +286,14 @@ impl Entry {
         let base = self.base();
         prefetch_address(base);
         prefetch_address(base.wrapping_add(64));
+    }
+
+    /// Loads the value ahead of its use, if it has memory of its own. Touches the entry's memory.
+    #[inline]
+    pub fn prefetch_value(&self) {
+        if let Some(value) = self.value() {
+            prefetch(value);
+        }
     }
 
     /// Replaces the value by a string, in place if the allocation suits. Expiry, clock and key stay.

@@ -41,6 +41,11 @@ impl Keyed for Field {
     fn heap_bytes(&self) -> usize {
         self.0.size_bytes()
     }
+
+    #[inline]
+    fn prefetch(&self) {
+        self.0.prefetch();
+    }
 }
 
 impl Field {
@@ -84,6 +89,11 @@ impl Fields {
     /// Bytes on the heap, but for the struct itself. Those of the index are an estimate. O(1).
     pub(super) fn heap_bytes(&self) -> usize {
         self.table.heap_bytes() + self.expiries.len() * INDEX_BYTES
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, name: &[u8]) {
+        self.table.prefetch(name);
     }
 
     /// The field of this name, expired or not.

@@ -13,6 +13,7 @@ mod tests;
 use self::fields::Fields;
 use crate::entry::class::allocated_bytes;
 use crate::listpack::{Item, LISTPACK_BYTES_MAX, Listpack, Pos};
+use crate::prefetch::prefetch;
 use crate::{Encoding, SetExpire, StrRef, StrValue, is_expired};
 
 /// What the parts of a listpack beside the texts can take, for one more field.
@@ -136,6 +137,23 @@ impl Hash {
                 Some(field_at(pack, at))
             }
             Form::General(fields) => fields.find(name).filter(|field| field.is_live(now_ms)),
+        }
+    }
+
+    /// Loads the beginning of the hash ahead of its use.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        match &self.form {
+            Form::Compact(pack) => pack.prefetch(),
+            Form::General(fields) => prefetch(&**fields),
+        }
+    }
+
+    /// Loads a field of a big hash ahead of its use.
+    #[inline]
+    pub(crate) fn prefetch_field(&self, name: &[u8]) {
+        if let Form::General(fields) = &self.form {
+            fields.prefetch(name);
         }
     }
 

@@ -22,7 +22,8 @@ pub use self::parts::{ListBuilder, Part};
 use self::quicklist::Quicklist;
 use self::run::{ELEMENT_BYTES_MAX, RUN_BYTES_MAX, Run};
 use crate::entry::class::allocated_bytes;
-use crate::listpack::{Item, Listpack, Pos, element_bytes, item, start_before};
+use crate::listpack::{FRAME_BYTES, Item, Listpack, Pos, element_bytes, item, start_before};
+use crate::prefetch::prefetch;
 use crate::{Encoding, StrRef};
 
 /// Elements up to this length are taken out of a list without an allocation.
@@ -66,6 +67,19 @@ impl List {
         List { form: Form::Compact(Listpack::new()) }
     }
 
+    /// A list of elements that are pushed one by one at an end.
+    pub fn of<'e>(end: End, elements: impl Iterator<Item = StrRef<'e>> + Clone, limits: NodeLimits) -> List {
+        let mut all = elements.clone();
+        if let (Some(only), None) = (all.next(), all.next())
+            && !limits.are_exceeded(FRAME_BYTES + only.len(), 1)
+        {
+            return List { form: Form::Compact(Listpack::of_one(only.into())) };
+        }
+        let mut list = List::new();
+        list.push(end, elements, limits);
+        list
+    }
+
     /// Number of elements.
     #[inline]
     pub fn len(&self) -> usize {
@@ -80,6 +94,15 @@ impl List {
         match &self.form {
             Form::Compact(listpack) => listpack.is_empty(),
             Form::General(list) => list.len() == 0,
+        }
+    }
+
+    /// Loads the beginning of the list ahead of its use.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        match &self.form {
+            Form::Compact(listpack) => listpack.prefetch(),
+            Form::General(list) => prefetch(&**list),
         }
     }
 

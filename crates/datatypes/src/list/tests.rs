@@ -268,6 +268,22 @@ fn a_long_list_is_dense() {
     }
 }
 
+#[test]
+fn a_new_list_is_what_its_pushes_make_it() {
+    for limits in [NodeLimits::new(-2), NodeLimits::new(1), NodeLimits::new(0), NodeLimits::new(2)] {
+        for texts in [&["a"][..], &["12"], &["a", "12", "b"], &[]] {
+            for end in [End::Front, End::Back] {
+                let elements = texts.iter().map(|text| StrRef::Bytes(text.as_bytes()));
+                let mut pushed = List::new();
+                pushed.push(end, elements.clone(), limits);
+                let list = List::of(end, elements, limits);
+                assert_eq!(list.encoding(), pushed.encoding(), "{texts:?} {limits:?}");
+                assert!(list.iter().map(|e| e.to_vec()).eq(pushed.iter().map(|e| e.to_vec())));
+            }
+        }
+    }
+}
+
 /// A queue keeps its size, whatever runs through it.
 #[test]
 fn a_queue_leaves_no_room_behind() {

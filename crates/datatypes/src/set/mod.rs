@@ -11,6 +11,7 @@ use crate::entry::class::allocated_bytes;
 use crate::intset::{INTSET_LEN_MAX, IntSet, Iter as IntSetIter};
 use crate::listpack::{Item, Iter as ListpackIter, LISTPACK_BYTES_MAX, Listpack};
 use crate::member::Member;
+use crate::prefetch::prefetch;
 use crate::table::{Iter as TableIter, Table};
 use crate::{Encoding, number};
 
@@ -127,6 +128,24 @@ impl Set {
             Form::IntSet(ints) => ints.is_empty(),
             Form::Listpack(listpack) => listpack.is_empty(),
             Form::Table(table) => table.is_empty(),
+        }
+    }
+
+    /// Loads the beginning of the set ahead of its use.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        match &self.form {
+            Form::IntSet(ints) => ints.prefetch(),
+            Form::Listpack(listpack) => listpack.prefetch(),
+            Form::Table(table) => prefetch(&**table),
+        }
+    }
+
+    /// Loads a member of a big set ahead of its use.
+    #[inline]
+    pub(crate) fn prefetch_member(&self, member: &[u8]) {
+        if let Form::Table(table) = &self.form {
+            table.prefetch(member);
         }
     }
 

@@ -37,6 +37,11 @@ impl General {
     }
 
     #[inline]
+    pub(super) fn prefetch(&self, member: &[u8]) {
+        self.table.prefetch(member);
+    }
+
+    #[inline]
     pub(super) fn score(&self, member: &[u8]) -> Option<f64> {
         self.table.get(member).map(Scored::score)
     }

@@ -22,6 +22,7 @@ use self::scored::Scored;
 use crate::Encoding;
 use crate::entry::class::allocated_bytes;
 use crate::listpack::{Item, LISTPACK_BYTES_MAX, Listpack};
+use crate::prefetch::prefetch;
 
 /// Up to where sorted sets are compact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +104,23 @@ impl ZSet {
         match self.form {
             Form::Listpack(_) => Encoding::Listpack,
             Form::General(_) => Encoding::Skiplist,
+        }
+    }
+
+    /// Loads the beginning of the sorted set ahead of its use.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        match &self.form {
+            Form::Listpack(listpack) => listpack.prefetch(),
+            Form::General(general) => prefetch(&**general),
+        }
+    }
+
+    /// Loads a member of a big sorted set ahead of its use.
+    #[inline]
+    pub(crate) fn prefetch_member(&self, member: &[u8]) {
+        if let Form::General(general) = &self.form {
+            general.prefetch(member);
         }
     }
 

@@ -162,6 +162,11 @@ impl Keyed for Scored {
         let (head, len) = self.lens();
         allocated_bytes(layout_of(head, len).size())
     }
+
+    #[inline]
+    fn prefetch(&self) {
+        prefetch_address(self.base.as_ptr());
+    }
 }
 
 impl Clone for Scored {

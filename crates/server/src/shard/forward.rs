@@ -15,6 +15,7 @@ use crate::registry::Route;
 
 use super::Shard;
 use super::command_log::Origin;
+use super::lookahead::Near;
 
 /// Commands of a batch whose memory is asked for before the first of them runs.
 const COMMANDS_AHEAD: usize = 16;
@@ -110,7 +111,7 @@ impl Shard {
 
     /// Bring near what the single-key commands of a chunk will touch, and keep slots and hashes for their run.
     fn prefetch_chunk(&self, batch: &Batch, chunk: &mut [BatchCommand], mut start: usize) {
-        let mut keys: SmallVec<[_; COMMANDS_AHEAD]> = SmallVec::new();
+        let mut near: SmallVec<[Near<'_>; COMMANDS_AHEAD]> = SmallVec::new();
         for command in chunk {
             let end = command.arguments_end as usize;
             let args = batch.arguments.range(start..end);
@@ -124,12 +125,11 @@ impl Shard {
             if let Some(key) = key_of(command, args) {
                 let db = command.invocation.db as usize;
                 self.keyspace.prefetch_line(db, &key);
-                keys.push((db, key));
+                let element = command.invocation.command.element_in(args);
+                near.push(Near { db, key, element });
             }
         }
-        for (db, key) in &keys {
-            self.keyspace.prefetch_entry(*db, key);
-        }
+        self.prefetch_near(near.iter());
     }
 
     /// A batch of this shard came back: hand the replies to their connections.

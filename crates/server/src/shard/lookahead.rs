@@ -6,7 +6,10 @@
 //!
 //! Owns a parser of its own, whose state is thrown away: only whole, plain requests are taken from it. Never runs a command.
 
+use smallvec::SmallVec;
 use torc_commands::KeyHint;
+use torc_datatypes::Entry;
+use torc_keyspace::Key;
 use torc_resp::{Args, BIG_BYTES, Limits, Parsed, RequestParser, Span};
 
 use crate::registry::{Registered, registry};
@@ -36,6 +39,22 @@ pub(super) struct Planned {
     pub(super) command: Option<&'static Registered>,
     /// For single-key commands in a pipeline.
     pub(super) key: Option<KeyHint>,
+}
+
+/// What a single-key command of this shard will look at.
+pub(super) struct Near<'a> {
+    pub(super) db: usize,
+    pub(super) key: Key<'a>,
+    /// For commands on collections: the element that the command names, or nothing.
+    pub(super) element: Option<&'a [u8]>,
+}
+
+impl Registered {
+    /// For single-key commands on collections: the element that a request names, or nothing.
+    #[inline]
+    pub(super) fn element_in<'a>(&self, args: Args<'a>) -> Option<&'a [u8]> {
+        self.element.map(|index| args.opt(index).unwrap_or_default())
+    }
 }
 
 impl Lookahead {
@@ -89,25 +108,39 @@ impl Shard {
     }
 
     fn prefetch(&self, lookahead: &mut Lookahead, db: usize, input: &[u8]) {
-        let mut keys = [None; REQUESTS_MAX];
+        let mut keys = [const { None }; REQUESTS_MAX];
         let mut start = 0;
         let Lookahead { planned, spans, .. } = lookahead;
         for (planned, place) in planned.iter_mut().zip(&mut keys) {
             let args = Args::new(&input[start..], &spans[planned.spans_start..planned.spans_end], &[]);
             start += planned.len;
-            let Some(bytes) = planned.command.and_then(|command| args.opt(command.single_key?)) else {
-                continue;
-            };
+            let Some(command) = planned.command else { continue };
+            let Some(bytes) = command.single_key.and_then(|index| args.opt(index)) else { continue };
             // The hash is the same on every shard, so it serves the one that the command is forwarded to as well.
             let key = self.keyspace.key(bytes);
             planned.key = Some(KeyHint::of(&key));
             if self.slots.owner(key.slot) == self.id {
                 self.keyspace.prefetch_line(db, &key);
-                *place = Some(key);
+                *place = Some(Near { db, key, element: command.element_in(args) });
             }
         }
-        for key in keys.iter().flatten() {
-            self.keyspace.prefetch_entry(db, key);
+        self.prefetch_near(keys.iter().flatten());
+    }
+
+    /// Bring entries near whose table lines are on their way, and behind them, step by step, what commands on collections
+    /// look at. Each step touches what the one before has asked for, for all of them.
+    pub(super) fn prefetch_near<'a>(&self, all: impl Iterator<Item = &'a Near<'a>> + Clone) {
+        all.clone().for_each(|near| self.keyspace.prefetch_entry(near.db, &near.key));
+        let mut entries: SmallVec<[(&Entry, &[u8]); REQUESTS_MAX]> = SmallVec::new();
+        for near in all {
+            let Some(element) = near.element else { continue };
+            // Whether it has expired is left to the command.
+            let Some(entry) = self.keyspace.peek(near.db, &near.key, i64::MIN) else { continue };
+            entry.prefetch_value();
+            entries.push((entry, element));
         }
+        let values = entries.iter().filter_map(|&(entry, element)| Some((entry.value()?, element)));
+        values.clone().for_each(|(value, _)| value.prefetch());
+        values.for_each(|(value, element)| value.prefetch_element(element));
     }
 }

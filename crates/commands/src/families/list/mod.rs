@@ -92,14 +92,14 @@ fn push_at<'e>(
     limits: NodeLimits,
 ) -> Result<usize, CommandError> {
     let push = |list: &mut List| {
-        list.push(end, elements, limits);
+        list.push(end, elements.clone(), limits);
         list.len()
     };
     if at.exists() {
         return Ok(change(at, push)?.expect("a live entry is there"));
     }
-    let mut list = List::new();
-    let len = push(&mut list);
+    let list = List::of(end, elements, limits);
+    let len = list.len();
     at.put(Value::List(list));
     Ok(len)
 }

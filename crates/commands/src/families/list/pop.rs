@@ -78,8 +78,12 @@ fn pop_one(cx: &mut Context<'_>, key: &[u8], reply: &mut Reply<'_>, end: End) ->
     let mut at = cx.at(key, cx.writing());
     let is_empty = change(&mut at, |list| {
         write_string(reply, list.peek(end).expect("no list is empty"));
-        list.drop_end(end, limits);
-        list.is_empty()
+        // The last one goes with the key.
+        let is_last = list.len() == 1;
+        if !is_last {
+            list.drop_end(end, limits);
+        }
+        is_last
     })?;
     match is_empty {
         Some(is_empty) => removed(&mut at, pop_event(end), 1, is_empty),
