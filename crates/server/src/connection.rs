@@ -79,6 +79,8 @@ pub struct ConnectionFlags {
     pub authenticated: bool,
     pub no_evict: bool,
     pub no_touch: bool,
+    /// Sees every command (MONITOR).
+    pub monitor: bool,
     /// What the next command reads is remembered (CLIENT TRACKING).
     pub remembers_reads: bool,
     /// CLIENT CACHING has been called for the next command.

@@ -15,6 +15,7 @@ pub mod locks;
 pub mod log;
 pub mod memory;
 pub mod metrics;
+pub mod monitor;
 pub mod packet;
 pub mod process;
 pub mod pubsub;

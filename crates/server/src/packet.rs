@@ -71,6 +71,8 @@ pub enum Packet {
     PubSub(Box<crate::pubsub::Message>),
     /// Client-side caching between shards.
     Tracking(Box<crate::tracking::Message>),
+    /// MONITOR between shards.
+    Monitor(Box<crate::monitor::Message>),
 }
 
 /// Where the reply of a command belongs.

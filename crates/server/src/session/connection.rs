@@ -299,6 +299,7 @@ fn reset(shard: &mut Shard, connection: &mut Connection, _args: Args<'_>) -> Res
     shard.unwatch(connection);
     shard.pubsub_end(connection);
     shard.end_tracking(connection);
+    shard.end_monitoring(connection);
     connection.db = 0;
     connection.proto = Proto::Resp2;
     connection.name = Box::default();

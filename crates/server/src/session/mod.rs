@@ -15,6 +15,7 @@ pub mod info;
 pub mod latency;
 pub mod memory;
 pub mod migrate;
+pub mod monitor;
 pub mod pubsub;
 pub mod server;
 pub mod snapshot;
@@ -88,6 +89,7 @@ pub static COMMANDS: &[&[SessionCommand]] = &[
     latency::COMMANDS,
     memory::COMMANDS,
     migrate::COMMANDS,
+    monitor::COMMANDS,
     pubsub::COMMANDS,
     server::COMMANDS,
     snapshot::COMMANDS,

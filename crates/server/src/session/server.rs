@@ -39,7 +39,7 @@ const TIME: SessionCommand = SessionCommand::new(
 
 impl Shard {
     /// Unix time in microseconds. Without a server around it, a shard only knows milliseconds.
-    pub(super) fn wall_us(&self) -> i64 {
+    pub(crate) fn wall_us(&self) -> i64 {
         if self.server.is_some() { clock::unix_us() } else { self.now.unix_ms * 1000 }
     }
 }

@@ -28,6 +28,8 @@ pub struct ServerState {
     pub log_failure: Option<String>,
     /// The data are being loaded: only commands that need none of them run.
     pub is_loading: bool,
+    /// Somebody wants to see every command (MONITOR).
+    pub monitored: bool,
     /// Active expiry is on (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
     derived: Derived,
@@ -78,6 +80,7 @@ impl ServerState {
             refuses_writes: false,
             log_failure: None,
             is_loading: false,
+            monitored: false,
             active_expire: true,
         }
     }
@@ -109,7 +112,11 @@ impl ServerState {
     /// True when every request needs the full gate.
     #[inline]
     pub fn gate_closed(&self) -> bool {
-        self.pause.is_some() || self.refuses_writes || self.log_failure.is_some() || self.is_loading
+        self.pause.is_some()
+            || self.refuses_writes
+            || self.log_failure.is_some()
+            || self.is_loading
+            || self.monitored
     }
 
     /// Does CLIENT PAUSE hold this command back?
@@ -136,7 +143,7 @@ impl ServerState {
     }
 
     pub fn output_limit(&self, connection: &Connection) -> OutputLimit {
-        if connection.subscriptions.is_some() {
+        if connection.subscriptions.is_some() || connection.flags.monitor {
             self.derived.output_limit_pubsub
         } else {
             self.derived.output_limit_normal

@@ -23,7 +23,7 @@ const ARGUMENTS_MAX: usize = 32;
 const ARGUMENT_BYTES_MAX: usize = 128;
 
 /// What stands in the log for a password.
-const REDACTED: &[u8] = b"(redacted)";
+pub(crate) const REDACTED: &[u8] = b"(redacted)";
 
 /// Whose command it is that runs now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,13 +190,17 @@ fn shortened(command: &Registered, args: Args<'_>) -> Vec<Vec<u8>> {
 }
 
 /// Is this argument a password (or a user's name beside one)?
-fn is_secret(command: &Registered, args: Args<'_>, index: usize) -> bool {
+pub(crate) fn is_secret(command: &Registered, args: Args<'_>, index: usize) -> bool {
     match command.name {
         "auth" => index > 0,
         "hello" => {
             let auth = (1..args.len()).find(|&at| args.is(at, b"AUTH"));
             auth.is_some_and(|auth| index == auth + 1 || index == auth + 2)
         }
+        "migrate" => (6..args.len()).take_while(|&at| !args.is(at, b"KEYS")).any(|at| {
+            let secrets = if args.is(at, b"AUTH") { 1 } else { 2 * usize::from(args.is(at, b"AUTH2")) };
+            (at + 1..=at + secrets).contains(&index)
+        }),
         "config|set" => {
             index > 2 && index % 2 == 1 && config::is_secret(&String::from_utf8_lossy(args.get(index - 1)))
         }
@@ -221,10 +225,15 @@ mod tests {
                 "CONFIG SET requirepass pw timeout 1".into(),
                 "CONFIG SET requirepass (redacted) timeout 1".into(),
             ),
+            (
+                "MIGRATE h 1 k 0 9 COPY AUTH2 me pw KEYS AUTH k".into(),
+                "MIGRATE h 1 k 0 9 COPY AUTH2 (redacted) (redacted) KEYS AUTH k".into(),
+            ),
+            ("MIGRATE h 1 k 0 9 AUTH pw".into(), "MIGRATE h 1 k 0 9 AUTH (redacted)".into()),
             (format!("PING {long}"), format!("PING {}... (1 more bytes)", "x".repeat(128))),
             (format!("PING {many}"), format!("PING {}... (10 more arguments)", "a ".repeat(30))),
         ];
-        for (line, expected) in cases as [(String, String); 5] {
+        for (line, expected) in cases as [(String, String); 7] {
             let args = split_line(line.as_bytes()).expect("well quoted");
             let command = registry().resolve(args.as_args()).expect("known");
             let kept: Vec<String> = shortened(command, args.as_args())

@@ -100,6 +100,10 @@ impl Shard {
     /// Start a request that passed the full gate.
     fn start_gated(&mut self, connection: &mut Connection, command: &'static Registered, args: Args<'_>) {
         self.start(connection, command, args);
+        // What is held starts anew, and EXEC is shown behind the commands that it runs.
+        if self.state.monitored && connection.held.is_none() && command.name != "exec" {
+            self.show_monitors(connection, command, args);
+        }
         if connection.flags.caching_given {
             // CLIENT CACHING holds for one command, or for one transaction; for one that waits for its turn, too.
             let goes_on = connection.held.is_some()

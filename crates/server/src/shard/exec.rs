@@ -13,7 +13,7 @@ use crate::clients::{ClientKey, ClientToken};
 use crate::connection::{Connection, Held, MultiState, ReplyMode, Suspension};
 use crate::locks::Mode;
 use crate::packet::{Invocation, Packet, ShardId};
-use crate::registry::{Registered, Route};
+use crate::registry::{Registered, Route, registry};
 use crate::session::Flow;
 
 use super::Shard;
@@ -33,6 +33,8 @@ pub struct Execution {
     muted: bool,
     /// Number of commands, those that have run included.
     commands: usize,
+    /// EXEC as the client wrote it.
+    word: [u8; 4],
 }
 
 impl Execution {
@@ -102,12 +104,14 @@ impl Shard {
     }
 
     /// EXEC
-    pub fn exec(&mut self, connection: &mut Connection, _args: Args<'_>) -> Result<Flow, CommandError> {
+    pub fn exec(&mut self, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
         let Some(multi) = connection.multi.take() else {
             return Err(CommandError::ExecWithoutMulti);
         };
+        let word = args.get(0).try_into().unwrap_or(*b"exec");
         if multi.aborted {
             self.unwatch(connection);
+            self.show_exec(connection, word);
             return Err(CommandError::ExecAbort);
         }
         let muted = connection.is_muted();
@@ -116,8 +120,14 @@ impl Shard {
         let commands = multi.queue.len();
         let runs_through = multi.queue.iter().all(|held| matches!(held.command.route, Route::Data(_)));
         let queue = multi.queue.into_iter();
-        connection.exec =
-            Some(Box::new(Execution { queue, gathered: None, replies: ReplyBuf::new(), muted, commands }));
+        connection.exec = Some(Box::new(Execution {
+            queue,
+            gathered: None,
+            replies: ReplyBuf::new(),
+            muted,
+            commands,
+            word,
+        }));
         let local_and_free = match &plan {
             None => self.shards() == 1 && self.locks.is_empty(),
             Some(plan) => {
@@ -216,6 +226,7 @@ impl Shard {
             return;
         }
         let execution = connection.exec.take().expect("EXEC is under way");
+        self.show_exec(connection, execution.word);
         if !execution.muted {
             let end = execution.replies.mark();
             connection.output.direct().copy_range(&execution.replies, Mark::default(), end);
@@ -230,6 +241,16 @@ impl Shard {
         }
     }
 
+    /// Monitors see EXEC when all its commands have run.
+    fn show_exec(&mut self, connection: &Connection, word: [u8; 4]) {
+        if self.state.monitored {
+            let mut args = OwnedArgs::new();
+            args.push(&word);
+            let exec = registry().resolve(args.as_args()).expect("EXEC is a command");
+            self.show_monitors(connection, exec, args.as_args());
+        }
+    }
+
     /// Returns true when a command waits for other shards.
     fn exec_until_wait(&mut self, connection: &mut Connection, mut whole: Option<&mut Gathered>) -> bool {
         loop {
@@ -237,6 +258,9 @@ impl Shard {
             let Some(held) = execution.queue.next() else { return false };
             let args = held.args.as_args();
             connection.traffic.commands += 1;
+            if self.state.monitored {
+                self.show_monitors(connection, held.command, args);
+            }
             match held.command.route {
                 Route::Session(function) => {
                     self.run_session(connection, held.command, function, args);
@@ -251,6 +275,7 @@ impl Shard {
                     }
                 }
                 Route::Data(run) => {
+                    let execution = connection.exec.as_mut().expect("EXEC is under way");
                     let mut replies = std::mem::take(&mut execution.replies);
                     let invocation = self.invocation(connection, held.command);
                     match whole.as_deref_mut() {

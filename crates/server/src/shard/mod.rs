@@ -176,6 +176,7 @@ pub struct Shard {
     pub clients: Clients,
     pub pubsub: PubSub,
     pub tracking: Tracking,
+    pub(crate) monitors: crate::monitor::Monitors,
     /// What session commands keep between calls (configuration, pause, slow log, …).
     pub state: ServerState,
     pub process: Arc<ProcessInfo>,
@@ -254,6 +255,7 @@ impl Shard {
             clients: Clients::default(),
             pubsub: PubSub::new(rng.next_u64()),
             tracking: Tracking::default(),
+            monitors: crate::monitor::Monitors::default(),
             state: setup.state,
             process: setup.process,
             server: setup.server,
@@ -371,6 +373,7 @@ impl Shard {
         self.unwait(&mut connection);
         self.pubsub_end(&mut connection);
         self.end_tracking(&mut connection);
+        self.end_monitoring(&mut connection);
         self.clients.forget(connection.key);
     }
 
@@ -428,6 +431,7 @@ impl Shard {
             Packet::Log(report) => self.log_report(*report),
             Packet::PubSub(message) => self.pubsub_message(from, *message),
             Packet::Tracking(message) => self.tracking_message(from, *message),
+            Packet::Monitor(message) => self.monitor_message(from, *message),
         }
     }
 
@@ -453,6 +457,7 @@ impl Shard {
         self.serve_waiting(None);
         self.run_loopback();
         self.settle_logs();
+        self.send_monitored();
         self.deliver_pending();
         self.tell_changes();
         self.send_batches();

@@ -3,7 +3,7 @@
 //! The containers are the server's; they list these commands among their own.
 
 use torc_datatypes::clock::lru_idle_seconds;
-use torc_datatypes::{Entry, StrRef};
+use torc_datatypes::{Encoding, Entry, StrRef, Value};
 use torc_resp::{Args, CommandError, Reply};
 
 use crate::{
@@ -81,17 +81,34 @@ pub const DEBUG_OBJECT: Command = Command {
 /// Replies one line about a key's value, in the layout of Redis 7.2.
 pub fn debug_object(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let now_ms = cx.now_ms;
+    let limit = cx.settings.encodings.list_max_listpack_size;
     let entry = look(cx, args).ok_or(CommandError::NoSuchKey)?;
     let line = format!(
-        "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+        "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}{}",
         entry.key().as_ptr(),
         entry.encoding().name(),
         serialized_bytes(entry),
         entry.clock(),
         lru_idle_seconds(entry.clock(), now_ms),
+        list_figures(entry, limit),
     );
     reply.simple(&line);
     Ok(())
+}
+
+/// What Redis adds of a list that is no single listpack. Lists are never compressed.
+fn list_figures(entry: &Entry, list_max_listpack_size: i64) -> String {
+    let Some(Value::List(list)) = entry.value() else { return String::new() };
+    if list.encoding() != Encoding::Quicklist {
+        return String::new();
+    }
+    let nodes = list.parts_len();
+    format!(
+        " ql_nodes:{nodes} ql_avg_node:{:.2} ql_listpack_max:{list_max_listpack_size} ql_compressed:0 \
+         ql_uncompressed_size:{}",
+        list.len() as f64 / nodes as f64,
+        list.heap_bytes(),
+    )
 }
 
 /// Bytes of the value in an RDB file, not compressed.
@@ -154,5 +171,15 @@ mod tests {
             assert!(line.starts_with("+Value at:0x") && line.contains(tail), "{line}");
             assert!(line.ends_with(" lru_seconds_idle:0"), "{line}");
         }
+        bench.settings.encodings.list_max_listpack_size = 2;
+        bench.run("RPUSH list a b c");
+        let request = torc_resp::split_line(b"DEBUG OBJECT list").unwrap();
+        let [line, _] = bench.run_command(&DEBUG_OBJECT, &request);
+        assert!(
+            line.contains(
+                " ql_nodes:2 ql_avg_node:1.50 ql_listpack_max:2 ql_compressed:0 ql_uncompressed_size:"
+            ),
+            "{line}"
+        );
     }
 }

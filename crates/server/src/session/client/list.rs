@@ -162,6 +162,7 @@ fn is_executing(connection: &Connection) -> bool {
 /// Letters as in Redis.
 fn flags(connection: &Connection) -> String {
     let set = [
+        (connection.flags.monitor, 'O'),
         (ClientKind::of(connection) == ClientKind::PubSub, 'P'),
         (queued(connection).is_some(), 'x'),
         (connection.is_blocked() || connection.suspension == Suspension::Pause, 'b'),
