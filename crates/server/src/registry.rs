@@ -3,6 +3,7 @@
 //! Owns the mapping from names to commands and the numbering of commands (index into per-shard statistics). Built
 //! once at start and never changed afterwards; never runs a command.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use torc_commands::docs::{self, Argument};
@@ -77,6 +78,39 @@ pub struct Registry {
 pub fn registry() -> &'static Registry {
     static REGISTRY: OnceLock<Registry> = OnceLock::new();
     REGISTRY.get_or_init(|| Registry::build(torc_commands::families::FAMILIES, crate::session::COMMANDS))
+}
+
+/// What clients call commands that were renamed, in lower case: the command behind a new name, nothing behind an old one.
+static RENAMED: OnceLock<HashMap<Vec<u8>, Option<&'static Registered>>> = OnceLock::new();
+
+/// `rename-command`: pairs of a name and a new one; an empty one takes the command away. Once, before any client comes.
+pub fn rename(pairs: &[(String, String)]) -> Result<(), String> {
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    let registry = registry();
+    let mut renamed = HashMap::new();
+    for (name, new_name) in pairs {
+        let (lower, new_lower) = (name.to_ascii_lowercase(), new_name.to_ascii_lowercase());
+        let command = match renamed.get(lower.as_bytes()) {
+            Some(earlier) => *earlier,
+            None => registry.find(name.as_bytes()),
+        };
+        let command = command.ok_or_else(|| format!("rename-command: No such command '{name}'"))?;
+        renamed.insert(lower.into_bytes(), None);
+        if new_name.is_empty() {
+            continue;
+        }
+        let is_taken = match renamed.get(new_lower.as_bytes()) {
+            Some(earlier) => earlier.is_some(),
+            None => registry.find(new_name.as_bytes()).is_some(),
+        };
+        if is_taken {
+            return Err(format!("rename-command: Target command name '{new_name}' already exists"));
+        }
+        renamed.insert(new_lower.into_bytes(), Some(command));
+    }
+    RENAMED.set(renamed).map_err(|_| "rename-command: commands are renamed once".into())
 }
 
 impl Registry {
@@ -178,11 +212,34 @@ impl Registry {
         }
     }
 
-    /// The command of a request: for containers, the subcommand.
+    /// A top-level command by what clients call it.
+    #[inline]
+    pub fn called(&self, name: &[u8]) -> Option<&'static Registered> {
+        match RENAMED.get() {
+            None => self.find(name),
+            Some(renamed) => match renamed.get(&name.to_ascii_lowercase()) {
+                Some(command) => *command,
+                None => self.find(name),
+            },
+        }
+    }
+
+    /// The command of a client's request: for containers, the subcommand.
     pub fn resolve(&self, args: Args<'_>) -> Result<&'static Registered, CommandError> {
-        let command = self
-            .find(args.get(0))
-            .ok_or_else(|| CommandError::unknown_command(args.get(0), args.iter().skip(1)))?;
+        Registry::with_subcommand(self.called(args.get(0)), args)
+    }
+
+    /// The same for requests that the server has written itself, to whom commands have their own names.
+    pub fn resolve_by_own_name(&self, args: Args<'_>) -> Result<&'static Registered, CommandError> {
+        Registry::with_subcommand(self.find(args.get(0)), args)
+    }
+
+    fn with_subcommand(
+        command: Option<&'static Registered>,
+        args: Args<'_>,
+    ) -> Result<&'static Registered, CommandError> {
+        let command =
+            command.ok_or_else(|| CommandError::unknown_command(args.get(0), args.iter().skip(1)))?;
         if command.subcommands.is_empty() { Ok(command) } else { command.resolve_subcommand(args) }
     }
 

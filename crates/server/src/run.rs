@@ -22,6 +22,7 @@ use crate::encryption;
 use crate::memory;
 use crate::metrics;
 use crate::process::ProcessInfo;
+use crate::registry;
 use crate::saving::load::{LoadPlan, path_of};
 use crate::saving::loading::{Inheritance, Loading};
 use crate::session::ServerState;
@@ -51,6 +52,7 @@ fn failed(what: impl fmt::Display) -> RunError {
 /// Run the server until it is told to stop.
 pub fn run(config: Config) -> Result<(), RunError> {
     clock::calibrate();
+    registry::rename(config.renamed_commands()).map_err(failed)?;
     // Before shards are pinned: the thread may run where there is room.
     memory::purge_in_background(config.jemalloc_bg_thread());
     let shards = config.shards().map_or_else(cpus::auto_shards, usize::from);

@@ -49,7 +49,8 @@ impl<'a> Replayer<'a> {
         effect.words.iter().for_each(|word| self.args.push(word));
         let args = self.args.as_args();
         let name = || String::from_utf8_lossy(effect.words.first().unwrap_or(&&b""[..])).into_owned();
-        let command = registry().resolve(args).map_err(|error| format!("'{}': {error}", name()))?;
+        let command =
+            registry().resolve_by_own_name(args).map_err(|error| format!("'{}': {error}", name()))?;
         let Route::Data(
             Run::OnShard(handler)
             | Run::MayWait { handler, .. }

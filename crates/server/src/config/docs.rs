@@ -51,6 +51,9 @@ the later wins:
 2. With `--env`, environment variables: `TORC_MAXMEMORY_POLICY` is `maxmemory-policy`.
 3. The command line: `--port 7000 --save \"\"`, also `--port=7000`. Several values may follow a name.
 
+`rename-command NAME NEW` gives a command another name, and `rename-command NAME \"\"` takes it away; in TOML,
+`[security.rename-command]` holds `NAME = \"NEW\"`.
+
 Lines of `save` add up, also over files and command line; `save \"\"` starts afresh. Each line of
 `client-output-buffer-limit` changes the classes it names.
 
@@ -75,6 +78,7 @@ const DIFFERENCES: &str = "
 Names, defaults and error texts are compared with real servers by a test. What differs on purpose:
 
 - `save` is empty by default, since this version saves no snapshots.
+- CONFIG GET shows `(hidden)` in place of a password that is set, and CONFIG SET takes that to mean no change.
 - `log-format` offers `json` and not `logfmt`; `syslog-ident` is `torc`.
 - A memory value needs digits (Valkey reads `mb` as 0) and never wraps around.
 - `notify-keyspace-events` shows `n` also beside `A`.

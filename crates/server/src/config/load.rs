@@ -16,6 +16,9 @@ const ENV_PREFIX: &str = "TORC_";
 /// Largest configuration file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
+/// The directive that renames a command. It is no setting: CONFIG does not know it.
+pub(super) const RENAME: &str = "rename-command";
+
 /// A configuration to start with.
 #[derive(Debug)]
 pub struct Loaded {
@@ -195,6 +198,7 @@ impl Loader {
             let words: Vec<&str> = values.iter().map(String::as_str).collect();
             loader.apply(Place::Arguments, &source, name, &words);
         }
+        loader.read_password();
         if !loader.problems.is_empty() {
             return Err(ConfigError { problems: loader.problems });
         }
@@ -245,6 +249,28 @@ impl Loader {
         None
     }
 
+    /// `requirepass-file`. That nobody needs a password because its file is missing or empty must not happen.
+    fn read_password(&mut self) {
+        let Some(path) = self.config.requirepass_file() else { return };
+        let source = format!("requirepass-file {}", path.display());
+        let place = Place::Path(path.clone());
+        match std::fs::read_to_string(&path) {
+            Err(error) => self.problem(place, source, os_error_text(&error)),
+            Ok(text) => match text.lines().next().filter(|line| !line.is_empty()) {
+                None => self.problem(place, source, "the file holds no password".into()),
+                Some(password) => self.config.file_password = password.into(),
+            },
+        }
+    }
+
+    /// `rename-command NAME NEW-NAME`
+    pub(super) fn rename(&mut self, place: Place, source: String, words: &[&str]) {
+        match words {
+            [name, new_name] => self.config.renamed.push(((*name).into(), (*new_name).into())),
+            _ => self.problem(place, source, "wrong number of arguments".into()),
+        }
+    }
+
     fn read_env(&mut self, env: impl IntoIterator<Item = (String, String)>) {
         let mut variables: Vec<(String, String)> =
             env.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
@@ -271,7 +297,9 @@ impl Loader {
     /// `source` is shown with a problem, unless it may contain a secret.
     pub(super) fn apply(&mut self, place: Place, source: &str, name: &str, words: &[&str]) {
         let shown = visible(name, source.split([' ', '=', '\t']).next().unwrap_or(name), source);
-        if let Some((_, id)) = table::find(name) {
+        if name.eq_ignore_ascii_case(RENAME) {
+            self.rename(place, shown, words);
+        } else if let Some((_, id)) = table::find(name) {
             self.assign(place, shown, id, words);
         } else if let Some(directive) = table::find_directive(name) {
             if directive.refused {

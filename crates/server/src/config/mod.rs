@@ -43,6 +43,10 @@ pub struct Config {
     values: Vec<Value>,
     /// Settings that the files, the environment or the command line name.
     given: HashSet<Id>,
+    /// `rename-command`: names and new names.
+    renamed: Vec<(String, String)>,
+    /// What `requirepass-file` holds.
+    file_password: String,
     file: Option<ConfigFile>,
 }
 
@@ -72,9 +76,18 @@ static DEFAULTS: LazyLock<Vec<Value>> = LazyLock::new(|| {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { values: DEFAULTS.clone(), given: HashSet::new(), file: None }
+        Config {
+            values: DEFAULTS.clone(),
+            given: HashSet::new(),
+            renamed: Vec::new(),
+            file_password: String::new(),
+            file: None,
+        }
     }
 }
+
+/// Stands for a secret wherever values are shown.
+const HIDDEN: &str = "(hidden)";
 
 /// Must the value of the setting with this name be kept out of logs?
 pub fn is_secret(name: &str) -> bool {
@@ -104,7 +117,7 @@ impl Config {
                         || !id.setting().hidden && glob_match(pattern, name.as_bytes(), true)
                 })
             })
-            .map(|(name, id)| (*name, self.values[id.index()].reply_text()))
+            .map(|(name, id)| (*name, self.told(*id)))
             .collect()
     }
 
@@ -137,6 +150,10 @@ impl Config {
         let mut next = self.clone();
         for ((name, id), (_, value)) in targets.iter().zip(pairs) {
             let failed = |text: &str| ConfigSetError::failed(name, text);
+            // Who writes back what CONFIG GET said means no change.
+            if id.setting().secret && *value == HIDDEN.as_bytes() {
+                continue;
+            }
             let word = std::str::from_utf8(value).map_err(|_| failed("argument must be valid UTF-8"))?;
             next.assign(*id, &[word], false).map_err(|text| failed(&text))?;
         }
@@ -194,8 +211,14 @@ impl Config {
         self.values[id.index()] == DEFAULTS[id.index()]
     }
 
+    /// The value for CONFIG GET: that a secret is set is told, but not what it is.
+    fn told(&self, id: Id) -> String {
+        let text = self.values[id.index()].reply_text();
+        if id.setting().secret && !text.is_empty() { HIDDEN.into() } else { text }
+    }
+
     /// The value for logs: secrets are replaced.
     fn shown(&self, id: Id) -> String {
-        if id.setting().secret { "(hidden)".into() } else { self.values[id.index()].reply_text() }
+        if id.setting().secret { HIDDEN.into() } else { self.values[id.index()].reply_text() }
     }
 }

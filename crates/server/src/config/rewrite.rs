@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, DocumentMut, Formatted, Item, Table, Value as TomlValue};
 
-use super::load::Loader;
+use super::load::{Loader, RENAME};
 use super::redis_conf::{Line, join_words, parse_line};
 use super::setting::{Kind, Shape};
 use super::table::{self, Id};
@@ -235,6 +235,10 @@ pub(super) fn as_toml(config: &Config, notes: &[String]) -> String {
         let section = section_mut(document.as_table_mut(), id.chapter().section);
         let value = toml_value(id.setting().kind, &config.values[id.index()]);
         section.insert(id.setting().name, Item::Value(value));
+    }
+    for (name, new_name) in config.renamed_commands() {
+        let section = section_mut(document.as_table_mut(), &format!("security.{RENAME}"));
+        section.insert(name, toml_edit::value(new_name));
     }
     if !text.is_empty() {
         text.push('\n');

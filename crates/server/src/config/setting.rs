@@ -13,8 +13,8 @@ pub struct Setting {
     pub default: &'static str,
     pub change: Change,
     pub effect: Effect,
-    /// The value is never written to a log, an error or a debug print. CONFIG GET and CONFIG REWRITE do
-    /// show it, as in Redis.
+    /// The value is never written to a log, an error or a debug print, and CONFIG GET says only that there is one.
+    /// CONFIG REWRITE writes it to the file.
     pub secret: bool,
     /// CONFIG GET shows it only when asked for by its exact name.
     pub hidden: bool,

@@ -7,7 +7,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Place;
-use super::load::{Loader, visible};
+use super::load::{Loader, RENAME, visible};
 use super::setting::{Kind, Shape};
 use super::table::{self, CHAPTERS, Id};
 
@@ -56,7 +56,9 @@ fn read_table(loader: &mut Loader, file: &File<'_>, content: &DeTable<'_>, secti
         let name: &str = key.get_ref();
         if let DeValue::Table(inner) = value.get_ref() {
             let path = if section.is_empty() { name.to_string() } else { format!("{section}.{name}") };
-            if is_section(&path) {
+            if path == format!("security.{RENAME}") {
+                read_renames(loader, file, inner);
+            } else if is_section(&path) {
                 read_table(loader, file, inner, &path);
             } else {
                 file.report(loader, key.span(), name, format!("unknown section [{path}]"));
@@ -73,6 +75,19 @@ fn read_table(loader: &mut Loader, file: &File<'_>, content: &DeTable<'_>, secti
                     loader.assign(file.place(&key.span()), source, id, &words);
                 }
             },
+        }
+    }
+}
+
+/// Names of commands and their new names; an empty one takes the command away.
+fn read_renames(loader: &mut Loader, file: &File<'_>, content: &DeTable<'_>) {
+    for (key, value) in content {
+        let name: &str = key.get_ref();
+        let place = file.place(&key.span());
+        let source = file.source(&key.span(), name);
+        match value.get_ref() {
+            DeValue::String(new_name) => loader.rename(place, source, &[name, new_name]),
+            _ => loader.problem(place, source, "a new name in quotes is wanted".into()),
         }
     }
 }

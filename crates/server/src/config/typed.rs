@@ -114,7 +114,18 @@ impl Config {
 
     /// The password, or `None` when clients need none.
     pub fn requirepass(&self) -> Option<&str> {
-        Some(self.text("requirepass")).filter(|password| !password.is_empty())
+        let passwords = [self.text("requirepass"), &self.file_password];
+        passwords.into_iter().find(|password| !password.is_empty())
+    }
+
+    /// File with the password, for who keeps it out of files and command lines. `requirepass` comes first.
+    pub fn requirepass_file(&self) -> Option<PathBuf> {
+        self.path("requirepass-file")
+    }
+
+    /// `rename-command`: names and new names.
+    pub fn renamed_commands(&self) -> &[(String, String)] {
+        &self.renamed
     }
 
     pub fn enable_debug_command(&self) -> Access {

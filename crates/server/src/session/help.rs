@@ -33,7 +33,7 @@ pub(super) fn answer(
     connection: &mut Connection,
     args: Args<'_>,
 ) -> Result<Flow, CommandError> {
-    let container = registry().find(args.get(0)).expect("its subcommand was found");
+    let container = registry().called(args.get(0)).expect("its subcommand was found");
     let mut lines = Vec::new();
     for subcommand in &container.subcommands {
         let docs = subcommand.spec.docs;

@@ -88,7 +88,7 @@ impl Lookahead {
             let Ok(Parsed::Request { consumed }) = self.parser.parse(&input[start..]) else { break };
             let spans_start = self.spans.len();
             let args = self.parser.args(&input[start..]);
-            let command = registry().find(args.get(0)).filter(|command| command.subcommands.is_empty());
+            let command = registry().called(args.get(0)).filter(|command| command.subcommands.is_empty());
             self.spans.extend_from_slice(args.spans());
             let spans_end = self.spans.len();
             self.planned.push(Planned { len: consumed, spans_start, spans_end, command, key: None });

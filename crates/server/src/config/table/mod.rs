@@ -43,7 +43,6 @@ pub static CHAPTERS: &[&Chapter] = &[
 /// [`CHAPTERS`] is an error.
 pub static DIRECTIVES: &[Directive] = &[
     refused("user", "users are not available in this version; `requirepass` sets one password").secret(),
-    refused("rename-command", "commands cannot be renamed in this version"),
     refused("sentinel", "sentinel mode is not supported"),
     ignored("loadmodule", "modules are not supported"),
     ignored("io-threads-do-reads", "every shard does its own reads"),

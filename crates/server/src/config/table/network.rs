@@ -142,6 +142,15 @@ pub(super) static SECURITY: Chapter = Chapter {
     settings: &[
         Setting::active("requirepass", TEXT, "", "Password of the default user; empty means none.").secret(),
         Setting::active(
+            "requirepass-file",
+            TEXT,
+            "",
+            "File whose first line is the password, read at the start; `requirepass` comes first.",
+        )
+        .alias(&["requirepass_file"])
+        .at_start()
+        .own(),
+        Setting::active(
             "enable-debug-command",
             ACCESS,
             "no",
