@@ -3,10 +3,14 @@
 //! Replies are written as on the wire, with a space for each line end; `<closed>` stands behind them when the server has
 //! closed the connection. The time is set by hand.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use torc_commands::SlotMap;
+use torc_persist::log::{Action, FileNumber, NewSegment};
+use torc_persist::seal::Keys;
 
+use crate::aof::OpenSegment;
 use crate::clients::ClientKey;
 use crate::config::{self, Startup};
 use crate::connection::PeerInfo;
@@ -73,6 +77,55 @@ impl Bench {
         bench.pass_ms(0);
         bench.connect();
         bench
+    }
+
+    /// All shards log, and nothing is written before [`Bench::write_logs`].
+    pub(crate) fn begin_logs(&mut self) {
+        for (id, shard) in self.shards.iter_mut().enumerate() {
+            let segment = NewSegment::new(id as ShardId, 1, FileNumber(1), &Keys::default());
+            let file = File::options().write(true).open("/dev/null").expect("there is one").into();
+            shard.switch_log(OpenSegment { segment, file });
+        }
+    }
+
+    /// Begins what the log of a shard wants to have written, which must be a write.
+    pub(crate) fn begin_write(&mut self, shard: usize) -> usize {
+        match self.shards[shard].next_log_action() {
+            Some(Action::Write { bytes, .. }) => bytes.len(),
+            other => panic!("a write was expected, not {other:?}"),
+        }
+    }
+
+    /// That has been written and synced.
+    pub(crate) fn end_write(&mut self, shard: usize, bytes: usize) {
+        self.shards[shard].log_write_ended(Ok(bytes));
+        self.shards[shard].log_sync_ended(Ok(()));
+        self.settle();
+    }
+
+    /// The disk is full.
+    pub(crate) fn fail_write(&mut self, shard: usize) {
+        self.begin_write(shard);
+        self.shards[shard].log_write_ended(Err(std::io::Error::from_raw_os_error(28)));
+    }
+
+    /// Writes and syncs what the log of a shard has now; how many writes that took.
+    pub(crate) fn write_logs(&mut self, shard: usize) -> usize {
+        let mut writes = 0;
+        while let Some(action) = self.shards[shard].next_log_action() {
+            match action {
+                Action::Sync { .. } => self.shards[shard].log_sync_ended(Ok(())),
+                Action::Write { bytes, then_sync, .. } => {
+                    writes += 1;
+                    self.shards[shard].log_write_ended(Ok(bytes.len()));
+                    if then_sync {
+                        self.shards[shard].log_sync_ended(Ok(()));
+                    }
+                }
+            }
+        }
+        self.settle();
+        writes
     }
 
     /// A further connection, which is the current one from now on. Connections have the ids 1, 2, … and come from the

@@ -282,7 +282,7 @@ impl Aof {
         content: &[u8],
     ) -> io::Result<(FileNumber, OwnedFd)> {
         let mut files = lock(&self.files);
-        let files = files.as_mut().expect("there is a log");
+        let files = files.as_mut().ok_or_else(|| io::Error::other("there is no log"))?;
         files.last_number += 1;
         let number = files.last_number;
         let name = files.segment_name(header.generation, header.shard, number);

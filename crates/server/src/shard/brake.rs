@@ -1,14 +1,17 @@
-//! The brake on writers whose changes are told to shards that cannot take them in as fast.
+//! The brake on writers whose changes are told to shards, or to a disk, that cannot take them in as fast.
 //!
-//! Nobody answers a keyspace event or a notice of client-side caching, so nothing else would slow their source down, and
-//! what is on its way would grow without bound. Owns a lock on the whole of this shard that lets readers pass: it is
-//! taken when another shard is far behind, and given back when that one has caught up. Writers wait for it as for any
+//! Nobody answers a keyspace event, a notice of client-side caching or an effect for the log, so nothing else would slow
+//! their source down, and what is on its way would grow without bound. Owns a lock on the whole of this shard that lets readers pass: it is
+//! taken when another shard or the log is far behind, and given back when that one has caught up. Writers wait for it as for any
 //! other lock, so their connections run out of places for replies and are not read from any more. What the other shard
 //! does to catch up needs no lock, so this ends.
 
 use crate::locks::{Mode, RequestId, Scope};
 
 use super::{Shard, Waiter};
+
+/// Bytes that wait to be written to the log at which writers wait.
+const LOG_BYTES_MAX: u64 = 64 << 20;
 
 /// Where the brake is.
 #[derive(Default)]
@@ -24,7 +27,8 @@ impl Shard {
     /// Something was told to other shards.
     #[inline]
     pub(super) fn brake_if_needed(&mut self) {
-        if matches!(self.brake, Brake::Off) && self.pubsub.somebody_is_far_behind() {
+        let is_needed = self.pubsub.somebody_is_far_behind() || self.log_is_behind(LOG_BYTES_MAX);
+        if matches!(self.brake, Brake::Off) && is_needed {
             self.put_the_brake_on();
         }
     }
@@ -44,10 +48,11 @@ impl Shard {
         self.take_the_brake_off();
     }
 
-    /// Another shard has caught up, more or less.
+    /// Another shard, or the disk, has caught up, more or less.
     pub(crate) fn take_the_brake_off(&mut self) {
         if let Brake::On(id) = self.brake
             && !self.pubsub.somebody_is_behind()
+            && !self.log_is_behind(LOG_BYTES_MAX / 2)
         {
             self.brake = Brake::Off;
             self.release_locks(id);

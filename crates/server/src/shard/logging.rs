@@ -37,6 +37,8 @@ pub(crate) struct Logging {
     ending: Option<Box<ShardLog>>,
     /// What turns of the loop have to tell, oldest first.
     held: VecDeque<HeldTurn>,
+    /// Packets that have waited for the log, and leave at the end of this turn.
+    released: Vec<(ShardId, Packet)>,
     /// Parts of transactions that keep their locks: where the log has to be durable, and whose they are.
     parts: VecDeque<(Position, ShardId, u64)>,
     /// Files that the loop has not got yet.
@@ -398,10 +400,20 @@ impl Shard {
         self.put_back_or_end(connection);
     }
 
-    /// The end of a turn: what it has to tell waits until its log is durable.
+    /// The end of a turn: what it has to tell waits until its log is durable. What has waited long enough goes.
     pub(super) fn hold_turn(&mut self) {
         self.log_effects();
-        let Some(log) = &mut self.logging.log else { return };
+        self.brake_if_needed();
+        if self.logging.log.is_some() {
+            self.hold_what_is_new();
+        }
+        if !self.logging.released.is_empty() {
+            self.outbox.splice(0..0, self.logging.released.drain(..));
+        }
+    }
+
+    fn hold_what_is_new(&mut self) {
+        let Some(log) = &self.logging.log else { return };
         let (position, durable) = (log.position(), log.durable());
         let waits = log.policy() == Policy::Always && position > durable;
         if !waits && self.logging.held.is_empty() {
@@ -411,13 +423,18 @@ impl Shard {
             return;
         }
         let mut replies = Vec::with_capacity(self.flush.len());
-        for client in self.flush.drain(..) {
-            let Some(connection) = self.clients.get_mut(client) else { continue };
-            connection.flags.flush_queued = false;
+        let clients = &mut self.clients;
+        self.flush.retain(|&client| {
+            let Some(connection) = clients.get_mut(client) else { return false };
+            let mut goes_now = false;
             if connection.suspension != Suspension::Settling {
                 replies.push((client, connection.output.hold()));
+                // What an earlier sync has made durable.
+                goes_now = connection.output.sendable().1 > 0;
             }
-        }
+            connection.flags.flush_queued = goes_now;
+            goes_now
+        });
         let packets = self.outbox.extract_if(.., |(_, packet)| !packet.is_mere_request()).collect();
         self.logging.held.push_back(HeldTurn { position, replies, packets });
     }
@@ -426,7 +443,7 @@ impl Shard {
     pub fn log_is_durable(&mut self) {
         let Some(durable) = self.logging.log.as_ref().map(|log| log.durable()) else { return };
         while let Some(turn) = self.logging.held.pop_front_if(|turn| turn.position <= durable) {
-            self.outbox.extend(turn.packets);
+            self.logging.released.extend(turn.packets);
             for (client, until) in turn.replies {
                 let Some(connection) = self.clients.get_mut(client) else { continue };
                 connection.output.release(until);
@@ -489,11 +506,17 @@ impl Shard {
             if log.failure().is_some() {
                 self.log_has_failed();
             }
+            self.take_the_brake_off();
         }
         let ended = |log: &ShardLog| log.failure().is_some() || log.durable() == log.position();
         if self.logging.ending.as_deref().is_some_and(|log| !log.is_busy() && ended(log)) {
             self.logging.ending = None;
         }
+    }
+
+    /// More than so many bytes wait to be written.
+    pub(super) fn log_is_behind(&self, bytes: u64) -> bool {
+        self.logging.log.as_ref().is_some_and(|log| log.unwritten_bytes() > bytes)
     }
 
     /// The server ends: what is logged is synced as soon as it can be.
@@ -514,6 +537,84 @@ impl Shard {
 
     /// Something waits for the log.
     pub fn awaits_log(&self) -> bool {
-        !self.logging.held.is_empty() || !self.logging.parts.is_empty() || !self.logging.settling.is_empty()
+        let Logging { held, released, parts, settling, .. } = &self.logging;
+        !(held.is_empty() && released.is_empty() && parts.is_empty() && settling.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    const OK: &str = "+OK";
+
+    #[test]
+    fn under_always_replies_wait_for_the_disk() {
+        let mut bench = Bench::new("--appendfsync always --appendonly yes");
+        bench.begin_logs();
+        bench.check("SET a 1", "");
+        bench.connect();
+        bench.check("GET a", "");
+        bench.check("PING", "");
+        assert_eq!(bench.write_logs(0), 1);
+        assert_eq!(bench.take_received(), "$1 1 +PONG");
+        bench.check("PING", "+PONG");
+        bench.switch(0);
+        assert_eq!(bench.take_received(), OK);
+        bench.check("GET a", "$1 1");
+    }
+
+    #[test]
+    fn what_comes_during_a_sync_waits_for_the_next() {
+        let mut bench = Bench::new("--appendfsync always --appendonly yes");
+        bench.begin_logs();
+        bench.check("SET a 1", "");
+        let first = bench.begin_write(0);
+        bench.check("SET a 2", "");
+        bench.end_write(0, first);
+        assert_eq!(bench.take_received(), OK);
+        assert_eq!(bench.write_logs(0), 1);
+        assert_eq!(bench.take_received(), OK);
+    }
+
+    #[test]
+    fn a_transaction_waits_for_all_shards_and_keeps_its_locks() {
+        let mut bench = Bench::with_shards(2, "--appendfsync always --appendonly yes");
+        bench.begin_logs();
+        // These keys lie on different shards.
+        bench.check("MSET a 1 b 2", "");
+        bench.connect();
+        bench.connect();
+        bench.check("GET a", "");
+        bench.switch(0);
+        bench.write_logs(0);
+        assert_eq!(bench.take_received(), "", "the other shard's part may still be lost");
+        bench.write_logs(1);
+        assert_eq!(bench.take_received(), OK);
+        bench.switch(2);
+        assert_eq!(bench.take_received(), "$1 1");
+    }
+
+    #[test]
+    fn otherwise_nobody_waits() {
+        for policy in ["everysec", "no"] {
+            let mut bench = Bench::with_shards(2, &format!("--appendfsync {policy} --appendonly yes"));
+            bench.begin_logs();
+            bench.check("SET a 1", OK);
+            bench.check("MSET a 1 b 2", OK);
+            bench.check("MULTI\nINCR a\nINCR b\nEXEC", "+OK +QUEUED +QUEUED *2 :2 :3");
+            assert_eq!(bench.write_logs(0) + bench.write_logs(1), 2);
+        }
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_refuses_writes() {
+        let mut bench = Bench::new("--appendonly yes");
+        bench.begin_logs();
+        bench.check("SET a 1", OK);
+        bench.fail_write(0);
+        let refused = "-MISCONF Errors writing to the AOF file: No space left on device (os error 28)";
+        bench.check("SET a 2", refused);
+        bench.check("GET a", "$1 1");
     }
 }
