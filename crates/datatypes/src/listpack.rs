@@ -16,7 +16,7 @@
 //! ```
 
 use crate::number::parse_i64;
-use crate::prefetch::prefetch_slice;
+use crate::prefetch::{prefetch_address, prefetch_slice};
 
 pub(crate) const HEADER_BYTES: usize = 6;
 pub(crate) const END: u8 = 0xff;
@@ -274,6 +274,7 @@ impl Listpack {
             if at >= end {
                 return None;
             }
+            prefetch_address(self.bytes.as_ptr().wrapping_add(at + LINES_AHEAD * CACHE_LINE_BYTES));
             if is_item(&self.bytes[at..], wanted) {
                 return Some(Pos(at as u32));
             }
@@ -290,7 +291,7 @@ impl Listpack {
         }
     }
 
-    /// Loads the first bytes ahead of their use; a walk over more brings them near by itself.
+    /// Loads the first bytes ahead of their use; a search loads more as it comes near.
     #[inline]
     pub(crate) fn prefetch(&self) {
         self.bytes.chunks(CACHE_LINE_BYTES).take(LINES_AHEAD).for_each(prefetch_slice);
