@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use torc_resp::Value;
 use torc_tests::raw::{bulk, ok, simple, words};
@@ -147,6 +147,43 @@ fn a_second_signal_ends_at_once_with_1() {
     server.signal(Signal::Term);
     let status = server.wait_exit(Duration::from_secs(3));
     assert_eq!(status.and_then(|status| status.code()), Some(1), "{}", server.log());
+}
+
+#[test]
+fn a_shutdown_is_as_patient_as_its_setting() {
+    let mut server = torc().setting("shutdown-timeout", "1").start();
+    assert_eq!(server.client().cmd("CLIENT PAUSE 100000"), ok());
+    let mut waiting = server.client();
+    waiting.send(&["GET", "k"]).expect("the server reads");
+    std::thread::sleep(Duration::from_millis(200));
+    let started = Instant::now();
+    server.signal(Signal::Term);
+    assert!(server.wait_exit(Duration::from_secs(4)).is_some(), "{}", server.log());
+    assert!(started.elapsed() >= Duration::from_millis(900), "it gave up after {:?}", started.elapsed());
+}
+
+#[test]
+fn the_running_log_changes_its_form_and_level() {
+    let server = torc().setting("enable-debug-command", "yes").start();
+    let mut client = server.client();
+    for line in [
+        "DEBUG LOG first",
+        "CONFIG SET log-format json",
+        "DEBUG LOG second",
+        "CONFIG SET loglevel nothing",
+        "DEBUG LOG third",
+        "CONFIG SET loglevel notice log-format legacy",
+        "DEBUG LOG fourth",
+    ] {
+        assert_eq!(client.cmd(line), ok(), "{line}");
+    }
+    wait_until(PATIENCE, || server.log().contains("fourth"));
+    let log = server.log();
+    let line = |word: &str| log.lines().find(|line| line.contains(word));
+    assert!(line("first").is_some_and(|line| line.contains(" WARN ")), "{log}");
+    assert!(line("second").is_some_and(|line| line.starts_with('{')), "{log}");
+    assert_eq!(line("third"), None, "{log}");
+    assert!(line("fourth").is_some_and(|line| line.contains(" WARN ")), "{log}");
 }
 
 #[test]

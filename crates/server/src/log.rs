@@ -2,13 +2,19 @@
 //!
 //! Owns the set-up of `tracing`. Nothing on a hot path logs; what is logged is written at once.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{self, Format, Json, Writer};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{Config, LogFormat, LogLevel};
 
@@ -23,26 +29,49 @@ pub fn start(config: &Config) -> io::Result<()> {
             BoxMakeWriter::new(Mutex::new(file))
         }
     };
+    set_format(config.log_format());
+    let text = format::format().with_target(false).with_ansi(false);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(config.loglevel()))
-        .with_target(false)
-        .with_ansi(false)
-        .with_writer(writer);
-    match config.log_format() {
-        LogFormat::Text => {
-            let builder = builder.with_filter_reloading();
-            let handle = builder.reload_handle();
-            builder.init();
-            keep(move |level| handle.reload(filter(level)).is_ok());
-        }
-        LogFormat::Json => {
-            let builder = builder.json().with_filter_reloading();
-            let handle = builder.reload_handle();
-            builder.init();
-            keep(move |level| handle.reload(filter(level)).is_ok());
+        .event_format(Line { json: text.clone().json(), text })
+        .with_writer(writer)
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
+    builder.init();
+    keep(move |level| handle.reload(filter(level)).is_ok());
+    Ok(())
+}
+
+/// How a line is written, as `log-format` says at the moment.
+struct Line {
+    text: Format,
+    json: Format<Json>,
+}
+
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Write lines in this form from now on.
+pub fn set_format(format: LogFormat) {
+    IS_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+}
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        if IS_JSON.load(Ordering::Relaxed) {
+            self.json.format_event(context, out, event)
+        } else {
+            self.text.format_event(context, out, event)
         }
     }
-    Ok(())
 }
 
 /// Changes the level of the running log.

@@ -155,6 +155,9 @@ impl Shard {
         if changed("loglevel") {
             log::set_level(config.loglevel());
         }
+        if changed("log-format") {
+            log::set_format(config.log_format());
+        }
         let config = Arc::new(config);
         let version = self.state.config_version + 1;
         self.apply_config(&config, version);

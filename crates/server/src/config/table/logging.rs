@@ -21,8 +21,7 @@ pub(super) static LOGGING: Chapter = Chapter {
             Kind::Choice(&["legacy", "json"]),
             "legacy",
             "`legacy` for text, `json` for one object per line.",
-        )
-        .at_start(),
+        ),
         Setting::inert(
             "log-timestamp-format",
             Kind::Choice(&["legacy", "iso8601", "milliseconds"]),
