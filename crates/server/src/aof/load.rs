@@ -94,7 +94,7 @@ impl AofLoad {
 
     /// The log that a Redis or Valkey server has left in the folder. Its commands may name keys of several shards, so it is
     /// replayed on one keyspace.
-    fn load_of_redis(&self) -> Result<Option<LoadedAof>, AofLoadError> {
+    pub(crate) fn load_of_redis(&self) -> Result<Option<LoadedAof>, AofLoadError> {
         let Some(log) = RedisLog::find(&self.folder, &self.name).map_err(failed)? else { return Ok(None) };
         let one = SlotMap::even(1);
         let settings = DataSettings { max_string_bytes: usize::MAX >> 1, ..self.settings.clone() };
@@ -130,7 +130,8 @@ impl AofLoad {
         }))
     }
 
-    fn run(&self, directory: &Directory, plan: &Plan) -> Result<LoadedAof, AofLoadError> {
+    /// Replays what a plan of the folder says.
+    pub(crate) fn run(&self, directory: &Directory, plan: &Plan) -> Result<LoadedAof, AofLoadError> {
         let empty = LoadedAof {
             keyspaces: Vec::new(),
             functions: Vec::new(),

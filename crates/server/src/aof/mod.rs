@@ -5,7 +5,7 @@
 //! writes go through that shard's ring. All calls that touch the disk block, and belong to threads beside the shards.
 
 pub mod load;
-mod replay;
+pub(crate) mod replay;
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -11,8 +11,8 @@ use torc_resp::{OwnedArgs, Proto, Reply, ReplyBuf};
 use crate::registry::{Route, registry};
 
 /// Replays the effects of one shard's log.
-pub(super) struct Replayer<'a> {
-    pub(super) keyspace: Keyspace,
+pub(crate) struct Replayer<'a> {
+    pub(crate) keyspace: Keyspace,
     settings: &'a DataSettings,
     slots: &'a SlotMap,
     shard: u16,
@@ -20,11 +20,11 @@ pub(super) struct Replayer<'a> {
     rng: Rng,
     args: OwnedArgs,
     reply: ReplyBuf,
-    pub(super) effects: u64,
+    pub(crate) effects: u64,
 }
 
 impl<'a> Replayer<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         keyspace: Keyspace,
         settings: &'a DataSettings,
         slots: &'a SlotMap,
@@ -44,7 +44,7 @@ impl<'a> Replayer<'a> {
     }
 
     /// Repeats one effect; what is wrong with it, if it can't be.
-    pub(super) fn apply(&mut self, effect: &Effect<'_>) -> Result<(), String> {
+    pub(crate) fn apply(&mut self, effect: &Effect<'_>) -> Result<(), String> {
         self.args.clear(usize::MAX);
         effect.words.iter().for_each(|word| self.args.push(word));
         let args = self.args.as_args();

@@ -1,14 +1,17 @@
 //! `torc aof dump`: the data of a log as commands.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use torc_commands::{DataSettings, REPLAY_MS};
+use torc_commands::{DataSettings, REPLAY_MS, SlotMap};
 use torc_keyspace::Changes;
 use torc_persist::load::{self, Tolerance};
 use torc_persist::seal::Keys;
 use torc_resp::encode_command;
 
-use super::replay::Replayed;
+use crate::aof::load::{AofLoad, LoadedAof};
+
+use super::check::redis_name;
 use super::{BROKEN, LOSSY, Options, SOUND, open, values};
 
 /// Bytes that are gathered before they are written.
@@ -16,7 +19,7 @@ const BATCH_BYTES: usize = 256 * 1024;
 
 /// Writes the commands; what cannot be read is said on standard error, and then nothing is written.
 pub(super) fn dump(options: &Options, keys: &Keys, out: &mut dyn Write) -> io::Result<u8> {
-    let (replayed, code) = match replay(options, keys) {
+    let (loaded, code) = match replay(options, keys) {
         Ok(found) => found,
         Err(error) => {
             eprintln!("torc: {error}");
@@ -24,10 +27,10 @@ pub(super) fn dump(options: &Options, keys: &Keys, out: &mut dyn Write) -> io::R
         }
     };
     let mut bytes = Vec::new();
-    for source in &replayed.functions {
+    for source in &loaded.functions {
         encode_command(&[b"FUNCTION", b"LOAD", b"REPLACE", source], &mut bytes);
     }
-    let mut keyspaces = replayed.keyspaces;
+    let mut keyspaces = loaded.keyspaces;
     for db in 0..options.databases {
         if keyspaces.iter().all(|keyspace| keyspace.is_empty(db)) {
             continue;
@@ -49,20 +52,30 @@ pub(super) fn dump(options: &Options, keys: &Keys, out: &mut dyn Write) -> io::R
     Ok(code)
 }
 
-fn replay(options: &Options, keys: &Keys) -> Result<(Replayed, u8), String> {
+fn replay(options: &Options, keys: &Keys) -> Result<(LoadedAof, u8), String> {
     let dir = open(options, keys)?;
     let tolerance = Tolerance { torn_tail: true, hole: options.holes };
-    let plan = load::plan(&dir, tolerance).map_err(|error| error.to_string())?;
-    let plan = plan.ok_or_else(|| format!("there is no log of torc in {}", options.dir.display()))?;
-    let is_whole = plan
-        .generations
-        .iter()
-        .flat_map(|generation| &generation.logs)
-        .all(|log| log.skip.is_empty() && log.dropped_records == 0 && log.torn.is_none());
+    let loader = AofLoad {
+        folder: options.dir.clone(),
+        keys: keys.clone(),
+        settings: DataSettings { databases: options.databases, ..DataSettings::default() },
+        slots: Arc::new(SlotMap::even(1)),
+        seed: 1,
+        tolerates_torn_tail: true,
+        checks_sum: true,
+        name: redis_name(&options.dir).unwrap_or_default(),
+        progress: Arc::default(),
+    };
+    let missing = || format!("there is no log in {}", options.dir.display());
+    let Some(plan) = load::plan(&dir, tolerance).map_err(|error| error.to_string())? else {
+        let loaded = loader.load_of_redis().map_err(|error| error.to_string())?;
+        return Ok((loaded.ok_or_else(missing)?, SOUND));
+    };
+    let mut logs = plan.generations.iter().flat_map(|generation| &generation.logs);
+    let is_whole = logs.all(|log| log.skip.is_empty() && log.dropped_records == 0 && log.torn.is_none());
     if !is_whole {
         eprintln!("torc: something at the end of the log is dropped: `torc aof check` says what");
     }
-    let settings = DataSettings { databases: options.databases, ..DataSettings::default() };
-    let replayed = Replayed::of(&dir, &plan, settings).map_err(|error| error.to_string())?;
-    Ok((replayed, if is_whole { SOUND } else { LOSSY }))
+    let loaded = loader.run(&dir, &plan).map_err(|error| error.to_string())?;
+    Ok((loaded, if is_whole { SOUND } else { LOSSY }))
 }

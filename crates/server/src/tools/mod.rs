@@ -4,7 +4,6 @@
 
 mod check;
 mod dump;
-mod replay;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -16,9 +15,6 @@ use torc_persist::seal::Keys;
 use torc_persist::store::Directory;
 
 use crate::encryption::KeyPlaces;
-
-pub use replay::{ReplayError, Replayed, apply};
-pub use values::write_commands;
 
 const HELP: &str = "Usage: torc aof check DIR [OPTION]...
        torc aof dump DIR [OPTION]...
@@ -34,7 +30,7 @@ const HELP: &str = "Usage: torc aof check DIR [OPTION]...
   --databases N        dump: number of databases (default 16)
   --load-holes         dump: cut the log at damage that has valid records behind it
 
-Nothing in DIR is changed. The server that writes to it must not be running.
+DIR may also be the folder of a Redis or Valkey server. Nothing in it is changed. The server that writes to it must not be running.
 ";
 
 /// The exit codes of the tools.

@@ -11,15 +11,16 @@ use std::time::{Duration, Instant};
 
 use torc_commands::{DataSettings, REPLAY_MS};
 use torc_datatypes::digest::Digest;
-use torc_keyspace::{Changes, Keyspace, Rng, SlotMap, slot_of};
+use torc_keyspace::{Changes, Keyspace, SLOTS, SlotMap, slot_of};
 use torc_persist::log::{Action, FileNumber, Policy, ShardLog};
-use torc_persist::manifest::{Generation, Manifest, SegmentFile};
+use torc_persist::manifest::{Generation, Manifest, SegmentFile, SlotRange};
 use torc_persist::record::{Effect, Transaction};
 use torc_persist::seal::{Algorithm, Keys, MasterKey};
 use torc_persist::store::{Directory, Store};
 use torc_resp::{Value, ValueReader, encode_command, split_line};
 
-use super::{BROKEN, LOSSY, Options, SOUND, apply, check, dump, parse, run};
+use super::{BROKEN, LOSSY, Options, SOUND, check, dump, parse, run};
+use crate::aof::replay::Replayer;
 
 /// One key of every type, with what goes with them.
 const LINES: &[&str] = &[
@@ -112,7 +113,9 @@ fn write_generation(folder: &Folder, keys: &Keys, number: u64, shards: u16, effe
         dir.create(&name, &content).expect("the name is free");
         segments.push(SegmentFile { shard: shard as u16, first_sequence: 1, name });
     }
-    manifest.generations.push(Generation { number, shards, segments, ..Generation::default() });
+    let owned = (0..SLOTS as u16).map(|slot| SlotRange { first: slot, last: slot, shard: slots.owner(slot) });
+    let slots = owned.collect();
+    manifest.generations.push(Generation { number, shards, slots, segments, ..Generation::default() });
     manifest.publish(&mut dir).expect("the folder is writable");
 }
 
@@ -132,12 +135,13 @@ fn content(keyspaces: &mut [Keyspace]) -> BTreeMap<(usize, Vec<u8>), Digest> {
 /// The keyspace that these commands make.
 fn made_by(commands: impl Iterator<Item = (u32, Vec<Vec<u8>>)>) -> Keyspace {
     let settings = DataSettings::default();
-    let mut keyspace = Keyspace::new(1, settings.databases);
+    let slots = SlotMap::even(1);
+    let mut replayer = Replayer::new(Keyspace::new(1, settings.databases), &settings, &slots, 0);
     for (db, words) in commands {
         let effect = Effect { db, words: words.iter().map(Vec::as_slice).collect() };
-        apply(&mut keyspace, &settings, &mut Rng::new(1), &effect).expect("a sound command");
+        replayer.apply(&effect).expect("a sound command");
     }
-    keyspace
+    replayer.keyspace
 }
 
 /// The commands of a dump with their databases.
@@ -259,6 +263,8 @@ fn logs_of_redis_are_checked() {
     write("a.aof", &commands);
     let (code, text) = folder.check(Keys::none());
     assert_eq!((code, text.contains("0 keys of a snapshot, 1 commands")), (SOUND, true), "{text}");
+    assert_eq!(folder.dump(Keys::none()).0, SOUND);
+    assert_eq!(commands_of(&folder.dump(Keys::none()).1), [(0, words_of("SET a 1"))]);
     write("a.aof", &commands[..commands.len() - 1]);
     let (code, text) = folder.check(Keys::none());
     assert_eq!((code, text.contains("bytes of a.aof from offset 0")), (LOSSY, true), "{text}");
@@ -316,6 +322,7 @@ impl Real {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Ok(stream) = UnixStream::connect(&socket) {
+                stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout can be set");
                 return Some(Real { process, stream, reader: ValueReader::default() });
             }
             assert!(Instant::now() < deadline, "redis-server does not start");

@@ -13,7 +13,7 @@ use torc_resp::number::format_f64;
 const ELEMENTS_MAX: usize = 64;
 
 /// Appends the commands that make this key where it is not there, in the selected database.
-pub fn write_commands(entry: &Entry, out: &mut Vec<u8>) {
+pub(super) fn write_commands(entry: &Entry, out: &mut Vec<u8>) {
     let key = entry.key();
     match (entry.str_ref(), entry.value()) {
         (Some(string), _) => command(out, &[b"SET", key, &string.to_vec()]),
