@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use torc_tests::{Launch, Server, reference, skip_or_fail, workspace_root};
+use torc_tests::{Launch, Server, reference, skip_or_fail, torc_binary, workspace_root};
 
 /// The folder into which `.ci/run` puts the client libraries.
 fn client_libraries() -> PathBuf {
@@ -123,4 +123,53 @@ fn clone_of(command: &Command) -> Command {
     clone.args(command.get_args());
     clone.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     clone
+}
+
+/// What redis-cli finds out with SCAN, TYPE, MEMORY USAGE and the like.
+#[test]
+fn redis_cli_finds_big_keys() {
+    if !is_installed("redis-cli") {
+        return skip_or_fail("redis-cli is not installed");
+    }
+    let server = Server::torc(3);
+    let mut client = server.client();
+    for key in 0..50 {
+        client.cmd(&format!("SET string:{key} {}", "x".repeat(key + 1)));
+        client.cmd(&format!("RPUSH list:{} a b c", key % 5));
+    }
+    for (option, found) in [
+        ("--bigkeys", ["Biggest string found \"string:49\" has 50 bytes", "Biggest   list found"]),
+        ("--memkeys", ["Biggest string found \"string:49\" has", "Biggest   list found"]),
+    ] {
+        let port = server.port().to_string();
+        let text = check_succeeds(Command::new("redis-cli").args(["-p", &port, option]));
+        assert!(text.contains("Sampled 55 keys in the keyspace!"), "{text}");
+        let plain = text.replace('\'', "\"");
+        assert!(found.iter().all(|line| plain.contains(line)), "{text}");
+    }
+}
+
+/// The view of `torc top`, of a server under a little load.
+#[test]
+fn torc_top_shows_the_server() {
+    let server = Server::torc(2);
+    let port = server.port().to_string();
+    let mut client = server.client();
+    client.cmd("CONFIG SET slowlog-log-slower-than 0");
+    let top = Command::new(torc_binary())
+        .args(["top", "-p", &port, "-i", "1", "-n", "1"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("torc is built");
+    for _ in 0..200 {
+        client.cmd("INCR hot");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let output = top.wait_with_output().expect("it ends");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    for part in ["2 shards", "ops/s", "shard    load", "incr", "hot (db 0)", "slow commands", "INCR hot"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
 }

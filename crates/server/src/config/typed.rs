@@ -406,6 +406,11 @@ impl Config {
         Some(self.int("tracking-table-max-keys")).filter(|&keys: &u64| keys > 0).map(|keys| keys as usize)
     }
 
+    /// Keys that HOTKEYS shows; 0: nothing is counted.
+    pub fn hotkey_top_k(&self) -> usize {
+        self.int("hotkey-top-k")
+    }
+
     /// Is a supervisor told of the state of the server?
     pub fn supervised(&self) -> bool {
         matches!(self.choice("supervised"), "systemd" | "auto")

@@ -11,6 +11,7 @@ pub mod config;
 pub mod connection;
 pub mod debug;
 pub mod help;
+pub mod hot_keys;
 pub mod info;
 pub mod latency;
 pub mod memory;
@@ -85,6 +86,7 @@ pub static COMMANDS: &[&[SessionCommand]] = &[
     command::COMMANDS,
     config::COMMANDS,
     debug::COMMANDS,
+    hot_keys::COMMANDS,
     info::COMMANDS,
     latency::COMMANDS,
     memory::COMMANDS,

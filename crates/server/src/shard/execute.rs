@@ -51,6 +51,9 @@ impl Shard {
         args: Args<'_>,
         out: &mut ReplyBuf,
     ) {
+        if self.hot_keys.is_due() {
+            self.sample_keys(invocation, args);
+        }
         let started = (self.cycles)();
         let len_before = out.len();
         if self.changes.is_observed() | invocation.remembers_reads {

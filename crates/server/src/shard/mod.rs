@@ -15,6 +15,7 @@ mod dispatch;
 pub mod exec;
 mod execute;
 mod forward;
+pub mod hot_keys;
 mod input;
 pub mod latency;
 pub(crate) mod logging;
@@ -185,6 +186,7 @@ pub struct Shard {
     pub logs: command_log::CommandLogs,
     pub latency: latency::LatencyEvents,
     pub rates: stats::Rates,
+    pub hot_keys: hot_keys::HotKeys,
     /// Of this shard's loop, as of the last tick.
     pub gauges: LoopGauges,
     /// Whose command runs now.
@@ -263,6 +265,7 @@ impl Shard {
             logs: command_log::CommandLogs::default(),
             latency: latency::LatencyEvents::default(),
             rates: stats::Rates::default(),
+            hot_keys: hot_keys::HotKeys::new(setup.seed),
             gauges: LoopGauges::default(),
             acting: command_log::Origin { shard: setup.id, client: None },
             cron_paused: false,

@@ -36,6 +36,7 @@ impl Shard {
         self.finish_aside();
         self.save_tick();
         self.show_figures();
+        self.tick_hot_keys();
         if self.cron_paused {
             return;
         }

@@ -6,6 +6,7 @@ mod check;
 mod dump;
 #[cfg(test)]
 mod tests;
+mod top;
 mod values;
 
 use std::io::{self, BufWriter, Write};
@@ -50,6 +51,9 @@ struct Options {
 /// Runs a tool if the command line names one; its exit code.
 pub fn run(args: &[String]) -> Option<u8> {
     let (first, rest) = args.split_first()?;
+    if first == "top" && !Path::new(first).is_file() {
+        return Some(top::run(rest));
+    }
     // A file of that name is a configuration, as it always was.
     if first != "aof" || (rest.is_empty() && Path::new(first).is_file()) {
         return None;

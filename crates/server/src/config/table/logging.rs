@@ -99,6 +99,12 @@ pub(super) static LATENCY: Chapter = Chapter {
             "Percentiles that INFO latencystats shows.",
         ),
         Setting::active(
+            "hotkey-top-k",
+            Kind::Int { min: 0, max: 1000 },
+            "10",
+            "Keys that HOTKEYS GET shows; 0 counts none.",
+        ),
+        Setting::active(
             "commandlog-request-larger-than",
             THRESHOLD,
             "1048576",

@@ -89,6 +89,7 @@ fn getters_agree_with_the_table() {
     assert_eq!(config.commandlog_execution_slower_than().map(|time| time.as_micros()), Some(10_000));
     assert_eq!(config.commandlog_slow_execution_max_len(), 128);
     assert_eq!(config.latency_monitor_threshold(), None);
+    assert_eq!(config.hotkey_top_k(), 10);
     assert!(!config.supervised());
     assert_eq!(config.metrics_port(), Some((9121, false)));
     assert_eq!(config.metrics_bind(), ["127.0.0.1", "-::1"]);
@@ -109,6 +110,7 @@ fn getters_take_the_largest_values() {
         config.assign(id, &[&largest], false).unwrap();
         match id.setting().name {
             "port" => assert_eq!(config.port(), 65535),
+            "hotkey-top-k" => assert_eq!(config.hotkey_top_k(), 1000),
             "metrics-port" => assert_eq!(config.metrics_port(), Some((65535, false))),
             "tcp-backlog" => assert_eq!(config.tcp_backlog(), i32::MAX as u32),
             "tcp-keepalive" => assert!(config.tcp_keepalive().is_some()),
