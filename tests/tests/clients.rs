@@ -138,14 +138,13 @@ fn redis_cli_finds_big_keys() {
         client.cmd(&format!("RPUSH list:{} a b c", key % 5));
     }
     for (option, found) in [
-        ("--bigkeys", ["Biggest string found \"string:49\" has 50 bytes", "Biggest   list found"]),
-        ("--memkeys", ["Biggest string found \"string:49\" has", "Biggest   list found"]),
+        ("--bigkeys", ["Biggest string found '\"string:49\"' has 50 bytes", "Biggest   list found"]),
+        ("--memkeys", ["Biggest string found '\"string:4", "Biggest   list found"]),
     ] {
         let port = server.port().to_string();
         let text = check_succeeds(Command::new("redis-cli").args(["-p", &port, option]));
         assert!(text.contains("Sampled 55 keys in the keyspace!"), "{text}");
-        let plain = text.replace('\'', "\"");
-        assert!(found.iter().all(|line| plain.contains(line)), "{text}");
+        assert!(found.iter().all(|line| text.contains(line)), "{text}");
     }
 }
 
