@@ -33,8 +33,8 @@ pub const TICK: Duration = Duration::from_millis(100);
 /// Packets from peers that one turn handles; the rest waits for the next, so that sockets get their turn.
 const PACKETS_PER_TURN_MAX: usize = 1024;
 
-/// How long a shutdown waits for replies to leave.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How long a shutdown waits for the disk to take the end of the log, in addition.
+const LOG_SYNC_MAX: Duration = Duration::from_secs(5);
 
 /// How often a draining shard looks whether all others are done.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
@@ -567,7 +567,8 @@ impl ShardLoop {
         for listener in std::mem::take(&mut self.listeners) {
             self.net.close_listener(listener.id)?;
         }
-        let give_up_us = clock::monotonic_us() + DRAIN_MAX.as_micros() as u64;
+        let patience = self.shard.state.config.shutdown_timeout();
+        let give_up_us = clock::monotonic_us().saturating_add(patience.as_micros() as u64);
         let mut reported = false;
         loop {
             self.turn(Wait::For(DRAIN_POLL))?;
@@ -595,7 +596,7 @@ impl ShardLoop {
 impl ShardLoop {
     /// The end: whatever was logged is made durable.
     fn finish_log(&mut self) -> std::io::Result<()> {
-        let give_up_us = clock::monotonic_us() + DRAIN_MAX.as_micros() as u64;
+        let give_up_us = clock::monotonic_us() + LOG_SYNC_MAX.as_micros() as u64;
         self.shard.hurry_log();
         while !self.shard.log_is_finished() && clock::monotonic_us() < give_up_us {
             self.turn(Wait::For(DRAIN_POLL))?;
