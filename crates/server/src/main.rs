@@ -29,6 +29,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let dir = loaded.config.dir();
+    if let Err(error) = std::env::set_current_dir(&dir) {
+        eprintln!("torc: cannot work in {}: {error}", dir.display());
+        return ExitCode::FAILURE;
+    }
     if let Err(error) = log::start(&loaded.config) {
         eprintln!("torc: {error}");
         return ExitCode::FAILURE;

@@ -195,17 +195,8 @@ fn load_log(
     process: &ProcessInfo,
 ) -> Result<Option<(Vec<Keyspace>, bool)>, RunError> {
     let started_ms = clock::unix_ms();
-    let plan = AofLoad {
-        folder: config.dir().join(config.appenddirname()),
-        keys: process.keys.clone(),
-        settings: data_settings(config),
-        slots: Arc::clone(slots),
-        seed,
-        tolerates_torn_tail: config.aof_load_truncated(),
-        checks_sum: config.rdbchecksum(),
-        name: config.appendfilename().to_owned(),
-        progress: Arc::clone(&process.loading.progress),
-    };
+    let mut plan = AofLoad::new(config, &process.keys, Arc::clone(slots), seed);
+    plan.progress = Arc::clone(&process.loading.progress);
     let Some(loaded) = plan.load().map_err(failed)? else { return Ok(None) };
     let ms = clock::unix_ms() - started_ms;
     let (keys, effects, dropped) = (loaded.keys, loaded.effects, loaded.dropped_records);

@@ -18,8 +18,10 @@ use torc_persist::redis_aof::{Logged, Reading, RedisLog};
 use torc_persist::seal::Keys;
 use torc_persist::store::Directory;
 
+use crate::config::Config;
 use crate::saving::load::LoadPlan;
 use crate::saving::loading::Progress;
+use crate::session::state::data_settings;
 
 use super::replay::Replayer;
 
@@ -69,6 +71,21 @@ fn failed(what: impl fmt::Display) -> AofLoadError {
 }
 
 impl AofLoad {
+    /// As the settings say.
+    pub fn new(config: &Config, keys: &Keys, slots: Arc<SlotMap>, seed: u64) -> AofLoad {
+        AofLoad {
+            folder: config.dir().join(config.appenddirname()),
+            keys: keys.clone(),
+            settings: data_settings(config),
+            slots,
+            seed,
+            tolerates_torn_tail: config.aof_load_truncated(),
+            checks_sum: config.rdbchecksum(),
+            name: config.appendfilename().to_owned(),
+            progress: Arc::default(),
+        }
+    }
+
     /// Reads the folder; `Ok(None)` if there is no log in it.
     pub fn load(&self) -> Result<Option<LoadedAof>, AofLoadError> {
         let mut directory = match Directory::existing(&self.folder) {

@@ -47,6 +47,7 @@ struct ShardState {
     segment_bytes: AtomicU64,
     buffered_bytes: AtomicU64,
     logged_to: AtomicU64,
+    written_to: AtomicU64,
     durable_to: AtomicU64,
     /// What it logged before the last cut is not in its old segment yet.
     is_switching: AtomicBool,
@@ -141,11 +142,18 @@ impl Aof {
         self.shards.iter().any(|state| state.is_switching.load(Ordering::Acquire))
     }
 
-    /// How far a shard has logged, and how far that is durable.
-    pub fn note_positions(&self, shard: ShardId, logged_to: u64, durable_to: u64) {
+    /// How far a shard has logged, how far that was handed to the system, and how far it is durable.
+    pub fn note_positions(&self, shard: ShardId, logged_to: u64, written_to: u64, durable_to: u64) {
         let state = &self.shards[usize::from(shard)];
         state.logged_to.store(logged_to, Ordering::Release);
+        state.written_to.store(written_to, Ordering::Release);
         state.durable_to.store(durable_to, Ordering::Release);
+    }
+
+    /// Has the system got everything that the shards have noted as logged?
+    pub fn is_written(&self) -> bool {
+        let of = |position: &AtomicU64| position.load(Ordering::Acquire);
+        self.shards.iter().all(|state| of(&state.written_to) >= of(&state.logged_to))
     }
 
     /// Is everything durable that these shards had logged then?

@@ -27,7 +27,7 @@ pub use rewrite::Syntax;
 pub use setting::{Change, Chapter, Directive, Effect, Kind, Setting};
 pub use special::{OutputLimit, OutputLimits, SavePoint};
 pub use table::{CHAPTERS, DIRECTIVES};
-pub use typed::{Access, IoDriver, LogFormat, LogLevel};
+pub use typed::{Access, LogFormat, LogLevel};
 pub use value::{Value, parse_memory};
 
 use torc_datatypes::glob::glob_match;

@@ -30,12 +30,6 @@ impl Access {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoDriver {
-    Auto,
-    Uring,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     Text,
     Json,
@@ -146,13 +140,6 @@ impl Config {
         match self.value("shards") {
             Value::Auto => None,
             _ => Some(self.int("shards")),
-        }
-    }
-
-    pub fn io(&self) -> IoDriver {
-        match self.choice("io") {
-            "uring" => IoDriver::Uring,
-            _ => IoDriver::Auto,
         }
     }
 

@@ -152,6 +152,10 @@ impl Shard {
         if changed("jemalloc-bg-thread") {
             memory::purge_in_background(config.jemalloc_bg_thread());
         }
+        if changed("dir") {
+            std::env::set_current_dir(config.dir())
+                .map_err(|error| ConfigSetError::failed("dir", &error.to_string()))?;
+        }
         if changed("loglevel") {
             log::set_level(config.loglevel());
         }

@@ -499,10 +499,19 @@ impl Shard {
         self.log_is_durable();
     }
 
-    fn log_has_moved(&mut self) {
+    /// Tell the process how far this log is.
+    pub(super) fn note_log_position(&mut self) {
+        self.log_effects();
         if let Some(log) = &self.logging.log {
-            let (logged_to, durable_to) = (log.position().bytes(), log.durable().bytes());
-            self.process.aof.note_positions(self.id, logged_to, durable_to);
+            let [logged_to, written_to, durable_to] =
+                [log.position(), log.written_to(), log.durable()].map(Position::bytes);
+            self.process.aof.note_positions(self.id, logged_to, written_to, durable_to);
+        }
+    }
+
+    fn log_has_moved(&mut self) {
+        self.note_log_position();
+        if let Some(log) = &self.logging.log {
             if log.failure().is_some() {
                 self.log_has_failed();
             }

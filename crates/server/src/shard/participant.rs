@@ -117,6 +117,7 @@ impl Shard {
                 PartResult::Keyspace { keyspace, watch_broken }
             }
             Work::Hold { job } => {
+                self.note_log_position();
                 if let Some(job) = job {
                     self.begin_part_of_save(job);
                 }

@@ -6,12 +6,14 @@
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, atomic::Ordering};
+use std::time::Duration;
 
 use torc_persist::rdb::Database;
 use torc_resp::CommandError;
 use torc_runtime::signals;
 
 use crate::aof::Prepared;
+use crate::aof::load::{AofLoad, LoadedAof};
 use crate::clients::ClientKey;
 use crate::connection::Connection;
 use crate::packet::Homecoming;
@@ -33,6 +35,8 @@ const STEPS_PER_SLICE_MAX: usize = 256;
 const PART_BYTES: usize = 64 * 1024;
 /// After a failed save, save points rest for this long (Redis's number).
 const RETRY_MS: i64 = 5_000;
+/// Pause between two looks at whether the logs are written.
+const LOG_POLL: Duration = Duration::from_millis(1);
 /// What `rdb-key-save-delay` lets pass in one tick.
 const TICK_US: i64 = 100_000;
 
@@ -46,6 +50,8 @@ pub(super) enum Purpose {
     Rewrite(Prepared),
     /// DEBUG RELOAD
     Reload { client: ClientKey, options: ReloadOptions },
+    /// DEBUG LOADAOF
+    LoadLog { client: ClientKey },
     /// SHUTDOWN or a signal.
     Shutdown { client: Option<ClientKey>, is_forced: bool },
 }
@@ -96,6 +102,12 @@ impl Shard {
         Flow::Later
     }
 
+    /// DEBUG LOADAOF: all shards stand still until their log is read back.
+    pub fn load_log_for(&mut self, connection: &Connection) -> Flow {
+        self.begin_or_wait(Purpose::LoadLog { client: connection.key });
+        Flow::Later
+    }
+
     /// SHUTDOWN with a last snapshot, for which a save that is under way is given up. While data are loaded there is
     /// nothing to save, and what is on disk must stay.
     pub fn save_and_shut_down(&mut self, client: Option<ClientKey>, is_forced: bool) -> Flow {
@@ -136,7 +148,10 @@ impl Shard {
 
     /// Begins a save, or gives the purpose back because one is under way.
     fn begin_save(&mut self, mut purpose: Purpose) -> Result<(), Purpose> {
-        let saves = !matches!(purpose, Purpose::Reload { options: ReloadOptions { saves: false, .. }, .. });
+        let saves = !matches!(
+            purpose,
+            Purpose::Reload { options: ReloadOptions { saves: false, .. }, .. } | Purpose::LoadLog { .. }
+        );
         if self.saving.begun.is_some() || (saves && !self.begin_job(&mut purpose)) {
             return Err(purpose);
         }
@@ -221,6 +236,7 @@ impl Shard {
                 self.end_hold(txn, |_| Homecoming::Nothing);
             }
             Purpose::Reload { client, .. } if begun.job.is_none() => self.reload(client),
+            Purpose::LoadLog { client } => self.load_log(client),
             Purpose::Reload { .. } | Purpose::Shutdown { .. } => {}
         }
     }
@@ -357,6 +373,7 @@ impl Shard {
         }
         match begun.purpose {
             Purpose::Background => {}
+            Purpose::LoadLog { .. } => unreachable!("nothing is saved for it"),
             Purpose::Rewrite(_) => self.rewrite_has_ended(job.started_ms, outcome.is_ok()),
             Purpose::Save(client) => self.finish_step(client, |_shard, connection| {
                 outcome.map_err(|_| CommandError::Text("ERR"))?;
@@ -409,6 +426,36 @@ impl Shard {
                 }
                 shard.end_hold(txn, |_| Homecoming::Nothing);
                 Err(CommandError::Text("ERR Error trying to load the RDB dump, check server logs."))
+            }))
+        });
+    }
+
+    /// DEBUG LOADAOF: all shards stand still, their logs are read beside them.
+    fn load_log(&mut self, client: ClientKey) {
+        let (config, process) = (Arc::clone(&self.state.config), Arc::clone(&self.process));
+        let plan = AofLoad::new(&config, &process.keys, Arc::clone(&self.slots), self.seed);
+        self.finish_step(client, move |shard, connection| {
+            let load = move || {
+                // The loops of the shards go on, and write what was logged.
+                while !process.aof.is_written() && process.aof.state().failure.is_none() {
+                    std::thread::sleep(LOG_POLL);
+                }
+                plan.load()
+            };
+            Ok(shard.run_aside(connection, load, |shard, connection, loaded| {
+                let Begun { txn, .. } = shard.saving.begun.take().expect("a load is under way");
+                match loaded {
+                    Ok(Some(LoadedAof { keyspaces, functions, keys, .. })) => {
+                        let loaded = Loaded { keyspaces, functions, keys, expired: 0 };
+                        shard.take_home(txn, loaded, ReloadOptions { saves: false, flushes: true });
+                        connection.reply().ok();
+                        return Ok(());
+                    }
+                    Ok(None) => tracing::warn!("there is no log to load"),
+                    Err(error) => tracing::warn!(%error, "the log cannot be loaded"),
+                }
+                shard.end_hold(txn, |_| Homecoming::Nothing);
+                Err(CommandError::Text("ERR Error trying to load the AOF files, check server logs."))
             }))
         });
     }

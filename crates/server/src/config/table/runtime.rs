@@ -20,11 +20,12 @@ pub(super) static RUNTIME: Chapter = Chapter {
         )
         .at_start()
         .own(),
-        Setting::active(
+        Setting::inert(
             "io",
             Kind::Choice(&["auto", "uring"]),
             "auto",
-            "Driver of sockets and files; `auto` picks the best the kernel offers.",
+            "Driver of sockets and files.",
+            "io_uring is the only driver in this version",
         )
         .at_start()
         .own(),

@@ -54,6 +54,27 @@ fn active_settings_have_a_getter() {
     }
 }
 
+/// And somebody asks that getter.
+#[test]
+fn active_settings_are_read() {
+    fn sources(folder: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(folder).expect("a folder of sources") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() && !path.ends_with("config/tests") {
+                sources(&path, text);
+            } else if path.extension().is_some_and(|ext| ext == "rs") && !path.ends_with("config/typed.rs") {
+                text.push_str(&std::fs::read_to_string(&path).expect("readable"));
+            }
+        }
+    }
+    let mut text = String::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
+    for id in table::ids().filter(|id| id.setting().effect == Effect::Active) {
+        let name = id.setting().name;
+        assert!(text.contains(&format!(".{}()", name.replace('-', "_"))), "nothing reads {name}");
+    }
+}
+
 /// Getters panic when they and the table disagree about a kind.
 #[test]
 fn getters_agree_with_the_table() {
@@ -75,7 +96,6 @@ fn getters_agree_with_the_table() {
     assert!(!config.enable_debug_command().allows(true));
     assert!(!config.enable_protected_configs().allows(true));
     assert_eq!(config.shards(), None);
-    assert_eq!(config.io(), super::super::IoDriver::Auto);
     assert!(config.spin_us().is_zero());
     assert_eq!(config.databases(), 16);
     assert_eq!(config.active_expire_effort(), 1);

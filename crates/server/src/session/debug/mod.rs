@@ -136,6 +136,13 @@ static DEBUG_COMMANDS: &[DebugCommand] = &[
         run: state::packed_threshold,
     },
     DebugCommand {
+        name: "LOADAOF",
+        arguments: "",
+        summary: "Flush the log to the system, empty the databases, and load the log.",
+        arity: 2..=2,
+        run: |shard, connection, _args| Ok(shard.load_log_for(connection)),
+    },
+    DebugCommand {
         name: "RELOAD",
         arguments: " [<option> ...]",
         summary: "Write a snapshot and load it. Options: NOSAVE (load what is there), NOFLUSH and MERGE (keys that are \
