@@ -3,7 +3,7 @@
 import re
 
 from harness.runner import COMPARED, Series
-from harness.targets import Verdict
+from harness.targets import LABELS, Verdict
 
 SECTIONS = [
     ("one", "One shard, one core", "Server on one core, generator on the other."),
@@ -13,6 +13,8 @@ SECTIONS = [
         "`torc/2` has two shards on both cores, half of the keys foreign, and shares the cores with the generator; "
         "`torc` has one shard on a core of its own.",
     ),
+    ("everysec", "With an append-only file, appendfsync everysec", "One shard, one core; the file lies on the machine's disk."),
+    ("always", "With an append-only file, appendfsync always", "50 connections; the file lies on the machine's disk."),
     ("two", "Two cores", "torc with two shards and Valkey with two io threads; the generator shares both cores."),
 ]
 FOREIGN_WARNING = 0.05
@@ -80,7 +82,7 @@ def _series_json(series: Series) -> dict:
 
 
 def _pairs(series: Series) -> list[tuple[str, str]]:
-    label = "torc" if series.scenario.section == "one" else "torc/2"
+    label = LABELS.get(series.scenario.section, "torc")
     return [(label, peer) for peer in series.runs if peer != label and label in series.runs]
 
 

@@ -1,5 +1,6 @@
 """Runs the steady loads: servers in turn, round after round, and reduces the rounds to medians and ratios."""
 
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ class Fleet:
         self.instances: dict[str, Instance] = {}
 
     def has(self, label: str) -> bool:
-        return label.partition("/")[0] in self.servers
+        return re.split("[/+]", label)[0] in self.servers
 
     def server_cores(self, label: str) -> list[int]:
         return self.cores[:1] if "/" not in label else self.cores[:2]
@@ -78,12 +79,13 @@ class Fleet:
         self.instances.clear()
 
     def _new(self, label: str) -> Instance:
-        name, _, shards = label.partition("/")
+        name, _, policy = label.partition("+")
+        name, _, shards = name.partition("/")
         if self.next_port is None:
             port = free_port()
         else:
             port, self.next_port = self.next_port, self.next_port + 1
-        return Instance(self.servers[name], int(shards or 1), self.server_cores(label), port)
+        return Instance(self.servers[name], int(shards or 1), self.server_cores(label), port, policy)
 
     def _fill(self, instance: Instance, dataset: str) -> None:
         command, keys = DATASETS[dataset]

@@ -30,7 +30,8 @@ GIVEN, OWN, BOTH = "given", "own", "both"
 
 @dataclass(frozen=True)
 class Scenario:
-    """One load. `instances` are labels: torc, redis, valkey, and with /2 on two cores."""
+    """One load. `instances` are labels: torc, redis, valkey, with /2 on two cores, with +everysec or +always with an
+    append-only file of that policy."""
 
     name: str
     title: str
@@ -49,6 +50,10 @@ class Scenario:
     def instances(self) -> list[str]:
         if self.section == "one":
             return ["torc", "redis", "valkey"]
+        if self.section == "everysec":
+            return ["torc", "torc+everysec", "valkey", "valkey+everysec"]
+        if self.section == "always":
+            return ["torc+always", "valkey+always"]
         return ["torc", "torc/2", "valkey/2"] if self.section == "forward" else ["torc/2", "valkey/2"]
 
 
@@ -156,6 +161,8 @@ LOADS: list[Scenario] = [
     Scenario("two-mset10", "MSET of 10", MSET10, section="two"),
     _tagged("two-mget10-tag", "MGET of 10 under one hash tag", MGET10_TAG, "two"),
     _tagged("two-mset10-tag", "MSET of 10 under one hash tag", MSET10_TAG, "two"),
+    Scenario("log-set-p16", "SET, pipeline 16", SET, pipeline=16, section="everysec", generator=OWN),
+    Scenario("log-set-always", "SET, pipeline 1", SET, section="always", generator=OWN),
     Scenario("two-zipf-p16", "90/10 Zipf mix, pipeline 16", ZIPF, pipeline=16, section="two", generator=OWN),
 ]
 

@@ -57,6 +57,8 @@ class Instance:
     shards: int
     cores: list[int]
     port: int
+    #: appendfsync of its append-only file; empty: it has none.
+    policy: str = ""
     loaded: set[str] = field(default_factory=set)
     process: subprocess.Popen | None = None
     directory: tempfile.TemporaryDirectory | None = None
@@ -64,7 +66,8 @@ class Instance:
 
     @property
     def label(self) -> str:
-        return self.server.label if self.shards == 1 else f"{self.server.label}/{self.shards}"
+        label = self.server.label if self.shards == 1 else f"{self.server.label}/{self.shards}"
+        return f"{label}+{self.policy}" if self.policy else label
 
     @property
     def pid(self) -> int:
@@ -72,7 +75,12 @@ class Instance:
         return self.process.pid
 
     def arguments(self) -> list[str]:
-        common = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        common = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        if self.policy:
+            # A rewrite in the middle would be measured instead of the log.
+            common += ["--appendonly", "yes", "--appendfsync", self.policy, "--auto-aof-rewrite-percentage", "0"]
+        else:
+            common += ["--appendonly", "no"]
         if self.server.kind == "torc":
             return [*common, "--shards", str(self.shards)]
         common += ["--io-threads", str(self.shards)]

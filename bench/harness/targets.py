@@ -13,7 +13,11 @@ RATIO_TARGETS = [
     (tuple(scenario.name for scenario in TYPES), "throughput", ">=", {"valkey": 1.5}),
     (("forward-get-p1", "forward-set-p1"), "cpu", "<=", {"torc": 1.40}),
     (("forward-get-p16", "forward-set-p16"), "cpu", "<=", {"torc": 1.30}),
+    (("log-set-p16",), "throughput", ">=", {"torc": 0.88}),
+    (("log-set-always",), "throughput", ">=", {"valkey+always": 1.5}),
 ]
+#: The instance that a section is about, where it is not plain torc.
+LABELS = {"forward": "torc/2", "two": "torc/2", "everysec": "torc+everysec", "always": "torc+always"}
 BYTES_PER_KEY_MAX = 118.0
 SERVER_PAUSE_MS_MAX = 2.0
 IDLE_CPU_MAX = 0.01
@@ -49,7 +53,7 @@ def evaluate(series: list[Series], probes: dict[str, dict]) -> list[Verdict]:
 
 
 def _ratio_verdict(series: Series, measure: str, bound: str, peer: str, limit: float) -> list[Verdict]:
-    label = "torc/2" if series.scenario.section == "forward" else "torc"
+    label = LABELS.get(series.scenario.section, "torc")
     ratio = series.ratio(label, peer, measure)
     if ratio is None:
         return []

@@ -37,7 +37,7 @@ pub fn scrape(port: u16) -> Samples {
 impl Samples {
     fn parse(page: String) -> Samples {
         let mut samples = BTreeMap::new();
-        for line in page.lines().filter(|line| !line.starts_with('#')) {
+        for line in page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("a sample: {line}"));
             let value = value.parse().unwrap_or_else(|_| panic!("a number: {line}"));
             assert!(samples.insert(series.to_owned(), value).is_none(), "twice: {series}");

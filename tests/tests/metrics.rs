@@ -25,7 +25,8 @@ const REDIS_NAMES: &str = "redis_up redis_uptime_in_seconds redis_connected_clie
     redis_rdb_last_save_timestamp_seconds redis_rdb_last_bgsave_status redis_allocator_active_bytes \
     redis_allocator_allocated_bytes redis_allocator_resident_bytes redis_config_maxmemory \
     redis_config_maxclients redis_cpu_sys_seconds_total redis_cpu_user_seconds_total redis_pubsub_channels \
-    redis_pubsub_patterns redis_loading_dump_file redis_db_avg_ttl_seconds";
+    redis_pubsub_patterns redis_loading_dump_file redis_db_avg_ttl_seconds redis_aof_enabled redis_aof_rewrite_in_progress \
+    redis_aof_last_bgrewrite_status redis_aof_last_write_status redis_aof_current_size_bytes";
 
 /// What every shard shows.
 const SHARD_NAMES: &str = "torc_shard_commands_total torc_shard_keyspace_hits_total \
@@ -34,6 +35,14 @@ const SHARD_NAMES: &str = "torc_shard_commands_total torc_shard_keyspace_hits_to
     torc_shard_cpu_seconds_total torc_mesh_batches_total torc_mesh_batch_commands_bucket \
     torc_mesh_forwarded_commands_total torc_mesh_foreign_commands_total torc_mesh_queue_depth \
     torc_mesh_held_back_packets torc_loop_turn_seconds_bucket torc_ring_enters_total";
+
+/// Events of the process, which are there from the start.
+const EVENT_NAMES: [&str; 4] = [
+    "torc_accept_failures_total",
+    "torc_log_failures_total",
+    "torc_log_rewrite_failures_total",
+    "torc_snapshot_failures_total",
+];
 
 fn start(launch: Launch) -> (Server, Port) {
     let port = free_port();
@@ -82,7 +91,7 @@ fn every_figure_is_there_and_right() {
             && samples.get("redis_blocked_clients") == Some(1.0)
             && samples.get("redis_connected_clients") == Some(1.0)
     });
-    for name in REDIS_NAMES.split_whitespace() {
+    for name in REDIS_NAMES.split_whitespace().chain(EVENT_NAMES) {
         assert!(samples.has_name(name), "{name} is not in\n{}", samples.page);
     }
     for name in SHARD_NAMES.split_whitespace() {

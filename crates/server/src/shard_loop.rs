@@ -22,6 +22,7 @@ use torc_runtime::wake::Wakers;
 
 use crate::clients::ClientKey;
 use crate::connection::PeerInfo;
+use crate::metrics::Failure;
 use crate::metrics::LoopGauges;
 use crate::packet::{Packet, ShardId};
 use crate::process::Phase;
@@ -321,6 +322,7 @@ impl ShardLoop {
                 }
                 Event::Accepted { fd, .. } => deferred.accepted.push(fd),
                 Event::AcceptFailed { error, .. } => {
+                    Failure::Accept.count();
                     tracing::warn!(%error, "accepting a connection failed");
                 }
                 Event::Eof { conn } => {

@@ -4,6 +4,7 @@
 //! second ([`board`]); a scrape reads only those ([`page`]), so it never reaches into a shard and sends it nothing.
 
 mod board;
+mod events;
 mod http;
 mod page;
 mod process;
@@ -13,12 +14,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::thread;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use torc_runtime::listen::{ListenError, listen_aside};
 
 use crate::config::Config;
 use crate::process::{Phase, ProcessInfo};
 
 pub use board::{Board, LoopGauges, Snapshot};
+pub use events::Failure;
 use http::Response;
 
 use page::Page;
@@ -26,6 +29,7 @@ use page::Page;
 /// Open the port and serve it from threads of its own. That the port is taken is an error only if the user chose it.
 pub fn start(config: &Config, process: &Arc<ProcessInfo>) -> Result<(), StartError> {
     let Some((port, is_chosen)) = config.metrics_port() else { return Ok(()) };
+    let events = events::record();
     for bind in config.metrics_bind() {
         let (address, is_optional) = match bind.strip_prefix('-') {
             Some(address) => (address, true),
@@ -33,8 +37,8 @@ pub fn start(config: &Config, process: &Arc<ProcessInfo>) -> Result<(), StartErr
         };
         match listen_aside(address, port, is_chosen) {
             Ok(listener) => {
-                let process = Arc::clone(process);
-                let answer = move |path: &str| answer(&process, path);
+                let (process, events) = (Arc::clone(process), events.clone());
+                let answer = move |path: &str| answer(&process, &events, path);
                 thread::Builder::new()
                     .name("torc-metrics".into())
                     .spawn(move || http::serve(&listener, answer))
@@ -66,9 +70,9 @@ impl From<ListenError> for StartError {
     }
 }
 
-fn answer(process: &ProcessInfo, path: &str) -> Response {
+fn answer(process: &ProcessInfo, events: &PrometheusHandle, path: &str) -> Response {
     match path {
-        "/metrics" => Response::page(200, render(process)),
+        "/metrics" => Response::page(200, render(process) + &events.render()),
         "/healthz" => Response::text(200, "ok\n"),
         "/readyz" => match process.phase.get() {
             Phase::Ready => Response::text(200, "ready\n"),

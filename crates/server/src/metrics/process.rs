@@ -63,6 +63,7 @@ pub(super) fn write(page: &mut Page, process: &ProcessInfo, snapshots: &[Snapsho
     traffic(page, &sums, snapshots);
     keyspace(page, &sums, snapshots);
     persistence(page, process, snapshots);
+    log(page, process);
     replication_and_cluster(page);
     cpu(page, snapshots);
     commands(page, &sums.stats);
@@ -252,6 +253,39 @@ fn persistence(page: &mut Page, process: &ProcessInfo, snapshots: &[Snapshot]) {
     let age_s = running.map_or(-1, |job| (clock::unix_ms() - job.started_ms) / 1000);
     page.gauge("redis_rdb_current_bgsave_duration_sec", "Seconds since the snapshot under way began.", age_s);
     page.counter("redis_rdb_saves_total", "Snapshots since the start.", state.saves);
+}
+
+fn log(page: &mut Page, process: &ProcessInfo) {
+    let (aof, state) = (&process.aof, process.aof.state());
+    let is_ok = |failed: bool| u8::from(!failed);
+    page.gauge("redis_aof_enabled", "1 while changes are logged.", u8::from(state.is_on));
+    page.gauge(
+        "redis_aof_rewrite_in_progress",
+        "1 while the log is rewritten.",
+        u8::from(state.rewrite_began_ms.is_some()),
+    );
+    page.gauge(
+        "redis_aof_last_rewrite_duration_sec",
+        "Seconds the last rewrite took; -1 before the first.",
+        state.last_rewrite_took_s.unwrap_or(-1),
+    );
+    page.gauge(
+        "redis_aof_last_bgrewrite_status",
+        "1 if the last rewrite succeeded.",
+        is_ok(state.last_rewrite_failed),
+    );
+    page.gauge(
+        "redis_aof_last_write_status",
+        "1 if the log can be written; writes of clients are refused otherwise.",
+        is_ok(state.failure.is_some()),
+    );
+    page.gauge("redis_aof_current_size_bytes", "Bytes of the log.", aof.bytes());
+    page.gauge(
+        "redis_aof_base_size_bytes",
+        "Bytes after the last rewrite, or at the start.",
+        state.base_bytes,
+    );
+    page.gauge("redis_aof_buffer_length", "Bytes that wait to be written.", aof.buffered_bytes());
 }
 
 fn replication_and_cluster(page: &mut Page) {

@@ -19,6 +19,7 @@ use torc_persist::record::Transaction;
 use crate::aof::{self, OpenSegment, Prepared};
 use crate::clients::ClientKey;
 use crate::connection::Suspension;
+use crate::metrics::Failure;
 use crate::packet::{Packet, PartOfLog, ShardId};
 
 use super::Shard;
@@ -141,6 +142,9 @@ impl Shard {
             state.rewrite_began_ms = None;
             state.last_try_ms = now_ms;
             state.last_rewrite_failed = !is_ok;
+            if !is_ok {
+                Failure::Rewrite.count();
+            }
             state.last_rewrite_took_s = Some((now_ms - started_ms) / 1000);
             if is_ok {
                 state.rewrites += 1;
@@ -232,6 +236,7 @@ impl Shard {
             std::process::exit(1);
         }
         if self.state.log_failure.is_none() {
+            Failure::Log.count();
             tracing::error!(call = failure.call, reason, "the log cannot be written: writes are refused");
         }
         self.state.log_failure = Some(reason.clone());

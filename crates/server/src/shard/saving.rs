@@ -16,6 +16,7 @@ use crate::aof::Prepared;
 use crate::aof::load::{AofLoad, LoadedAof};
 use crate::clients::ClientKey;
 use crate::connection::Connection;
+use crate::metrics::Failure;
 use crate::packet::Homecoming;
 use crate::process::Phase;
 use crate::saving::load::{LoadPlan, Loaded, path_of};
@@ -369,7 +370,10 @@ impl Shard {
         match &outcome {
             Ok(()) => tracing::info!(ms = self.now.unix_ms - job.started_ms, "the snapshot is on disk"),
             Err(error) if job.is_cancelled() => tracing::info!(%error, "the snapshot was given up"),
-            Err(error) => tracing::warn!(%error, "the snapshot failed"),
+            Err(error) => {
+                Failure::Snapshot.count();
+                tracing::warn!(%error, "the snapshot failed");
+            }
         }
         match begun.purpose {
             Purpose::Background => {}
