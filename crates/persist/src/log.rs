@@ -227,6 +227,11 @@ impl ShardLog {
         self
     }
 
+    /// The segment that is written to.
+    pub fn file(&self) -> FileNumber {
+        self.file
+    }
+
     /// What the current segment has to begin with.
     pub fn file_header(&self) -> &[u8] {
         &self.file_header

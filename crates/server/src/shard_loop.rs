@@ -268,8 +268,12 @@ impl ShardLoop {
                 }
                 Action::Sync { .. } => self.net.sync_file(id)?,
             }
-            // A log leaves its segments in their order.
-            let left = self.log_files.iter().position(|(known, _)| *known == number).unwrap_or(0);
+            // A log leaves its segments in their order; one that was switched off may not have left its last yet.
+            let is_last = |(known, _): &(FileNumber, FileId)| *known == number;
+            let left = match self.shard.has_ending_log() {
+                true => 0,
+                false => self.log_files.iter().position(is_last).unwrap_or(0),
+            };
             for (_, old) in self.log_files.drain(..left) {
                 self.net.close_file(old);
             }
@@ -305,7 +309,11 @@ impl ShardLoop {
     }
 
     fn take_events(&mut self, wait: Wait, deferred: &mut Deferred) -> std::io::Result<()> {
-        let ShardLoop { shard, seat, net, clients, spin, turn_began, .. } = self;
+        let ShardLoop { shard, seat, net, clients, spin, turn_began, log_files, .. } = self;
+        let number_of = |id: FileId| {
+            let known = log_files.iter().find(|(_, known)| *known == id);
+            known.expect("a file of the log is known until nothing of it is under way").0
+        };
         let mut first = true;
         net::turn(net, &mut seat.mesh, wait, *spin, &mut |event| {
             if std::mem::take(&mut first) {
@@ -334,8 +342,8 @@ impl ShardLoop {
                 }
                 Event::Failed { conn, .. } => deferred.ended.push(conn),
                 Event::Writable { conn } => deferred.writable.push(conn),
-                Event::Written { result, .. } => shard.log_write_ended(result),
-                Event::Synced { result, .. } => shard.log_sync_ended(result),
+                Event::Written { file, result } => shard.log_write_ended(number_of(file), result),
+                Event::Synced { file, result } => shard.log_sync_ended(number_of(file), result),
                 Event::Woken => {}
             }
         })?;

@@ -98,15 +98,15 @@ impl Bench {
 
     /// That has been written and synced.
     pub(crate) fn end_write(&mut self, shard: usize, bytes: usize) {
-        self.shards[shard].log_write_ended(Ok(bytes));
-        self.shards[shard].log_sync_ended(Ok(()));
+        self.shards[shard].log_write_ended(FileNumber(1), Ok(bytes));
+        self.shards[shard].log_sync_ended(FileNumber(1), Ok(()));
         self.settle();
     }
 
     /// The disk is full.
     pub(crate) fn fail_write(&mut self, shard: usize) {
         self.begin_write(shard);
-        self.shards[shard].log_write_ended(Err(std::io::Error::from_raw_os_error(28)));
+        self.shards[shard].log_write_ended(FileNumber(1), Err(std::io::Error::from_raw_os_error(28)));
     }
 
     /// Writes and syncs what the log of a shard has now; how many writes that took.
@@ -114,12 +114,12 @@ impl Bench {
         let mut writes = 0;
         while let Some(action) = self.shards[shard].next_log_action() {
             match action {
-                Action::Sync { .. } => self.shards[shard].log_sync_ended(Ok(())),
+                Action::Sync { .. } => self.shards[shard].log_sync_ended(FileNumber(1), Ok(())),
                 Action::Write { bytes, then_sync, .. } => {
                     writes += 1;
-                    self.shards[shard].log_write_ended(Ok(bytes.len()));
+                    self.shards[shard].log_write_ended(FileNumber(1), Ok(bytes.len()));
                     if then_sync {
-                        self.shards[shard].log_sync_ended(Ok(()));
+                        self.shards[shard].log_sync_ended(FileNumber(1), Ok(()));
                     }
                 }
             }

@@ -11,6 +11,7 @@ use torc_resp::{Args, CommandError};
 
 use crate::connection::Connection;
 use crate::packet::ShardId;
+use crate::saving::Kind;
 use crate::shard::Shard;
 
 use super::{Flow, SessionCommand};
@@ -58,7 +59,9 @@ fn bgsave(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Res
         return Err(CommandError::Syntax);
     }
     if args.len() == 2 && args.is(1, b"CANCEL") {
-        if !shard.process.saves.cancel() {
+        let running = shard.process.saves.state().running;
+        let is_snapshot = running.is_some_and(|job| job.kind == Kind::Background);
+        if !is_snapshot || !shard.process.saves.cancel() {
             let text = "ERR Background saving is currently not in progress or scheduled";
             return Err(CommandError::Text(text));
         }
@@ -128,7 +131,7 @@ fn waitaof(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Re
     let range = |index: usize, max: i64, text: &'static str| {
         args.int(index).ok().filter(|number| (0..=max).contains(number)).ok_or(CommandError::Text(text))
     };
-    let local = range(1, 1, "ERR value is out of range, must be between 0 and 1")?;
+    let local = range(1, 1, "ERR value is out of range, value must between 0 and 1")?;
     range(2, i64::MAX, "ERR value is out of range, must be positive")?;
     let timeout_ms =
         args.int(3).map_err(|_| CommandError::Text("ERR timeout is not an integer or out of range"))?;

@@ -93,7 +93,8 @@ impl Shard {
         std::mem::take(&mut self.logging.new_files)
     }
 
-    /// Begins to write the log anew, or to write one. False if that is under way.
+    /// Begins to write the log anew, or to write one; where none is wanted, a base without a log behind it, as Redis does.
+    /// False if that is under way.
     pub fn rewrite_log(&mut self) -> bool {
         if self.logging.preparing.is_some() || self.process.aof.state().rewrite_began_ms.is_some() {
             return false;
@@ -107,7 +108,7 @@ impl Shard {
         std::thread::spawn(move || {
             let outcome = process.aof.prepare(&config, &slots, &process.keys, follows);
             if !follows {
-                process.aof.update(|state| state.needs_base = true);
+                process.aof.update(|state| state.needs_base = state.is_on);
             }
             // Nobody listens any more when the server is ending.
             let _ = send.send(outcome);
@@ -190,6 +191,9 @@ impl Shard {
             self.log_effects();
             self.changes.effects.switch(false);
             self.logging.ending = self.logging.log.take();
+            if let Some(ending) = &mut self.logging.ending {
+                ending.set_policy(Policy::Always);
+            }
             self.process.aof.note_switching(self.id, false);
         }
         if self.id == 0 && wanted != is_on {
@@ -485,23 +489,28 @@ impl Shard {
         self.logging.log.as_ref()?.next_sync_us()
     }
 
-    /// The log that has operations under way: one that was switched off finishes first.
-    fn log_at_work(&mut self) -> Option<&mut ShardLog> {
+    /// The log that writes to this segment: the present one, or one that was switched off and is not finished.
+    fn log_of(&mut self, file: FileNumber) -> Option<&mut ShardLog> {
         let Logging { log, ending, .. } = &mut self.logging;
-        ending.as_deref_mut().filter(|log| log.is_busy()).or(log.as_deref_mut())
+        [ending, log].into_iter().filter_map(|log| log.as_deref_mut()).find(|log| log.file() == file)
     }
 
-    pub fn log_write_ended(&mut self, outcome: io::Result<usize>) {
-        let Some(log) = self.log_at_work() else { return };
+    pub fn log_write_ended(&mut self, file: FileNumber, outcome: io::Result<usize>) {
+        let Some(log) = self.log_of(file) else { return };
         log.write_ended(outcome);
         self.log_has_moved();
     }
 
-    pub fn log_sync_ended(&mut self, outcome: io::Result<()>) {
-        let Some(log) = self.log_at_work() else { return };
+    pub fn log_sync_ended(&mut self, file: FileNumber, outcome: io::Result<()>) {
+        let Some(log) = self.log_of(file) else { return };
         log.sync_ended(outcome);
         self.log_has_moved();
         self.log_is_durable();
+    }
+
+    /// A log that was switched off is not written to its end yet.
+    pub fn has_ending_log(&self) -> bool {
+        self.logging.ending.is_some()
     }
 
     /// Tell the process how far this log is.
@@ -516,12 +525,10 @@ impl Shard {
 
     fn log_has_moved(&mut self) {
         self.note_log_position();
-        if let Some(log) = &self.logging.log {
-            if log.failure().is_some() {
-                self.log_has_failed();
-            }
-            self.take_the_brake_off();
+        if self.logging.log.as_ref().is_some_and(|log| log.failure().is_some()) {
+            self.log_has_failed();
         }
+        self.take_the_brake_off();
         let ended = |log: &ShardLog| log.failure().is_some() || log.durable() == log.position();
         if self.logging.ending.as_deref().is_some_and(|log| !log.is_busy() && ended(log)) {
             self.logging.ending = None;

@@ -193,7 +193,10 @@ impl Shard {
                 let (process, slots) = (Arc::clone(&self.process), Arc::clone(&self.slots));
                 let generation = prepared.generation;
                 plan.at_end = Some(Box::new(move || process.aof.take_over(generation, &slots)));
-                let segments = std::mem::take(&mut prepared.segments);
+                let mut segments = std::mem::take(&mut prepared.segments);
+                if !self.process.aof.state().is_on {
+                    segments.clear();
+                }
                 SaveJob::new(Kind::Rewrite, shards, now_ms, temporary, to_file).with_segments(segments)
             }
             Purpose::Background => SaveJob::new(Kind::Background, shards, now_ms, temporary, to_file),
