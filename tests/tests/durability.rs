@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use torc_resp::Value;
-use torc_tests::{Client, Launch, scratch_dir};
+use torc_tests::{Client, Launch, Random, scratch_dir};
 
 const WRITERS: usize = 5;
 const KEYS: u64 = 40;
@@ -19,19 +19,6 @@ const ROUND_MS_MAX: u64 = 250;
 
 fn rounds(default: u64) -> u64 {
     std::env::var("TORC_KILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(default)
-}
-
-/// A small generator (splitmix64), seeded per round and thread.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
 }
 
 /// What one thing that is written may be: at least what was acknowledged last, at most what was sent last.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use torc_resp::Value;
 use torc_tests::raw::ok;
-use torc_tests::{Client, Server};
+use torc_tests::{Client, Random, Server};
 
 const SHARDS: usize = 4;
 const WRITERS: usize = 4;
@@ -21,19 +21,6 @@ const OPENING_BALANCE: i64 = 1000;
 fn duration() -> Duration {
     let seconds = std::env::var("TORC_STRESS_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.unwrap_or(3))
-}
-
-/// A small generator (splitmix64), seeded per thread, so that a run can be told apart from another.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
 }
 
 /// Runs writers and readers side by side until the time is over or one of them panics.

@@ -516,18 +516,6 @@ impl ShardLog {
         self.written = self.taken;
         self.durable = self.taken;
     }
-
-    /// Goes on in a new segment of another generation: the cut of a rewrite. Everything logged so far must have been
-    /// written; the old file is synced by whoever publishes the new generation. The new one has to begin with
-    /// [`ShardLog::file_header`].
-    pub fn switch(&mut self, generation: u64, file: FileNumber) -> SegmentHeader {
-        assert!(self.records.is_empty() && !self.is_busy(), "the old segment is not written to its end");
-        self.generation = generation;
-        self.file = file;
-        self.unsynced.clear();
-        self.durable = self.written;
-        self.begin_segment()
-    }
 }
 
 fn sealed(sealer: &mut Sealer, bytes: &[u8]) -> Vec<u8> {
@@ -685,18 +673,22 @@ mod tests {
     }
 
     #[test]
-    fn a_new_generation_begins_where_the_last_one_ended() {
+    fn a_new_generation_begins_with_a_segment_of_its_own() {
         let mut log = log(Policy::Everysec);
         set(&mut log, "1");
         let (bytes, ..) = write(&mut log, 0);
         log.write_ended(Ok(bytes.len()));
-        let header = log.switch(2, FileNumber(2));
-        assert_eq!(header, SegmentHeader { shard: 0, generation: 2, first_sequence: 11 });
+        assert!(matches!(log.next_action(2_000_000), Some(Action::Sync { .. })));
+        log.sync_ended(Ok(()));
+        let segment = NewSegment::new(0, 2, FileNumber(2), Keys::none());
+        let header = segment.header.clone();
+        let expected = SegmentHeader { shard: 0, generation: 2, first_sequence: FIRST_SEQUENCE };
+        assert_eq!(SegmentHeader::read(&header).expect("a header"), expected);
+        log.switch_to(segment);
         set(&mut log, "2");
-        let (bytes, offset, _) = write(&mut log, 0);
+        let (bytes, offset, _) = write(&mut log, 2_000_000);
         assert_eq!(offset, HEADER_BYTES as u64);
-        let scan = segment::scan(&[&header.to_bytes()[..], &bytes].concat(), Keys::none(), |_| {})
-            .expect("a segment");
+        let scan = segment::scan(&[&header[..], &bytes].concat(), Keys::none(), |_| {}).expect("a segment");
         assert_eq!(scan.records, 1);
     }
 }

@@ -17,14 +17,20 @@ pub fn prepare<'h>(
     headers: impl IntoIterator<Item = &'h [u8]>,
 ) -> io::Result<()> {
     for (segment, header) in generation.segments.iter().zip(headers) {
-        match store.remove(&segment.name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        store.create(&segment.name, header)?;
-        store.sync(&segment.name)?;
+        make_file(store, &segment.name, header)?;
     }
     store.sync_directory()
+}
+
+/// Makes a file with this content, durable but for its name, which no manifest may ever have listed: what a crash has left
+/// under it is removed.
+pub fn make_file(store: &mut impl Store, name: &str, content: &[u8]) -> io::Result<()> {
+    match store.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    store.create(name, content)?;
+    store.sync(name)
 }
 
 /// A prepared generation follows what is there. Its segments may be written to from now on.

@@ -114,7 +114,7 @@ impl AofLoad {
     pub(crate) fn load_of_redis(&self) -> Result<Option<LoadedAof>, AofLoadError> {
         let Some(log) = RedisLog::find(&self.folder, &self.name).map_err(failed)? else { return Ok(None) };
         let one = SlotMap::even(1);
-        let settings = DataSettings { max_string_bytes: usize::MAX >> 1, ..self.settings.clone() };
+        let settings = self.replay_settings();
         let mut replayer = Replayer::new(self.empty_keyspace(), &settings, &one, 0);
         let (mut functions, limits) = (Vec::new(), self.settings.encodings.rdb_limits());
         let reading =
@@ -136,9 +136,8 @@ impl AofLoad {
         });
         let summary = summary.map_err(failed)?;
         let keyspaces = self.deal_anew(vec![replayer.keyspace], &self.slots);
-        let keys = keyspaces.iter().map(|one| (0..one.databases()).map(|db| one.len(db) as u64).sum::<u64>());
         Ok(Some(LoadedAof {
-            keys: keys.sum(),
+            keys: keyspaces.iter().map(keys_of).sum(),
             keyspaces,
             functions,
             effects: summary.commands,
@@ -176,9 +175,14 @@ impl AofLoad {
         };
         for keyspace in &mut loaded.keyspaces {
             keyspace.set_access_clock(self.settings.access_clock());
-            loaded.keys += (0..keyspace.databases()).map(|db| keyspace.len(db) as u64).sum::<u64>();
+            loaded.keys += keys_of(keyspace);
         }
         Ok(loaded)
+    }
+
+    /// What was valid when it was logged is, whatever the limits are now.
+    fn replay_settings(&self) -> DataSettings {
+        DataSettings { max_string_bytes: usize::MAX >> 1, ..self.settings.clone() }
     }
 
     fn empty_keyspaces(&self, slots: &SlotMap) -> Vec<Keyspace> {
@@ -264,8 +268,7 @@ impl AofLoad {
         shard: u16,
         keyspace: Keyspace,
     ) -> (Keyspace, Result<u64, AofLoadError>) {
-        // What was valid when it was logged is, whatever the limits are now.
-        let settings = DataSettings { max_string_bytes: usize::MAX >> 1, ..self.settings.clone() };
+        let settings = self.replay_settings();
         let mut replayer = Replayer::new(keyspace, &settings, slots, shard);
         let mut outcome = Ok(());
         for file in &log.files {
@@ -314,6 +317,11 @@ impl AofLoad {
         }
         dealt
     }
+}
+
+/// Keys of all databases.
+fn keys_of(keyspace: &Keyspace) -> u64 {
+    (0..keyspace.databases()).map(|db| keyspace.len(db) as u64).sum()
 }
 
 /// The slot map that a generation was written with.

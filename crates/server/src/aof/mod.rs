@@ -294,7 +294,8 @@ impl Aof {
         files.last_number += 1;
         let number = files.last_number;
         let name = files.segment_name(header.generation, header.shard, number);
-        let file = files.make(&name, content)?;
+        rewrite::make_file(&mut files.directory, &name, content)?;
+        let file = files.open_segment(&name)?;
         files.directory.sync_directory()?;
         let (shard, first_sequence) = (header.shard, header.first_sequence);
         let segment = SegmentFile { shard, first_sequence, name };
@@ -339,18 +340,6 @@ impl Files {
             bases: Vec::new(),
             segments: segments.collect(),
         }
-    }
-
-    /// A new file with this content, durable but for its name. What an earlier process left under that name, and no
-    /// manifest lists, is in the way.
-    fn make(&mut self, name: &str, content: &[u8]) -> io::Result<OwnedFd> {
-        match self.directory.remove(name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        self.directory.create(name, content)?;
-        self.directory.sync(name)?;
-        self.open_segment(name)
     }
 
     fn open_segment(&self, name: &str) -> io::Result<OwnedFd> {

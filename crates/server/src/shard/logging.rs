@@ -285,10 +285,6 @@ impl Shard {
         }
     }
 
-    pub fn log(&mut self) -> Option<&mut ShardLog> {
-        self.logging.log.as_deref_mut()
-    }
-
     pub(super) fn acknowledges_late(&self) -> bool {
         self.logging.log.as_ref().is_some_and(|log| log.policy() == Policy::Always)
     }
