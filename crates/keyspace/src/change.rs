@@ -253,6 +253,14 @@ impl Changes {
         }
     }
 
+    /// Records that a key is gone because its memory was needed.
+    pub fn evicted(&mut self, db: usize, key: &[u8]) {
+        self.effects.add(db, &[b"DEL", key]);
+        if self.wants(Class::EVICTED) {
+            self.log.push(EventRef { class: Class::EVICTED, name: "evicted", db, key, actor: 0 });
+        }
+    }
+
     /// Records that the actor has read a key and wants to know when it changes.
     pub fn remembered(&mut self, db: usize, key: &[u8]) {
         self.remember(EventRef { class: Class::REMEMBERED, name: "", db, key, actor: self.actor });

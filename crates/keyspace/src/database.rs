@@ -11,6 +11,7 @@ use torc_datatypes::{Entry, is_expired};
 
 use crate::graveyard::Flushed;
 use crate::key::{Hasher, Key};
+use crate::rng::Rng;
 use crate::segment::{LINES_MAX, Place, Segment, TAG_BITS};
 use crate::slot::SLOTS;
 use crate::snapshot::Snapshot;
@@ -19,6 +20,8 @@ use crate::split::{POSITION_BITS, Split, tag_at};
 const GROUP_SLOTS: usize = 128;
 /// Part number of a slot that is not split.
 const WHOLE: u32 = u32::MAX;
+/// Slots that one draw of keys looks into.
+const SAMPLED_SLOTS_MAX: usize = 16;
 /// Lines whose volatile entries are loaded ahead of the expiry walk.
 const EXPIRE_LINES_AHEAD: usize = 2;
 
@@ -148,6 +151,12 @@ impl Database {
             + self.splits.capacity() * size_of::<Option<Box<Split>>>()
             + self.counts.capacity() * size_of::<SlotCounts>()
             + self.groups.capacity() * size_of::<GroupCounts>()
+    }
+
+    /// Bytes of all entries and tables, as the allocator counts them.
+    #[inline]
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.totals.entry_bytes + self.totals.table_bytes + self.fixed_bytes()
     }
 
     #[inline]
@@ -624,6 +633,75 @@ impl Database {
         segment.iter().nth(rest).expect("lengths add up")
     }
 
+    /// Visits up to `wanted` entries that lie side by side at a random place. Their order is that of their hashes, so
+    /// that they are as good as drawn one by one. `volatile_only`: only keys that expire.
+    pub(crate) fn sample<'a>(
+        &'a self,
+        rng: &mut Rng,
+        volatile_only: bool,
+        wanted: usize,
+        visit: &mut impl FnMut(&'a Entry),
+    ) {
+        let weight = |len: u32, volatile: u32| if volatile_only { volatile as usize } else { len as usize };
+        let total: usize = self.groups.iter().map(|group| weight(group.len, group.volatile)).sum();
+        if total == 0 {
+            return;
+        }
+        let mut rest = rng.index(total);
+        let mut skip = |len: usize| -> bool {
+            let skipped = rest >= len;
+            rest -= if skipped { len } else { 0 };
+            skipped
+        };
+        let group = self.groups.iter().position(|group| !skip(weight(group.len, group.volatile)));
+        let first = group.expect("the draw is below the total") * GROUP_SLOTS;
+        let mut in_group = self.counts[first..first + GROUP_SLOTS].iter();
+        let slot = in_group.position(|counts| !skip(weight(counts.len, counts.volatile)));
+        let mut slot = first + slot.expect("groups add up");
+        let mut left = wanted;
+        for _ in 0..SAMPLED_SLOTS_MAX {
+            self.sample_slot(slot, rng, volatile_only, &mut left, visit);
+            let has_some = |counts: &SlotCounts| weight(counts.len, counts.volatile) > 0;
+            let in_group = |group: &GroupCounts| weight(group.len, group.volatile) > 0;
+            match self.next_where(slot + 1, in_group, has_some) {
+                Some(next) if left > 0 => slot = usize::from(next),
+                _ => return,
+            }
+        }
+    }
+
+    /// Visits up to `left` entries of a slot, from a random place on, round its end.
+    fn sample_slot<'a>(
+        &'a self,
+        slot: usize,
+        rng: &mut Rng,
+        volatile_only: bool,
+        left: &mut usize,
+        visit: &mut impl FnMut(&'a Entry),
+    ) {
+        let wants = |entry: &Entry| !volatile_only || entry.is_volatile();
+        let Some(split) = self.splits.get(slot).and_then(Option::as_ref) else {
+            return self.heads[slot].sample(rng, left, wants, visit);
+        };
+        // Among the parts of a split the first is drawn by hash: a part has the more keys the more hashes it covers.
+        let start = rng.below(1 << POSITION_BITS);
+        let mut position = start;
+        let mut is_round = false;
+        while *left > 0 {
+            let (index, base) = split.part_at(position);
+            let part = split.part(index);
+            part.segment.sample(rng, left, wants, visit);
+            position = base + (1 << (POSITION_BITS - part.depth));
+            if position >> POSITION_BITS != 0 {
+                position = 0;
+                is_round = true;
+            }
+            if is_round && split.part_at(start).1 <= position {
+                return;
+            }
+        }
+    }
+
     /// Everything in the database, leaving it empty.
     pub(crate) fn take_all(&mut self) -> Flushed {
         let mut old = std::mem::take(self);
@@ -634,7 +712,8 @@ impl Database {
         for split in old.splits.into_iter().flatten() {
             segments.extend(split.into_segments());
         }
-        let flushed = Flushed { segments, len: old.totals.len };
+        let bytes = old.totals.entry_bytes + old.totals.table_bytes;
+        let flushed = Flushed { segments, len: old.totals.len, bytes };
         match &mut self.snapshot {
             Some(snapshot) => snapshot.keep_flushed(flushed),
             None => flushed,

@@ -15,6 +15,8 @@ const INLINE_FREE_EFFORT_MAX: usize = 64;
 pub struct Flushed {
     pub(crate) segments: Vec<Segment>,
     pub(crate) len: usize,
+    /// Of entries and tables.
+    pub(crate) bytes: usize,
 }
 
 impl Flushed {
@@ -36,6 +38,7 @@ pub struct Graveyard {
     /// Lines of a segment that is partly freed.
     lines: Vec<crate::segment::Line>,
     pending: usize,
+    bytes: usize,
     freed: u64,
 }
 
@@ -43,6 +46,7 @@ impl Graveyard {
     /// Takes flushed tables over.
     pub fn bury(&mut self, flushed: Flushed) {
         self.pending += flushed.len;
+        self.bytes += flushed.bytes;
         self.tables.push_back(flushed);
     }
 
@@ -51,6 +55,7 @@ impl Graveyard {
     pub fn release(&mut self, entry: Entry) {
         if is_large(&entry) {
             self.pending += 1;
+            self.bytes += entry.size_bytes();
             self.entries.push(entry);
         }
     }
@@ -58,6 +63,11 @@ impl Graveyard {
     /// Keys not freed yet (`lazyfree_pending_objects`).
     pub fn pending(&self) -> usize {
         self.pending
+    }
+
+    /// Memory of what is not freed yet, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Keys freed so far (`lazyfreed_objects`).
@@ -76,17 +86,22 @@ impl Graveyard {
         while freed < entries_max {
             if let Some(entry) = self.entries.last_mut() {
                 let parts_max = entries_max - freed;
+                let bytes_before = entry.size_bytes();
                 let more = entry.value_mut().is_some_and(|value| value.free_some(parts_max));
+                let bytes_after = if more { entry.size_bytes() } else { 0 };
+                self.bytes = self.bytes.saturating_sub(bytes_before.saturating_sub(bytes_after));
                 if more {
                     break;
                 }
                 self.entries.pop();
                 freed += 1;
             } else if let Some(line) = self.lines.pop() {
+                self.bytes = self.bytes.saturating_sub(size_of::<crate::segment::Line>());
                 for entry in line.0.into_iter().flatten() {
                     if is_large(&entry) {
                         self.entries.push(entry);
                     } else {
+                        self.bytes = self.bytes.saturating_sub(entry.size_bytes());
                         freed += 1;
                     }
                 }
@@ -104,6 +119,8 @@ impl Graveyard {
         let alive = !(self.tables.is_empty() && self.lines.is_empty() && self.entries.is_empty());
         let freed = if alive { freed.min(self.pending) } else { self.pending };
         self.pending -= freed;
+        // Of directories nothing is known any more.
+        self.bytes = if alive { self.bytes } else { 0 };
         self.freed += freed as u64;
         alive
     }

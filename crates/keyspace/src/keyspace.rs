@@ -9,6 +9,7 @@ use torc_datatypes::{Entry, SetExpire, StrValue, is_expired};
 use crate::awaited::{self, AwaitedKeys, Ready};
 use crate::change::{Changes, Class};
 use crate::database::{Database, EntryMut, Found};
+use crate::evict::Pool;
 use crate::expire::Cycle;
 use crate::graveyard::{Flushed, Graveyard, is_large};
 use crate::key::{Hasher, Key};
@@ -52,7 +53,9 @@ pub struct Stats {
     pub misses: u64,
     /// Keys that were taken out because they had expired.
     pub expired: u64,
-    /// Of those, the ones the active walk found.
+    /// Keys that were taken out to make room.
+    pub evicted: u64,
+    /// Of the expired ones, those that the active walk found.
     pub expired_by_walk: u64,
     /// Fields of hashes that were taken out because they had expired.
     pub expired_fields: u64,
@@ -79,13 +82,15 @@ pub type Exported = Vec<(usize, Entry)>;
 pub struct Keyspace {
     pub(crate) dbs: Vec<Database>,
     hasher: Hasher,
-    rng: Rng,
+    pub(crate) rng: Rng,
     watches: WatchTable,
     awaited: AwaitedKeys,
     /// Some key is watched or awaited.
     observed: bool,
     access_clock: AccessClock,
     pub(crate) cycle: Cycle,
+    /// Candidates for eviction.
+    pub(crate) pool: Pool,
     pub stats: Stats,
     /// Reading an expired key leaves it where it is (nothing may change while CLIENT PAUSE holds writes back).
     pub keeps_expired: bool,
@@ -107,6 +112,7 @@ impl Keyspace {
             observed: false,
             access_clock: AccessClock::Lru,
             cycle: Cycle::default(),
+            pool: Pool::default(),
             stats: Stats::default(),
             keeps_expired: false,
             graveyard: Graveyard::default(),
@@ -640,10 +646,13 @@ impl Keyspace {
     /// Bytes of all entries and tables, as the allocator counts them.
     #[inline]
     pub fn used_bytes(&self) -> usize {
-        let of = |database: &Database| {
-            database.totals().entry_bytes + database.totals().table_bytes + database.fixed_bytes()
-        };
-        self.dbs.iter().map(of).sum()
+        self.dbs.iter().map(Database::used_bytes).sum()
+    }
+
+    /// The same of one database.
+    #[inline]
+    pub fn used_bytes_in(&self, db: usize) -> usize {
+        self.dbs[db].used_bytes()
     }
 
     /// Memory figures of a database.

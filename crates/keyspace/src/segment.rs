@@ -10,6 +10,8 @@
 use torc_datatypes::prefetch::prefetch;
 use torc_datatypes::{Entry, LINE_BUCKETS, buckets_with};
 
+use crate::rng::Rng;
+
 /// A segment with this many lines splits instead of growing.
 pub(crate) const LINES_MAX: usize = 128;
 /// Bits of an entry's tag.
@@ -291,6 +293,35 @@ impl Segment {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.lines.iter().flat_map(|line| line.0.iter().flatten())
+    }
+
+    /// Visits up to `left` entries that `wants` wants, from a random line on, round the end.
+    pub(crate) fn sample<'a>(
+        &'a self,
+        rng: &mut Rng,
+        left: &mut usize,
+        wants: impl Fn(&Entry) -> bool,
+        visit: &mut impl FnMut(&'a Entry),
+    ) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let mut at = rng.index(self.lines.len());
+        // Where in a line the first one is taken must not depend on when it was put there.
+        let turn = rng.index(LINE_BUCKETS);
+        for _ in 0..self.lines.len() {
+            for bucket in 0..LINE_BUCKETS {
+                let Some(entry) = &self.lines[at].0[(bucket + turn) % LINE_BUCKETS] else { continue };
+                if wants(entry) {
+                    visit(entry);
+                    *left -= 1;
+                    if *left == 0 {
+                        return;
+                    }
+                }
+            }
+            at = self.next(at);
+        }
     }
 
     pub(crate) fn into_lines(self) -> Box<[Line]> {

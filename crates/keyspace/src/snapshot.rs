@@ -55,7 +55,7 @@ impl Snapshot {
     /// Takes flushed tables over; what is left of them for the caller is their length.
     pub(crate) fn keep_flushed(&mut self, flushed: Flushed) -> Flushed {
         self.next = None;
-        let rest = Flushed { segments: Vec::new(), len: flushed.len };
+        let rest = Flushed { segments: Vec::new(), len: flushed.len, bytes: 0 };
         self.flushed.push(flushed);
         rest
     }

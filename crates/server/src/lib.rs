@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aof;
+pub mod budget;
 pub mod clients;
 pub mod config;
 pub mod connection;

@@ -3,6 +3,8 @@
 //! Owns the reading of jemalloc's statistics and of the resident set, and the highest figure seen. Where jemalloc is not
 //! the allocator (tests of the library) its figures are near zero. Never allocates on behalf of anybody.
 
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tikv_jemalloc_ctl::{Access, AsName, arenas, background_thread, epoch, stats, stats_print};
@@ -90,6 +92,39 @@ pub fn system_bytes() -> usize {
     kib.unwrap_or(0) * 1024
 }
 
+/// Memory that this process may use: that of the machine, or less if a control group says so.
+pub fn available_bytes() -> usize {
+    static AVAILABLE: OnceLock<usize> = OnceLock::new();
+    *AVAILABLE.get_or_init(|| {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let limits = group_limit_files(&groups).into_iter().filter_map(|file| {
+            // A group without a limit says `max`, or a number beyond all memory.
+            std::fs::read_to_string(file).ok()?.trim().parse::<usize>().ok()
+        });
+        limits.chain([system_bytes()]).min().unwrap_or(0)
+    })
+}
+
+/// Files that hold limits of memory, by what `/proc/self/cgroup` says: of both versions of control groups, for the
+/// group itself and all that it is in. Inside a container the path may lead nowhere, but the root is the group.
+fn group_limit_files(groups: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let (root, file) = if controllers.is_empty() {
+            ("/sys/fs/cgroup", "memory.max")
+        } else if controllers.split(',').any(|name| name == "memory") {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        } else {
+            continue;
+        };
+        let path = Path::new(path.trim_start_matches('/'));
+        files.extend(path.ancestors().map(|folder| Path::new(root).join(folder).join(file)));
+    }
+    files
+}
+
 /// `jemalloc-5.3.0`
 pub fn allocator_name() -> String {
     let version = tikv_jemalloc_ctl::version::read().unwrap_or("");
@@ -130,6 +165,23 @@ pub fn purge() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_of_control_groups_are_found() {
+        let files = |groups: &str| -> Vec<String> {
+            group_limit_files(groups).iter().map(|file| file.display().to_string()).collect()
+        };
+        assert_eq!(
+            files("0::/a/b\n"),
+            ["/sys/fs/cgroup/a/b/memory.max", "/sys/fs/cgroup/a/memory.max", "/sys/fs/cgroup/memory.max"]
+        );
+        assert_eq!(
+            files("5:cpu,cpuacct:/x\n3:memory:/x\n"),
+            ["/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        );
+        assert!(files("nonsense").is_empty());
+        assert!((1..=system_bytes()).contains(&available_bytes()));
+    }
 
     #[test]
     fn the_kernel_knows_this_process() {

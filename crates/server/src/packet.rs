@@ -67,6 +67,8 @@ pub enum Packet {
     Ring(WaitId),
     /// A command that ran for a client of the receiving shard belongs into a log.
     Log(Box<LogReport>),
+    /// Memory is needed, and keys of the receiving shard should go first.
+    MakeRoom,
     /// Pub/sub between shards.
     PubSub(Box<crate::pubsub::Message>),
     /// Client-side caching between shards.

@@ -8,6 +8,7 @@ use torc_persist::seal::Keys;
 use torc_runtime::{clock, seed};
 
 use crate::aof::Aof;
+use crate::budget::Budget;
 use crate::memory::MemoryWatch;
 use crate::metrics::Board;
 use crate::saving::Saves;
@@ -32,6 +33,8 @@ pub struct ProcessInfo {
     pub started_ms: i64,
     pub executable: PathBuf,
     pub memory: MemoryWatch,
+    /// Of memory.
+    pub budget: Budget,
     pub saves: Saves,
     pub aof: Aof,
     /// The load at start.
@@ -108,6 +111,7 @@ impl ProcessInfo {
             started_ms,
             executable: std::env::current_exe().unwrap_or_default(),
             memory: MemoryWatch::new(),
+            budget: Budget::new(shards),
             saves: Saves::new(shards, started_ms),
             aof: Aof::new(shards),
             loading: Loading::over(shards),

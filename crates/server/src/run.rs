@@ -80,6 +80,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let keepalive_s = config.tcp_keepalive().map_or(0, |keepalive| keepalive.as_secs() as usize);
     let shared = LoopShared::new(Arc::clone(mesh.wakers()), shards, clients_max, keepalive_s);
     let mut process = ProcessInfo::new(port, shards);
+    process.budget.set_maxmemory(config.maxmemory() as usize);
     process.keys = encryption::keys(&config).map_err(failed)?;
     process.loading = Loading::new(shards);
     let process = Arc::new(process);

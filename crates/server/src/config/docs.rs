@@ -146,7 +146,7 @@ fn describe_kind(kind: Kind) -> String {
         Kind::AutoOrInt { min, max } => format!("`auto`, {}", range(min, max)),
         Kind::Memory { min, .. } if min > 1 => format!("memory from {min}"),
         Kind::Memory { .. } => "memory".into(),
-        Kind::MemoryOrPercent => "memory or percent".into(),
+        Kind::MemoryOrPercent | Kind::MemoryOrShare => "memory or percent".into(),
         Kind::Octal { .. } => "octal".into(),
         Kind::Choice(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
         Kind::Text(_) => "text".into(),

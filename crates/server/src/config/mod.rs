@@ -213,6 +213,9 @@ impl Config {
 
     /// The value for CONFIG GET: that a secret is set is told, but not what it is.
     fn told(&self, id: Id) -> String {
+        if id.setting().kind == Kind::MemoryOrShare {
+            return self.maxmemory().to_string();
+        }
         let text = self.values[id.index()].reply_text();
         if id.setting().secret && !text.is_empty() { HIDDEN.into() } else { text }
     }

@@ -52,6 +52,8 @@ pub enum Kind {
     },
     /// As `Memory`, or `N%` of `maxmemory`.
     MemoryOrPercent,
+    /// As `Memory`, or `N%` of what the machine or the container has.
+    MemoryOrShare,
     /// File permission bits, written in octal.
     Octal {
         max: u32,

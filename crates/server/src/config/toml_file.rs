@@ -151,14 +151,17 @@ fn one_word(kind: Kind, value: &DeValue<'_>) -> Result<String, &'static str> {
             | Kind::ClampedInt { .. }
             | Kind::AutoOrInt { .. }
             | Kind::Memory { .. }
-            | Kind::MemoryOrPercent,
+            | Kind::MemoryOrPercent
+            | Kind::MemoryOrShare,
             DeValue::Integer(number),
         ) if number.radix() == 10 => Ok(number.as_str().replace('_', "")),
         (Kind::Int { .. } | Kind::ClampedInt { .. }, _) => Err("expected an integer"),
         (Kind::AutoOrInt { .. }, DeValue::String(text)) => Ok(text.to_string()),
         (Kind::AutoOrInt { .. }, _) => Err("expected \"auto\" or an integer"),
-        (Kind::Memory { .. } | Kind::MemoryOrPercent, DeValue::String(text)) => Ok(text.to_string()),
-        (Kind::Memory { .. } | Kind::MemoryOrPercent, _) => {
+        (Kind::Memory { .. } | Kind::MemoryOrPercent | Kind::MemoryOrShare, DeValue::String(text)) => {
+            Ok(text.to_string())
+        }
+        (Kind::Memory { .. } | Kind::MemoryOrPercent | Kind::MemoryOrShare, _) => {
             Err("expected bytes, as an integer or as a string such as \"100mb\"")
         }
         // A number would leave open whether it is meant in octal.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use torc_keyspace::Class;
 
+use crate::memory;
+
 use super::Config;
 use super::special::{OutputLimits, SavePoint};
 use super::value::Value;
@@ -162,6 +164,28 @@ impl Config {
     /// An absolute path, unless the process had no working directory at start.
     pub fn dir(&self) -> PathBuf {
         PathBuf::from(self.text("dir"))
+    }
+
+    /// In bytes; 0: no limit. A share is that of what the machine or the container has.
+    pub fn maxmemory(&self) -> u64 {
+        match self.value("maxmemory") {
+            Value::Bytes(bytes) => *bytes,
+            Value::Percent(percent) => memory::available_bytes() as u64 / 100 * u64::from(*percent),
+            other => wrong_kind(other),
+        }
+    }
+
+    pub fn maxmemory_samples(&self) -> usize {
+        self.int("maxmemory-samples")
+    }
+
+    /// How long one write may be held up by eviction; `None`: as long as it takes.
+    pub fn maxmemory_eviction_tenacity(&self) -> Option<Duration> {
+        match self.int::<i32>("maxmemory-eviction-tenacity") {
+            tenacity @ ..=10 => Some(Duration::from_micros(50 * tenacity as u64)),
+            tenacity @ ..100 => Some(Duration::from_micros((500.0 * 1.15f64.powi(tenacity - 10)) as u64)),
+            _ => None,
+        }
     }
 
     pub fn maxmemory_policy(&self) -> &'static str {

@@ -92,6 +92,10 @@ fn parse_one(kind: Kind, word: &str) -> Result<Value, String> {
             }
         }
         Kind::MemoryOrPercent => parse_memory_or_percent(word),
+        Kind::MemoryOrShare => match word.strip_suffix('%').and_then(strict_integer) {
+            Some(percent @ 1..=100) => Ok(Value::Percent(percent as u8)),
+            _ => parse_memory(word).map(Value::Bytes).ok_or("argument must be a memory value".into()),
+        },
         Kind::Octal { max } => match u32::from_str_radix(word, 8) {
             Ok(bits) if word.starts_with(|c: char| c.is_ascii_digit()) => {
                 if bits <= max {

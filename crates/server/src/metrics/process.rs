@@ -43,6 +43,7 @@ impl Sums {
             sums.keyspace.misses += snapshot.keyspace.misses;
             sums.keyspace.expired += snapshot.keyspace.expired;
             sums.keyspace.expired_fields += snapshot.keyspace.expired_fields;
+            sums.keyspace.evicted += snapshot.keyspace.evicted;
             sums.clients = sums.clients.plus(snapshot.clients);
             sums.databases
                 .resize(snapshot.databases.len().max(sums.databases.len()), DatabaseFigures::default());
@@ -202,7 +203,7 @@ fn keyspace(page: &mut Page, sums: &Sums, snapshots: &[Snapshot]) {
     page.counter("redis_keyspace_misses_total", "Reads that did not find their key.", keyspace.misses);
     page.counter("redis_expired_keys_total", "Keys that have expired.", keyspace.expired);
     page.counter("redis_expired_fields_total", "Fields that have expired.", keyspace.expired_fields);
-    page.counter("redis_evicted_keys_total", "Keys removed to make room.", 0);
+    page.counter("redis_evicted_keys_total", "Keys removed to make room.", keyspace.evicted);
     let volatile =
         |snapshot: &Snapshot| snapshot.databases.iter().map(|db| db.volatile).sum::<usize>() as f64;
     let stale: f64 = snapshots.iter().map(|snapshot| snapshot.stale_share * volatile(snapshot)).sum();

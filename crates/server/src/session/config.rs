@@ -109,7 +109,11 @@ fn set(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result
         let decided = decided.pop().expect("one shard was asked");
         let (config, version) = decided.map_err(|error| CommandError::Owned(error.to_string().into()))?;
         let apply = move |shard: &mut Shard| shard.apply_config(&config, version);
-        Ok(shard.call_all(connection, apply, |shard, connection, _| shard.reply_ok(connection).map(drop)))
+        Ok(shard.call_all(connection, apply, |shard, connection, _| {
+            // Now every shard has its lease.
+            shard.process.budget.measure(memory::allocated());
+            shard.reply_ok(connection).map(drop)
+        }))
     });
     Ok(flow)
 }
@@ -149,6 +153,9 @@ impl Shard {
             let keepalive_s = config.tcp_keepalive().map_or(0, |keepalive| keepalive.as_secs() as usize);
             server.keepalive_s.store(keepalive_s, Ordering::Relaxed);
         }
+        if changed("maxmemory") {
+            self.process.budget.set_maxmemory(config.maxmemory() as usize);
+        }
         if changed("jemalloc-bg-thread") {
             memory::purge_in_background(config.jemalloc_bg_thread());
         }
@@ -184,6 +191,7 @@ impl Shard {
         self.keyspace.set_access_clock(self.settings.access_clock());
         self.choose_listening();
         self.limit_tracking();
+        self.apply_memory_settings();
         self.apply_log_settings();
         let open_to_all = !self.state.password_required();
         let limits = [false, true].map(|authenticated| self.parser_limits(authenticated));
@@ -214,6 +222,7 @@ const RESETSTAT: SessionCommand = SessionCommand::new(
             shard.stats.reset();
             shard.rates.reset();
             shard.keyspace.stats = Default::default();
+            shard.process.budget.reset_time();
             shard.keyspace.graveyard.reset_freed();
         };
         Ok(shard

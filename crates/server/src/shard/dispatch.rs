@@ -49,7 +49,7 @@ impl Shard {
             return self.reject_unseen(connection, Some(command), CommandError::WrongArity(command.name));
         }
         connection.last_command = Some(command);
-        if connection.is_plain() && !self.state.gate_closed() {
+        if connection.is_plain() && !self.state.gate_closed() && !self.lacks_memory(connection, command) {
             self.start(connection, command, args);
         } else {
             self.gate(connection, command, args);
@@ -61,6 +61,10 @@ impl Shard {
         connection.reply_mode = connection.reply_mode.of_next_command();
         if !connection.flags.authenticated && !command.spec.flags.has(Flags::NO_AUTH) {
             return self.reject(connection, Some(command), CommandError::NoAuth);
+        }
+        if self.lacks_memory(connection, command) {
+            let error = CommandError::Text("OOM command not allowed when used memory > 'maxmemory'.");
+            return self.reject(connection, Some(command), error);
         }
         if connection.subscriptions.is_some()
             && connection.proto == Proto::Resp2
@@ -283,6 +287,7 @@ impl Shard {
             let address = self.late_address(connection, muted);
             self.defer(invocation, OwnedArgs::copy_of(&args), address);
         } else {
+            self.make_room_for(command, connection.db);
             self.execute_here(connection, invocation, run, args, muted);
             self.queue_flush(connection);
             self.serve_waiting(None);

@@ -255,6 +255,7 @@ impl Shard {
                 let Deferred { invocation, args, address } = *deferred;
                 let ReturnAddress { shard, client, slot } = address;
                 self.acting = Origin { shard, client: Some(client) };
+                self.make_room_for(invocation.command, invocation.db as usize);
                 self.execute(invocation, run, args.as_args(), &mut reply);
                 self.settle_logs();
                 match self.waiting.take() {

@@ -99,6 +99,7 @@ impl Shard {
         if self.must_queue(invocation.command, run, args) {
             return self.defer(invocation, OwnedArgs::copy_of(&args), address);
         }
+        self.make_room_for(invocation.command, invocation.db as usize);
         self.key_hint = key_of(command, args).as_ref().map(KeyHint::of);
         self.execute(invocation, run, args, replies);
         self.key_hint = None;

@@ -531,6 +531,11 @@ impl Shard {
         }
     }
 
+    /// Bytes that wait to be written to the log.
+    pub(super) fn unwritten_log_bytes(&self) -> usize {
+        self.logging.log.as_ref().map_or(0, |log| log.unwritten_bytes() as usize)
+    }
+
     /// More than so many bytes wait to be written.
     pub(super) fn log_is_behind(&self, bytes: u64) -> bool {
         self.logging.log.as_ref().is_some_and(|log| log.unwritten_bytes() > bytes)

@@ -12,6 +12,7 @@ mod brake;
 pub mod calls;
 pub mod command_log;
 mod dispatch;
+mod eviction;
 pub mod exec;
 mod execute;
 mod forward;
@@ -207,6 +208,7 @@ pub struct Shard {
     /// Replies that nobody wants.
     discard: ReplyBuf,
     expire_allowance: upkeep::ExpireAllowance,
+    evicting: eviction::Evicting,
     lookahead: lookahead::Lookahead,
     /// Slot and hash of the key of the command that is being dispatched, when they are known.
     key_hint: Option<KeyHint>,
@@ -245,7 +247,7 @@ impl Shard {
         let shards = usize::from(setup.slots.shards());
         let mut keyspace = Keyspace::new(setup.seed, setup.settings.databases);
         keyspace.set_access_clock(setup.settings.access_clock());
-        Shard {
+        let mut shard = Shard {
             keyspace,
             changes: Changes::default(),
             others: Vec::new(),
@@ -288,6 +290,7 @@ impl Shard {
             requests: Vec::new(),
             discard: ReplyBuf::new(),
             expire_allowance: upkeep::ExpireAllowance::default(),
+            evicting: eviction::Evicting::default(),
             lookahead: lookahead::Lookahead::default(),
             key_hint: None,
             id: setup.id,
@@ -299,7 +302,9 @@ impl Shard {
             cycles_to_ns: setup.cycles_to_ns,
             rng,
             settings: setup.settings,
-        }
+        };
+        shard.apply_memory_settings();
+        shard
     }
 
     pub fn shards(&self) -> usize {
@@ -432,6 +437,7 @@ impl Shard {
             }
             Packet::Ring(wait) => self.bell_rings(wait),
             Packet::Log(report) => self.log_report(*report),
+            Packet::MakeRoom => self.asked_for_room(),
             Packet::PubSub(message) => self.pubsub_message(from, *message),
             Packet::Tracking(message) => self.tracking_message(from, *message),
             Packet::Monitor(message) => self.monitor_message(from, *message),
@@ -459,6 +465,7 @@ impl Shard {
         self.hang_late_bells();
         self.serve_waiting(None);
         self.run_loopback();
+        self.account_for_memory();
         self.settle_logs();
         self.send_monitored();
         self.deliver_pending();

@@ -65,6 +65,7 @@ impl Shard {
     }
 
     pub(super) fn prepare(&mut self, prepare: Prepare) {
+        self.make_room_if_needed();
         let scope = prepare.scope.clone();
         let is_sequenced = prepare.is_sequenced;
         let waiter = Waiter::Prepared(Box::new(prepare));

@@ -1,4 +1,4 @@
-//! Work of a shard that no request asks for: active expiry, release of flushed memory, the end of a pause, idle clients.
+//! Work of a shard that no request asks for: active expiry, eviction, release of flushed memory, the end of a pause, idle clients.
 //!
 //! Owns what happens between requests. A tick, about ten times a second, does what is short and says how much of the
 //! rest may be done until the next one; slices of that are then done between turns of the loop, so that a request never
@@ -6,6 +6,7 @@
 
 use crate::clients::ClientKey;
 use crate::connection::Suspension;
+use crate::memory;
 use crate::session::state::Pause;
 
 use super::Shard;
@@ -37,6 +38,12 @@ impl Shard {
         self.save_tick();
         self.show_figures();
         self.tick_hot_keys();
+        if self.id == 0 {
+            self.process.memory.note_peak();
+            self.process.budget.measure(memory::allocated());
+            self.process.budget.note_time(self.now.unix_ms);
+        }
+        self.memory_tick();
         if self.cron_paused {
             return;
         }
@@ -44,16 +51,14 @@ impl Shard {
         self.background();
         self.close_idle_clients();
         self.rates.sample(self.now.monotonic_us, &self.stats);
-        if self.id == 0 {
-            self.process.memory.note_peak();
-        }
     }
 
     /// True while slices of background work are due: the loop calls [`Shard::background`] between its turns and does not
     /// sleep.
     pub fn has_background(&self) -> bool {
         let expires = self.expire_allowance.visits > 0 && self.may_expire();
-        let of_keyspace = expires || self.keyspace.graveyard.pending() > 0 || self.can_save_on();
+        let digs = self.keyspace.graveyard.pending() > 0;
+        let of_keyspace = expires || digs || self.can_save_on() || self.has_to_evict();
         !self.keyspace_away && of_keyspace || self.tracking.reads.has_graves() || self.tracks_too_much()
     }
 
@@ -69,6 +74,9 @@ impl Shard {
         self.keyspace.graveyard.dig(RELEASE_PER_SLICE);
         if self.can_save_on() {
             self.save_slice();
+        }
+        if self.has_to_evict() {
+            self.evict_slice();
         }
         if self.expire_allowance.visits > 0 && self.may_expire() {
             self.expire_slice();

@@ -1,21 +1,22 @@
 //! Memory: limits, eviction, releasing, defragmentation.
 
 use super::super::setting::{Chapter, Kind, Setting};
-use super::{COUNT, NO_EVICTION};
+use super::COUNT;
 
-const OWN_RELEASE: &str = "torc decides itself where memory is released";
+const OWN_RELEASE: &str =
+    "values of up to 64 parts are released at once, larger ones bit by bit, whoever removes them";
 const NO_DEFRAG: &str = "active defragmentation is not available in this version";
 
 pub(super) static MEMORY: Chapter = Chapter {
     section: "memory",
     about: "How much memory the data may use and what happens at the limit.",
     settings: &[
-        Setting::inert(
+        Setting::active(
             "maxmemory",
-            Kind::Memory { min: 0, max: u64::MAX },
+            Kind::MemoryOrShare,
             "0",
-            "Memory of all keys together; 0 means no limit.",
-            NO_EVICTION,
+            "Memory that the server may use before keys are evicted or writes refused; 0 means no limit. `75%` is that \
+             share of what the container, or the machine, has; CONFIG GET shows it in bytes.",
         ),
         Setting::active(
             "maxmemory-policy",
@@ -30,22 +31,21 @@ pub(super) static MEMORY: Chapter = Chapter {
                 "noeviction",
             ]),
             "noeviction",
-            "Which keys go when `maxmemory` is reached. Eviction is not available in this version; the LFU policies \
-             count the uses of keys for OBJECT FREQ, the others keep the time of the last use for OBJECT IDLETIME.",
+            "Which keys go when `maxmemory` is reached. The LFU policies count the uses of keys for OBJECT FREQ, the \
+             others keep the time of the last use for OBJECT IDLETIME.",
         ),
-        Setting::inert(
+        Setting::active(
             "maxmemory-samples",
             Kind::Int { min: 1, max: 64 },
             "5",
             "Keys looked at for each key evicted.",
-            NO_EVICTION,
         ),
-        Setting::inert(
+        Setting::active(
             "maxmemory-eviction-tenacity",
             Kind::Int { min: 0, max: 100 },
             "10",
-            "How long one command may be held up by eviction.",
-            NO_EVICTION,
+            "How long one command may be held up by eviction: 50 microseconds per step up to 10, 15 % more per step from \
+             there, without end at 100. Far beyond the limit it takes as long as it must.",
         ),
         Setting::active("lfu-log-factor", COUNT, "10", "How slowly the use counter of a key grows."),
         Setting::active(
@@ -86,7 +86,7 @@ pub(super) static MEMORY: Chapter = Chapter {
             Kind::Bool,
             "yes",
             "Evicted keys are released in the background.",
-            NO_EVICTION,
+            OWN_RELEASE,
         ),
         Setting::active(
             "jemalloc-bg-thread",

@@ -156,5 +156,4 @@ const NO_REPLICATION: &str = "replication is not available in this version";
 const NO_CLUSTER: &str = "cluster mode is not available in this version";
 const LOADS_FIRST: &str = "a snapshot is loaded before the first client is served";
 const NO_TLS: &str = "TLS is not available in this version";
-const NO_EVICTION: &str = "memory limits and eviction are not available in this version";
 const NO_SCRIPTS: &str = "scripts are not available in this version";

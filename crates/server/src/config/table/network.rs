@@ -1,7 +1,7 @@
 //! Listeners, clients and their limits, security, TLS.
 
 use super::super::setting::{Chapter, Kind, Setting};
-use super::{COUNT, LONG_COUNT, NO_EVICTION, NO_TLS, PORT, TEXT};
+use super::{COUNT, LONG_COUNT, NO_TLS, PORT, TEXT};
 
 const ACCESS: Kind = Kind::Choice(&["no", "yes", "local"]);
 
@@ -117,7 +117,7 @@ pub(super) static CLIENTS: Chapter = Chapter {
             Kind::MemoryOrPercent,
             "0",
             "Memory of all clients together above which the largest are disconnected.",
-            NO_EVICTION,
+            "a limit on the memory of clients is not available in this version",
         ),
         Setting::active(
             "tracking-table-max-keys",

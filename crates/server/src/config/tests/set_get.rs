@@ -85,9 +85,12 @@ fn memory() {
     ] {
         check(&["maxmemory", text], bytes);
     }
-    for bad in ["1t", "1tb", "1.5gb", "-1", "-1mb", "+5", " 5", "5 ", "1 mb", "0x10", "10%"] {
+    for bad in ["1t", "1tb", "1.5gb", "-1", "-1mb", "+5", " 5", "5 ", "1 mb", "0x10", "0%", "101%"] {
         check(&["maxmemory", bad], "! argument must be a memory value");
     }
+    // A share of the memory of the machine.
+    let half = (crate::memory::available_bytes() as u64 / 100 * 50).to_string();
+    check(&["maxmemory", "50%"], &half);
     check(&["maxmemory", "18446744073709551616"], "18446744073709551615");
     // Valkey lets this one wrap around to 0.
     check(&["maxmemory", "17179869184gb"], "18446744073709551615");

@@ -102,6 +102,9 @@ fn getters_agree_with_the_table() {
     assert_eq!(config.shutdown_timeout().as_secs(), 10);
     assert!(config.dir().is_absolute());
     assert!(config.jemalloc_bg_thread());
+    assert_eq!(config.maxmemory(), 0);
+    assert_eq!(config.maxmemory_samples(), 5);
+    assert_eq!(config.maxmemory_eviction_tenacity().map(|time| time.as_micros()), Some(500));
     assert!(config.lazyfree_lazy_user_flush());
     assert_eq!(config.loglevel(), super::super::LogLevel::Notice);
     assert_eq!(config.logfile(), None);
@@ -145,6 +148,8 @@ fn getters_take_the_largest_values() {
             "spin-us" => assert_eq!(config.spin_us().as_secs(), 1),
             "databases" => assert_eq!(config.databases(), i32::MAX as usize),
             "active-expire-effort" => assert_eq!(config.active_expire_effort(), 10),
+            "maxmemory-samples" => assert!(config.maxmemory_samples() >= 64),
+            "maxmemory-eviction-tenacity" => assert_eq!(config.maxmemory_eviction_tenacity(), None),
             "lfu-log-factor" => assert!(config.lfu_log_factor() >= i32::MAX as u32),
             "lfu-decay-time" => assert!(config.lfu_decay_time() >= i32::MAX as u32),
             "shutdown-timeout" => assert_eq!(config.shutdown_timeout().as_secs(), i32::MAX as u64),

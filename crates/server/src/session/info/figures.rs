@@ -216,6 +216,7 @@ impl Totals {
             keyspace.expired += shard.keyspace.expired;
             keyspace.expired_by_walk += shard.keyspace.expired_by_walk;
             keyspace.expired_fields += shard.keyspace.expired_fields;
+            keyspace.evicted += shard.keyspace.evicted;
             cpu.user += shard.cpu.user;
             cpu.system += shard.cpu.system;
         }

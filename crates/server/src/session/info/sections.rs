@@ -140,7 +140,7 @@ fn clients(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Field
 fn memory_section(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields<'_>) {
     shard.process.memory.note_peak();
     let Summary { memory, peak, startup, overhead, dataset, .. } = Summary::of(shard, totals);
-    let used = memory.allocated;
+    let used = shard.process.budget.used().unwrap_or(memory.allocated);
     let setting = |name: &[u8]| {
         let found = shard.state.config.get(&[name]).pop();
         found.map_or_else(String::new, |(_, value)| value)
@@ -257,7 +257,7 @@ fn loading(shard: &Shard, out: &mut Fields<'_>) {
     out.put("loading_eta_seconds", (total - loaded) / per_s);
 }
 
-fn stats(_shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields<'_>) {
+fn stats(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields<'_>) {
     let stats = &totals.stats;
     let kbps = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
     let execution_us: u64 = stats.commands.iter().map(|command| command.ns).sum::<u64>() / 1000;
@@ -278,13 +278,11 @@ fn stats(_shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields
     out.put("expired_stale_perc", format_args!("{:.2}", totals.stale_share * 100.0));
     out.put("expired_time_cap_reached_count", stats.expire_allowance_used_up);
     out.put("expire_cycle_cpu_milliseconds", stats.expire_ns / 1_000_000);
-    out.zeros(&[
-        "evicted_keys",
-        "evicted_clients",
-        "evicted_scripts",
-        "total_eviction_exceeded_time",
-        "current_eviction_exceeded_time",
-    ]);
+    out.put("evicted_keys", totals.keyspace.evicted);
+    out.zeros(&["evicted_clients", "evicted_scripts"]);
+    let (exceeded_ms, now_exceeded_ms) = shard.process.budget.exceeded_ms(shard.now.unix_ms);
+    out.put("total_eviction_exceeded_time", exceeded_ms);
+    out.put("current_eviction_exceeded_time", now_exceeded_ms);
     out.put("keyspace_hits", totals.keyspace.hits);
     out.put("keyspace_misses", totals.keyspace.misses);
     out.put("pubsub_channels", totals.subscribed.channels);

@@ -1,0 +1,171 @@
+//! `maxmemory`: what a server under a write load of three times its budget takes, refuses and forgets.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use torc_resp::Value;
+use torc_tests::raw::{bulk, ok, request};
+use torc_tests::{Client, Launch, PATIENCE, Server, scratch_dir, wait_until};
+
+const MIB: usize = 1 << 20;
+const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
+fn rss(server: &Server) -> usize {
+    const PAGE_BYTES: usize = 4096;
+    let statm = fs::read_to_string(format!("/proc/{}/statm", server.pid())).expect("the server runs");
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number of pages")
+        * PAGE_BYTES
+}
+
+fn figure(client: &mut Client, field: &str) -> usize {
+    let text = client.info("everything", field).expect("INFO has the field");
+    text.parse().expect("a number")
+}
+
+/// Writes `bytes` of values of many sizes and returns the largest resident set seen.
+fn load(server: &Server, client: &mut Client, prefix: &str, bytes: usize) -> usize {
+    const COMMANDS: usize = 200;
+    const SIZES: [usize; 6] = [16, 64, 200, 1_000, 4_000, 20_000];
+    let (mut written, mut key, mut rss_max) = (0, 0usize, 0);
+    while written < bytes {
+        let mut batch = Vec::new();
+        for _ in 0..COMMANDS {
+            let value = vec![b'v'; SIZES[key * 7 / 3 % SIZES.len()]];
+            let name = format!("{prefix}key:{key}");
+            batch.extend(request(&[b"SET", name.as_bytes(), &value]));
+            written += value.len();
+            key += 1;
+        }
+        client.send_raw(&batch).expect("the server reads");
+        for _ in 0..COMMANDS {
+            assert_eq!(client.receive().expect("the server answers"), ok());
+        }
+        rss_max = rss_max.max(rss(server));
+    }
+    rss_max
+}
+
+fn check_bound(shards: usize, policy: &str, prefix: &str) {
+    const LIMIT: usize = 64 * MIB;
+    let launch = Launch::torc(shards).setting("maxmemory", "64mb").setting("maxmemory-policy", policy);
+    let server = launch.start();
+    let mut client = server.client();
+    assert_eq!(figure(&mut client, "maxmemory"), LIMIT);
+    let rss_max = load(&server, &mut client, prefix, 3 * LIMIT);
+    let bound = LIMIT + LIMIT / 10 + 64 * MIB;
+    assert!(rss_max <= bound, "{shards} shards, {policy}: a resident set of {rss_max}, above {bound}");
+    let keys = client.int("DBSIZE") as usize;
+    assert!(keys > 1_000, "{shards} shards, {policy}: {keys} keys are left");
+    assert!(figure(&mut client, "evicted_keys") > 0);
+    let within = || figure(&mut client, "used_memory") <= LIMIT;
+    assert!(wait_until(PATIENCE, within), "{shards} shards, {policy}: more than the limit stays in use");
+}
+
+#[test]
+fn three_times_the_budget_is_taken_without_a_refusal() {
+    check_bound(1, "allkeys-lru", "");
+    check_bound(4, "allkeys-lfu", "");
+}
+
+/// All keys are on one shard.
+#[test]
+fn uneven_shards_stay_within_the_budget() {
+    check_bound(4, "allkeys-lru", "{t}");
+    check_bound(4, "allkeys-random", "{t}");
+}
+
+/// One shard is full of old keys when another one needs memory: the old ones go.
+#[test]
+fn memory_moves_to_where_it_is_needed() {
+    let launch = Launch::torc(4).setting("maxmemory", "64mb").setting("maxmemory-policy", "allkeys-lru");
+    let server = launch.start();
+    let mut client = server.client();
+    load(&server, &mut client, "{a}", 80 * MIB);
+    let old = client.int("DBSIZE");
+    // Clocks of access count seconds, and differences of a few are not minded.
+    std::thread::sleep(Duration::from_secs(5));
+    let rss_max = load(&server, &mut client, "{b}", 24 * MIB);
+    assert!(rss_max <= 64 * MIB * 11 / 10 + 64 * MIB);
+    let new = (0..5_000).filter(|id| client.int(&format!("EXISTS {{b}}key:{id}")) == 1).count();
+    let all = client.int("DBSIZE");
+    assert!(new > 4_500, "{new} of the first 5,000 new keys are there, {old} keys before, {all} after");
+}
+
+#[test]
+fn writes_are_refused_where_no_key_may_go() {
+    for shards in [1, 4] {
+        let server = Launch::torc(shards).start();
+        let mut client = server.client();
+        for id in 0..100 {
+            assert_eq!(client.cmd(&format!("SET k:{id} v")), ok());
+        }
+        assert_eq!(client.cmd("MULTI"), torc_tests::raw::ok());
+        assert_eq!(client.cmd("SET k:0 queued").to_string(), Value::Simple("QUEUED".into()).to_string());
+        let mut other = server.client();
+        for policy in ["noeviction", "volatile-lru"] {
+            assert_eq!(other.cmd(&format!("CONFIG SET maxmemory 1 maxmemory-policy {policy}")), ok());
+            assert_eq!(other.cmd("SET new v").to_string(), Value::Error(OOM.into()).to_string());
+            assert_eq!(other.cmd("MSET a 1 b 2").to_string(), Value::Error(OOM.into()).to_string());
+        }
+        assert_eq!(other.cmd("GET k:1"), bulk("v"));
+        assert_eq!(other.cmd("DEL k:1"), Value::Int(1));
+        assert!(client.cmd("EXEC").to_string().contains(OOM));
+        assert_eq!(other.cmd("MULTI"), ok());
+        assert_eq!(other.cmd("GET k:2").to_string(), Value::Error(OOM.into()).to_string());
+        assert!(other.cmd("EXEC").to_string().contains("EXECABORT"));
+        assert_eq!(figure(&mut other, "evicted_keys"), 0);
+        assert_eq!(other.cmd("EXPIRE k:3 1000"), Value::Int(1));
+        assert_eq!(other.cmd("CONFIG SET maxmemory 0"), ok());
+        assert_eq!(other.cmd("SET new v"), ok());
+        assert_eq!(other.int("DBSIZE"), 100);
+    }
+}
+
+/// Evicted keys do not come back from the log, and who caches or listens is told.
+#[test]
+fn evicted_keys_are_gone_for_everybody() {
+    let dir = scratch_dir("memory");
+    let launch = Launch::torc(2)
+        .setting("appendonly", "yes")
+        .setting("appendfsync", "always")
+        .setting("notify-keyspace-events", "Ee")
+        .setting("dir", dir.to_str().expect("a plain path"));
+    let server = launch.start();
+    let mut client = server.client();
+    for id in 0..200 {
+        assert_eq!(client.cmd(&format!("SET k:{id} v")), ok());
+    }
+    let mut listener = server.client_resp3();
+    listener.cmd("SUBSCRIBE __keyevent@0__:evicted");
+    let mut caching = server.client_resp3();
+    assert_eq!(caching.cmd("CLIENT TRACKING on"), ok());
+    assert_eq!(caching.cmd("GET k:7"), bulk("v"));
+    assert_eq!(client.cmd("CONFIG SET maxmemory 1 maxmemory-policy allkeys-random"), ok());
+    let started = Instant::now();
+    while client.int("DBSIZE") > 0 {
+        assert!(started.elapsed() < PATIENCE, "keys stay");
+    }
+    let told = listener.receive_within(PATIENCE).expect("open").expect("a message").to_string();
+    assert!(told.contains("__keyevent@0__:evicted"), "{told}");
+    let told = caching.receive_within(PATIENCE).expect("open").expect("a message").to_string();
+    assert!(told.contains("invalidate") && told.contains("k:7"), "{told}");
+    assert_eq!(figure(&mut client, "evicted_keys"), 200);
+    assert_eq!(client.cmd("CONFIG SET maxmemory 0"), ok());
+    assert_eq!(client.cmd("SET last v"), ok());
+    let server = launch.restart(server);
+    assert_eq!(server.client().int("DBSIZE"), 1);
+    fs::remove_dir_all(dir).expect("the folder is there");
+}
+
+#[test]
+fn a_share_of_the_machine_is_shown_in_bytes() {
+    let server = Launch::torc(1).setting("maxmemory", "50%").start();
+    let mut client = server.client();
+    let half = figure(&mut client, "maxmemory");
+    assert!(half > 0 && half <= figure(&mut client, "total_system_memory") / 2);
+    assert!(client.cmd("CONFIG GET maxmemory").to_string().contains(&half.to_string()));
+    assert_eq!(client.cmd("CONFIG SET maxmemory 25%"), ok());
+    let quarter = figure(&mut client, "maxmemory");
+    assert!((half / 2 - 100..=half / 2 + 100).contains(&quarter), "{quarter} of {half}");
+    assert!(client.cmd("CONFIG SET maxmemory 101%").to_string().contains("argument must be a memory value"));
+}
