@@ -7,6 +7,7 @@
 //! the caller carries out. Never knows what a command means: effects are opaque lists of words.
 #![forbid(unsafe_code)]
 
+pub mod blocks;
 pub mod load;
 pub mod log;
 pub mod manifest;

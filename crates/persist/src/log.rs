@@ -4,9 +4,9 @@
 //! the caller does it on its ring and reports the outcome. Never decides what a reply waits for: it tells positions, and
 //! the caller holds back what ran at a position that is not durable yet.
 //!
-//! At most one write and one sync are under way. Under `always` each write is followed by its sync, and whatever is
-//! logged meanwhile leaves with the next pair: the busier the shard, the more commands share a sync. Under `everysec` a
-//! sync begins a second after the last one began.
+//! At most one write and one sync are under way. Under `always` each write is of whole blocks and is durable when it ends
+//! ([`crate::blocks`]), and whatever is logged meanwhile leaves with the next one: the busier the shard, the more commands
+//! share a sync. Under `everysec` a sync begins a second after the last one began.
 //!
 //! With keys ([`ShardLog::sealed`]) what is handed to the disk is sealed, each write once and in one file only.
 //!
@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use crate::blocks::{Blocks, WriteBytes};
 use crate::record::{Head, Kind, RecordWriter, Transaction};
 use crate::seal::{Keys, Sealer};
 use crate::segment::SegmentHeader;
@@ -86,9 +87,9 @@ pub struct FileNumber(pub u64);
 /// What the caller has to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Write these bytes, and when `then_sync` is set make the file durable afterwards, as one linked pair. Report to
+    /// Write these bytes, which are whole blocks and to be made durable if `then_sync` is set. Report to
     /// [`ShardLog::write_ended`], then [`ShardLog::sync_ended`] if asked for.
-    Write { file: FileNumber, offset: u64, bytes: Arc<Vec<u8>>, then_sync: bool },
+    Write { file: FileNumber, offset: u64, bytes: WriteBytes, then_sync: bool },
     /// Make what was written durable. Report to [`ShardLog::sync_ended`].
     Sync { file: FileNumber },
 }
@@ -110,6 +111,8 @@ struct Block {
     end: Position,
     /// Bytes that it takes in the file.
     file_bytes: usize,
+    /// Bytes of the write that puts it there.
+    write_bytes: usize,
 }
 
 /// One shard's log.
@@ -126,6 +129,8 @@ pub struct ShardLog {
     file: FileNumber,
     /// Where the next write goes.
     file_bytes: u64,
+    /// The end of the file.
+    blocks: Blocks,
     taken: Position,
     written: Position,
     durable: Position,
@@ -141,8 +146,8 @@ pub struct ShardLog {
     file_header: Vec<u8>,
     /// Seals the current segment.
     sealer: Option<Sealer>,
-    /// Seals the segment that [`ShardLog::reopen`] made last.
-    reopening: Option<Sealer>,
+    /// The segment that [`ShardLog::reopen`] made last.
+    reopening: (Option<Sealer>, Blocks),
     switch: Option<Box<Switch>>,
 }
 
@@ -167,6 +172,7 @@ impl ShardLog {
             buffered_from: next_sequence,
             file,
             file_bytes: file_header.len() as u64,
+            blocks: Blocks::of(&file_header),
             taken: Position(0),
             written: Position(0),
             durable: Position(0),
@@ -178,7 +184,7 @@ impl ShardLog {
             keys: Keys::default(),
             file_header,
             sealer: None,
-            reopening: None,
+            reopening: Default::default(),
             switch: None,
         }
     }
@@ -189,6 +195,7 @@ impl ShardLog {
         let mut log = ShardLog::new(shard, generation, FIRST_SEQUENCE, file, policy);
         log.keys = keys.clone();
         log.file_bytes = header.len() as u64;
+        log.blocks = Blocks::of(&header);
         (log.file_header, log.sealer) = (header, sealer);
         log
     }
@@ -211,6 +218,7 @@ impl ShardLog {
         let Switch { segment, .. } = *self.switch.take().expect("a switch is under way");
         self.file = segment.file;
         self.file_bytes = segment.header.len() as u64;
+        self.blocks = Blocks::of(&segment.header);
         (self.file_header, self.sealer) = (segment.header, segment.sealer);
     }
 
@@ -246,6 +254,7 @@ impl ShardLog {
         };
         (self.file_header, self.sealer) = header.begin(&self.keys);
         self.file_bytes = self.file_header.len() as u64;
+        self.blocks = Blocks::of(&self.file_header);
         header
     }
 
@@ -407,7 +416,13 @@ impl ShardLog {
     fn take_block(&mut self) -> Block {
         let bytes = Arc::new(self.records.take());
         self.taken.0 += bytes.len() as u64;
-        let block = Block { bytes, first_sequence: self.buffered_from, end: self.taken, file_bytes: 0 };
+        let block = Block {
+            bytes,
+            first_sequence: self.buffered_from,
+            end: self.taken,
+            file_bytes: 0,
+            write_bytes: 0,
+        };
         self.buffered_from = self.next_sequence;
         block
     }
@@ -421,13 +436,18 @@ impl ShardLog {
         };
         block.file_bytes = in_file.len();
         let end = block.end;
-        self.writing = Some(block);
         let then_sync = self.syncs_each_write();
-        if then_sync {
+        let (offset, bytes) = if then_sync {
             self.syncing = Some(end);
             self.sync_began_us = now_us;
-        }
-        Action::Write { file: self.file, offset: self.file_bytes, bytes: in_file, then_sync }
+            self.blocks.append_whole(self.file_bytes, &in_file)
+        } else {
+            self.blocks.append(&in_file);
+            (self.file_bytes, WriteBytes::from(in_file))
+        };
+        block.write_bytes = bytes.len();
+        self.writing = Some(block);
+        Action::Write { file: self.file, offset, bytes, then_sync }
     }
 
     /// The write under way has ended with this many bytes, or an error. A short write is a failure like any other: the
@@ -435,11 +455,11 @@ impl ShardLog {
     pub fn write_ended(&mut self, outcome: io::Result<usize>) {
         let block = self.writing.take().expect("a write is under way");
         let end = block.end;
-        let expected = block.file_bytes;
+        let (file_bytes, expected) = (block.file_bytes, block.write_bytes);
         self.unsynced.push_back(block);
         match outcome {
             Ok(count) if count == expected => {
-                self.file_bytes += count as u64;
+                self.file_bytes += file_bytes as u64;
                 self.written = end;
             }
             Ok(_) => self.fail("write", &io::Error::from(io::ErrorKind::WriteZero)),
@@ -492,14 +512,14 @@ impl ShardLog {
         let first_sequence =
             self.unsynced.front().or(tail).map_or(buffered_from, |block| block.first_sequence);
         let header = SegmentHeader { shard: self.shard, generation, first_sequence };
-        let (mut bytes, sealer) = header.begin(&self.keys);
-        self.reopening = sealer;
+        let (mut bytes, mut sealer) = header.begin(&self.keys);
         for block in self.unsynced.iter().chain(tail) {
-            match &mut self.reopening {
+            match &mut sealer {
                 None => bytes.extend_from_slice(&block.bytes),
                 Some(sealer) => sealer.seal(&block.bytes, &mut bytes),
             }
         }
+        self.reopening = (sealer, Blocks::of(&bytes));
         (header, bytes)
     }
 
@@ -508,7 +528,7 @@ impl ShardLog {
         self.failure = None;
         self.file = file;
         self.file_bytes = file_bytes;
-        self.sealer = self.reopening.take();
+        (self.sealer, self.blocks) = std::mem::take(&mut self.reopening);
         self.unsynced.clear();
         if let Some(switch) = &mut self.switch {
             switch.tail = None;
@@ -573,7 +593,7 @@ mod tests {
         log.effect(0, [&b"SET"[..], b"k", value.as_bytes()].into_iter());
     }
 
-    fn write(log: &mut ShardLog, now_us: u64) -> (Arc<Vec<u8>>, u64, bool) {
+    fn write(log: &mut ShardLog, now_us: u64) -> (WriteBytes, u64, bool) {
         match log.next_action(now_us) {
             Some(Action::Write { offset, bytes, then_sync, .. }) => (bytes, offset, then_sync),
             other => panic!("expected a write, got {other:?}"),
@@ -588,7 +608,9 @@ mod tests {
         log.end_record();
         let first = log.position();
         let (bytes, offset, then_sync) = write(&mut log, 0);
-        assert_eq!((offset, then_sync), (HEADER_BYTES as u64, true));
+        assert_eq!((offset, then_sync), (0, true), "whole blocks");
+        let written = |bytes: &[u8]| segment::scan(bytes, Keys::none(), |_| {}).expect("a segment").records;
+        assert_eq!(written(&bytes), 1);
         set(&mut log, "2");
         set(&mut log, "3");
         assert_eq!(log.next_action(1), None, "one pair at a time");
@@ -598,8 +620,8 @@ mod tests {
         assert!(log.durable() < first);
         log.sync_ended(Ok(()));
         assert_eq!(log.durable(), first);
-        let (_, offset, _) = write(&mut log, 2);
-        assert_eq!(offset, (HEADER_BYTES + len) as u64);
+        let (bytes, offset, _) = write(&mut log, 2);
+        assert_eq!((offset, written(&bytes)), (0, 2));
     }
 
     #[test]

@@ -2,10 +2,10 @@
 //! encrypted.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, io};
 
+use torc_persist::blocks::WriteBytes;
 use torc_persist::load::{self, LoadError, Tolerance};
 use torc_persist::log::{Action, FileNumber, Policy, ShardLog};
 use torc_persist::manifest::{Generation, Manifest, SegmentFile};
@@ -90,7 +90,7 @@ fn exec(log: &mut ShardLog, keys: &[&str]) {
 }
 
 /// Everything that was logged since the last call, as it goes to the file.
-fn written(log: &mut ShardLog) -> Arc<Vec<u8>> {
+fn written(log: &mut ShardLog) -> WriteBytes {
     let Some(Action::Write { bytes, .. }) = log.next_action(0) else { panic!("there is something to write") };
     log.write_ended(Ok(bytes.len()));
     bytes

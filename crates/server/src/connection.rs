@@ -313,9 +313,11 @@ pub struct Output {
     later: Option<Box<ReplyBuf>>,
     /// Messages that go out when only one reply is outstanding.
     before_last: Option<Box<ReplyBuf>>,
-    /// Bytes that were sent, and up to where sending is allowed while the log is not durable behind that.
+    /// Bytes that were sent.
     sent: u64,
-    allowed: Option<u64>,
+    /// While the log is not durable, nothing behind `free_to` may be sent.
+    waits_for_log: bool,
+    free_to: u64,
 }
 
 enum Slot {
@@ -424,8 +426,8 @@ impl Output {
     #[inline]
     pub fn sendable(&mut self) -> (&mut ReplyBuf, usize) {
         let len = self.ready.len();
-        let allowed = self.allowed.map_or(len, |until| len.min(until.saturating_sub(self.sent) as usize));
-        (&mut self.ready, allowed)
+        let free = self.free_to.saturating_sub(self.sent) as usize;
+        (&mut self.ready, if self.waits_for_log { len.min(free) } else { len })
     }
 
     /// Whatever was complete has been sent.
@@ -440,16 +442,17 @@ impl Output {
         self.sent += count as u64;
     }
 
-    /// What is here may not be sent before [`Output::release`] is called with the number that this returns.
+    /// What is here may not be sent before [`Output::release`] is called with the number that this returns, but for what
+    /// was released already.
     pub fn hold(&mut self) -> u64 {
-        self.allowed.get_or_insert(self.sent);
+        self.waits_for_log = true;
         self.sent + self.ready.len() as u64
     }
 
     /// Output may be sent up to this byte.
     pub fn release(&mut self, until: u64) {
-        let all = self.sent + self.ready.len() as u64;
-        self.allowed = if until >= all { None } else { self.allowed.max(Some(until)) };
+        self.free_to = self.free_to.max(until);
+        self.waits_for_log = self.free_to < self.sent + self.ready.len() as u64;
     }
 
     /// Bytes that wait in this output, sendable or not.
@@ -536,6 +539,24 @@ mod tests {
         Reply::new(output.push(), Proto::Resp2).raw(&[b'x'; HELD_BYTES_MAX]);
         assert!(!output.is_held());
         fill(&mut output, c, "c");
+    }
+
+    #[test]
+    fn what_was_released_leaves_although_more_is_held() {
+        let mut output = Output::default();
+        let mut turn = |text: &str, released: u64| {
+            output.write(|out| Reply::new(out, Proto::Resp2).raw(text.as_bytes()));
+            output.release(released);
+            let end = output.hold();
+            let (_, allowed) = output.sendable();
+            output.note_sent(allowed);
+            (end, allowed)
+        };
+        assert_eq!(turn("abc", 0), (3, 0));
+        assert_eq!(turn("de", 3), (5, 3));
+        assert_eq!(turn("f", 5), (6, 2));
+        output.release(6);
+        assert_eq!(output.sendable().1, 1);
     }
 
     #[test]

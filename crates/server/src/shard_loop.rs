@@ -147,6 +147,14 @@ pub async fn run(seat: Seat<MeshPacket>, setup: LoopSetup) -> std::io::Result<()
     shard_loop.run()
 }
 
+/// A segment of the log.
+struct LogFile {
+    number: FileNumber,
+    buffered: FileId,
+    /// The same past the page cache.
+    direct: Option<FileId>,
+}
+
 struct OpenListener {
     id: net::ListenerId,
     is_tcp: bool,
@@ -167,7 +175,7 @@ struct ShardLoop {
     backlog: Vec<VecDeque<MeshPacket>>,
     next_tick_us: u64,
     /// Segments of the log on this ring.
-    log_files: Vec<(FileNumber, FileId)>,
+    log_files: Vec<LogFile>,
     /// When the work of this turn began: a reading of the cycle counter.
     turn_began: Option<u64>,
 }
@@ -240,6 +248,10 @@ impl ShardLoop {
         if let Some(until_us) = self.shard.sleep_until_us.take() {
             self.stop_until(until_us);
         }
+        // Under `always` the disk works while the replies that the last sync has set free are sent.
+        if self.write_log()? {
+            self.net.submit()?;
+        }
         self.send_replies()?;
         self.handle_requests()?;
         if self.shard.has_background() {
@@ -250,35 +262,40 @@ impl ShardLoop {
         Ok(())
     }
 
-    /// What the log has to write now.
-    fn write_log(&mut self) -> std::io::Result<()> {
+    /// Queues what the log has to write now. True if somebody waits for that to be durable.
+    fn write_log(&mut self) -> std::io::Result<bool> {
+        let mut is_awaited = false;
         for (number, file) in self.shard.take_log_files() {
-            let id = self.net.add_file(file);
-            self.log_files.push((number, id));
+            let buffered = self.net.add_file(file.buffered);
+            let direct = file.direct.map(|file| self.net.add_file(file));
+            self.log_files.push(LogFile { number, buffered, direct });
         }
         while let Some(action) = self.shard.next_log_action() {
             let number = match &action {
                 Action::Write { file, .. } | Action::Sync { file } => *file,
             };
-            let at = self.log_files.iter().position(|(known, _)| *known == number);
-            let id = self.log_files[at.expect("a segment is handed over before it is written to")].1;
+            let at = self.log_files.iter().position(|file| file.number == number);
+            let file = &self.log_files[at.expect("a segment is handed over before it is written to")];
             match action {
                 Action::Write { offset, bytes, then_sync, .. } => {
-                    self.net.write_file(id, offset, bytes, then_sync)?;
+                    is_awaited |= then_sync;
+                    let id = file.direct.filter(|_| then_sync).unwrap_or(file.buffered);
+                    let (bytes, start) = bytes.into_parts();
+                    self.net.write_file(id, offset, bytes, start, then_sync)?;
                 }
-                Action::Sync { .. } => self.net.sync_file(id)?,
+                Action::Sync { .. } => self.net.sync_file(file.buffered)?,
             }
             // A log leaves its segments in their order; one that was switched off may not have left its last yet.
-            let is_last = |(known, _): &(FileNumber, FileId)| *known == number;
             let left = match self.shard.has_ending_log() {
                 true => 0,
-                false => self.log_files.iter().position(is_last).unwrap_or(0),
+                false => self.log_files.iter().position(|file| file.number == number).unwrap_or(0),
             };
-            for (_, old) in self.log_files.drain(..left) {
-                self.net.close_file(old);
+            for old in self.log_files.drain(..left) {
+                self.net.close_file(old.buffered);
+                old.direct.into_iter().for_each(|direct| self.net.close_file(direct));
             }
         }
-        Ok(())
+        Ok(is_awaited)
     }
 
     /// What the shard cannot know of its loop.
@@ -311,8 +328,8 @@ impl ShardLoop {
     fn take_events(&mut self, wait: Wait, deferred: &mut Deferred) -> std::io::Result<()> {
         let ShardLoop { shard, seat, net, clients, spin, turn_began, log_files, .. } = self;
         let number_of = |id: FileId| {
-            let known = log_files.iter().find(|(_, known)| *known == id);
-            known.expect("a file of the log is known until nothing of it is under way").0
+            let known = log_files.iter().find(|file| file.buffered == id || file.direct == Some(id));
+            known.expect("a file of the log is known until nothing of it is under way").number
         };
         let mut first = true;
         net::turn(net, &mut seat.mesh, wait, *spin, &mut |event| {
@@ -362,7 +379,8 @@ impl ShardLoop {
             if let Some(Some((known, client))) = self.clients.get(conn.index()).copied()
                 && known == conn
             {
-                self.send_to(client, conn)?;
+                // Not at once: what this turn has answered may have to wait for the log.
+                self.shard.flush_soon(client);
             }
         }
         Ok(())

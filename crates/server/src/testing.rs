@@ -10,7 +10,7 @@ use torc_commands::SlotMap;
 use torc_persist::log::{Action, FileNumber, NewSegment};
 use torc_persist::seal::Keys;
 
-use crate::aof::OpenSegment;
+use crate::aof::{OpenSegment, SegmentFd};
 use crate::clients::ClientKey;
 use crate::config::{self, Startup};
 use crate::connection::PeerInfo;
@@ -83,7 +83,8 @@ impl Bench {
     pub(crate) fn begin_logs(&mut self) {
         for (id, shard) in self.shards.iter_mut().enumerate() {
             let segment = NewSegment::new(id as ShardId, 1, FileNumber(1), &Keys::default());
-            let file = File::options().write(true).open("/dev/null").expect("there is one").into();
+            let buffered = File::options().write(true).open("/dev/null").expect("there is one").into();
+            let file = SegmentFd { buffered, direct: None };
             shard.switch_log(OpenSegment { segment, file });
         }
     }

@@ -12,9 +12,9 @@ mod sim;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
 
 use sim::{Random, SimDisk, overwrite};
+use torc_persist::blocks::WriteBytes;
 use torc_persist::load::{self, Plan, Tolerance};
 use torc_persist::log::{Action, FileNumber, NewSegment, Policy, Position, ShardLog};
 use torc_persist::manifest::{Generation, Manifest, SegmentFile};
@@ -40,7 +40,7 @@ enum Pending {
     Write {
         inode: String,
         offset: usize,
-        bytes: Arc<Vec<u8>>,
+        bytes: WriteBytes,
         then_sync: bool,
     },
     /// How many of the file's cached writes it covers: those that came before it.
@@ -264,6 +264,7 @@ impl World {
                     (true, _) => Ok(self.random.below(bytes.len())),
                 };
                 let taken = *written.as_ref().unwrap_or(&0);
+                self.disk.note_write(&inode, offset, &bytes);
                 self.disk.write(&inode, offset, &bytes[..taken]);
                 let whole = taken == bytes.len();
                 log.write_ended(written);

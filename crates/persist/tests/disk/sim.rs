@@ -40,6 +40,12 @@ impl SimFile {
     }
 }
 
+/// Zeros that a file is written ahead with are all the same: some sectors of them are enough.
+fn without_far_zeros(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    &bytes[..bytes.len().min(end + 3 * SECTOR_BYTES)]
+}
+
 pub(crate) fn overwrite(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     if content.len() < at + bytes.len() {
         content.resize(at + bytes.len(), 0);
@@ -80,11 +86,17 @@ impl SimDisk {
     }
 
     pub(crate) fn write(&mut self, inode: &str, at: usize, bytes: &[u8]) {
+        let bytes = without_far_zeros(bytes);
         self.opened(inode).cached.push((at, bytes.to_vec()));
+    }
+
+    /// This is about to be written, as a whole or in part: sealed chunks are never sealed anew.
+    pub(crate) fn note_write(&mut self, inode: &str, at: usize, bytes: &[u8]) {
         if self.keys.seals() {
-            let content = self.files[inode].content();
-            let block = content[SEGMENT_HEADER_BYTES..][..KEY_BLOCK_BYTES].to_vec();
-            self.note_chunks(&block, bytes);
+            let mut content = self.files[inode].content();
+            overwrite(&mut content, at, without_far_zeros(bytes));
+            let (block, chunks) = content[SEGMENT_HEADER_BYTES..].split_at(KEY_BLOCK_BYTES);
+            self.note_chunks(block, chunks);
         }
     }
 
@@ -104,9 +116,9 @@ impl SimDisk {
         }
     }
 
-    /// What is sealed with one key and one number is always the same.
+    /// What is sealed with one key and one number is always the same. Zeros may follow.
     fn note_chunks(&mut self, block: &[u8], mut chunks: &[u8]) {
-        while chunks.len() >= 16 {
+        while chunks.len() >= 16 && chunks[..16] != [0; 16] {
             let content_bytes = u32::from_le_bytes(chunks[4..8].try_into().expect("four bytes")) as usize;
             let number = u64::from_le_bytes(chunks[8..16].try_into().expect("eight bytes"));
             let (chunk, rest) = chunks.split_at(sealed_bytes(content_bytes).min(chunks.len()));
@@ -136,9 +148,9 @@ impl SimDisk {
                     } else if fate == 2 && random.one_in(4) {
                         // The file had grown, but the block holds what was there before: zeros, or an old file's bytes.
                         let stale = if random.one_in(2) { 0 } else { 0x5a };
-                        let filler = vec![stale; end - start];
-                        if file.durable.len() < at + end {
-                            overwrite(&mut file.durable, at + start, &filler);
+                        let from = (at + start).max(file.durable.len());
+                        if from < at + end {
+                            overwrite(&mut file.durable, from, &vec![stale; at + end - from]);
                         }
                     }
                     start = end;

@@ -19,6 +19,8 @@ struct OpenFile {
     fd: OwnedFd,
     /// What the kernel reads from.
     writing: Option<Arc<Vec<u8>>>,
+    /// The write under way is a sync as well.
+    writes_durably: bool,
     is_syncing: bool,
     is_closing: bool,
 }
@@ -36,7 +38,8 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn add(&mut self, fd: OwnedFd) -> FileId {
-        let file = OpenFile { fd, writing: None, is_syncing: false, is_closing: false };
+        let file =
+            OpenFile { fd, writing: None, writes_durably: false, is_syncing: false, is_closing: false };
         let index = self.open.iter().position(Option::is_none).unwrap_or(self.open.len());
         if index == self.open.len() {
             self.open.push(None);
@@ -61,6 +64,7 @@ impl Files {
         id: FileId,
         offset: u64,
         bytes: Arc<Vec<u8>>,
+        start: usize,
         then_sync: bool,
     ) -> io::Result<()> {
         let file = self.get(id);
@@ -68,13 +72,14 @@ impl Files {
         assert!(!(then_sync && file.is_syncing), "one sync of a file at a time");
         let bytes = file.writing.insert(bytes);
         file.is_syncing |= then_sync;
+        file.writes_durably = then_sync;
         let write = FileWrite {
             fd: file.fd.as_raw_fd(),
             offset,
-            bytes: bytes.as_ptr(),
-            len: u32::try_from(bytes.len()).expect("a write is shorter than 4 GiB"),
+            bytes: bytes[start..].as_ptr(),
+            len: u32::try_from(bytes.len() - start).expect("a write is shorter than 4 GiB"),
             user_data: Tag::file(Kind::FileWrite, id).encode(),
-            sync_user_data: then_sync.then(|| Tag::file(Kind::FileSync, id).encode()),
+            is_durable: then_sync,
         };
         // SAFETY: the bytes are kept in `writing`, unchanged, until the completion has come (see also `abandon`).
         unsafe { ring.push_file_write(write) }
@@ -88,8 +93,14 @@ impl Files {
     }
 
     pub(super) fn write_ended(&mut self, id: FileId, result: i32, sink: &mut impl FnMut(Event<'_>)) {
-        self.get(id).writing = None;
+        let file = self.get(id);
+        file.writing = None;
+        let was_durable = std::mem::take(&mut file.writes_durably);
+        file.is_syncing &= !was_durable;
         sink(Event::Written { file: id, result: outcome(result).map(|count| count as usize) });
+        if was_durable {
+            sink(Event::Synced { file: id, result: outcome(result).map(drop) });
+        }
         self.release_if_done(id);
     }
 

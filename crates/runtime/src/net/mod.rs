@@ -288,16 +288,22 @@ impl Net {
         self.files.add(fd)
     }
 
-    /// Writes at `offset`, and makes the file durable behind that if wished, as one linked pair. Answers come as
-    /// [`Event::Written`] and [`Event::Synced`]; one write and one sync of a file may be under way.
+    /// Writes `bytes[start..]` at `offset`, and makes that durable if wished, in one operation. Answers come as [`Event::Written`] and
+    /// [`Event::Synced`]; one write and one sync of a file may be under way.
     pub fn write_file(
         &mut self,
         file: FileId,
         offset: u64,
         bytes: Arc<Vec<u8>>,
+        start: usize,
         then_sync: bool,
     ) -> io::Result<()> {
-        self.files.write(&mut self.ring, file, offset, bytes, then_sync)
+        self.files.write(&mut self.ring, file, offset, bytes, start, then_sync)
+    }
+
+    /// Starts what was queued now, not with the next turn.
+    pub fn submit(&mut self) -> io::Result<()> {
+        self.ring.enter(EnterWait::No)
     }
 
     /// Makes what was written durable (fdatasync).

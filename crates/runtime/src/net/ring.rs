@@ -38,15 +38,15 @@ pub(crate) enum Op {
     Message { ring: RawFd, user_data: u64 },
 }
 
-/// A write into a file, and the sync behind it if `sync_user_data` names it: that one begins when all bytes are
-/// written, and is cancelled (ECANCELED) when they are not.
+/// A write into a file.
 pub(crate) struct FileWrite {
     pub(crate) fd: RawFd,
     pub(crate) offset: u64,
     pub(crate) bytes: *const u8,
     pub(crate) len: u32,
     pub(crate) user_data: u64,
-    pub(crate) sync_user_data: Option<u64>,
+    /// It completes when what was written is durable.
+    pub(crate) is_durable: bool,
 }
 
 /// One completion.
@@ -137,31 +137,19 @@ impl Ring {
         }
     }
 
-    /// Queues a write into a file, with its sync in the same submission.
+    /// Queues a write into a file.
     ///
     /// # Safety
     /// The `len` bytes at `bytes` must stay readable and unchanged until the write has completed.
     pub(crate) unsafe fn push_file_write(&mut self, write: FileWrite) -> io::Result<()> {
         let entry = opcode::Write::new(types::Fd(write.fd), write.bytes, write.len)
             .offset(write.offset)
+            .rw_flags(if write.is_durable { libc::RWF_DSYNC } else { 0 })
             .build()
             .user_data(write.user_data);
-        let pair;
-        let single;
-        let entries: &[squeue::Entry] = match write.sync_user_data {
-            None => {
-                single = [entry];
-                &single
-            }
-            Some(user_data) => {
-                let sync = Op::SyncData { fd: write.fd }.entry().user_data(user_data);
-                pair = [entry.flags(squeue::Flags::IO_LINK), sync];
-                &pair
-            }
-        };
         loop {
-            // SAFETY: the caller vouches for the bytes; a pair is pushed as a whole or not at all.
-            if unsafe { self.ring.submission().push_multiple(entries) }.is_ok() {
+            // SAFETY: the caller vouches for the bytes.
+            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return Ok(());
             }
             self.enter(EnterWait::No)?;

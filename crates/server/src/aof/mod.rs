@@ -10,12 +10,14 @@ pub(crate) mod replay;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use torc_commands::SlotMap;
 use torc_keyspace::SLOTS;
+use torc_persist::blocks;
 use torc_persist::log::{FIRST_SEQUENCE, FileNumber, NewSegment, Policy};
 use torc_persist::manifest::{Generation, Manifest, SegmentFile, SlotRange};
 use torc_persist::rewrite;
@@ -30,7 +32,15 @@ use crate::packet::ShardId;
 #[derive(Debug)]
 pub struct OpenSegment {
     pub segment: NewSegment,
-    pub file: OwnedFd,
+    pub file: SegmentFd,
+}
+
+/// A segment, open for writing.
+#[derive(Debug)]
+pub struct SegmentFd {
+    pub buffered: OwnedFd,
+    /// The same past the page cache, if the file system can: for writes of whole blocks that are durable when they end.
+    pub direct: Option<OwnedFd>,
 }
 
 /// The append-only file.
@@ -214,7 +224,8 @@ impl Aof {
         let headers = segments.iter().map(|segment| segment.header.as_slice());
         rewrite::prepare(&mut files.directory, &generation, headers)?;
         let open = |(segment, listed): (NewSegment, &SegmentFile)| {
-            files.open_segment(&listed.name).map(|file| OpenSegment { segment, file })
+            let file = files.open_segment(&listed.name, &segment.header)?;
+            Ok(OpenSegment { segment, file })
         };
         let segments: Vec<OpenSegment> =
             segments.into_iter().zip(&generation.segments).map(open).collect::<io::Result<_>>()?;
@@ -288,14 +299,14 @@ impl Aof {
         &self,
         header: SegmentHeader,
         content: &[u8],
-    ) -> io::Result<(FileNumber, OwnedFd)> {
+    ) -> io::Result<(FileNumber, SegmentFd)> {
         let mut files = lock(&self.files);
         let files = files.as_mut().ok_or_else(|| io::Error::other("there is no log"))?;
         files.last_number += 1;
         let number = files.last_number;
         let name = files.segment_name(header.generation, header.shard, number);
         rewrite::make_file(&mut files.directory, &name, content)?;
-        let file = files.open_segment(&name)?;
+        let file = files.open_segment(&name, content)?;
         files.directory.sync_directory()?;
         let (shard, first_sequence) = (header.shard, header.first_sequence);
         let segment = SegmentFile { shard, first_sequence, name };
@@ -342,9 +353,15 @@ impl Files {
         }
     }
 
-    fn open_segment(&self, name: &str) -> io::Result<OwnedFd> {
-        let file: File = OpenOptions::new().write(true).open(self.path.join(name))?;
-        Ok(file.into())
+    /// Opens a segment that consists of `content`.
+    fn open_segment(&self, name: &str, content: &[u8]) -> io::Result<SegmentFd> {
+        let path = self.path.join(name);
+        let buffered: File = OpenOptions::new().write(true).open(&path)?;
+        // Whether a file system takes direct writes of whole blocks is known when one has succeeded.
+        let direct = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(&path).ok();
+        let (offset, bytes) = blocks::last_block(content);
+        let direct = direct.filter(|file| file.write_all_at(&bytes, offset).is_ok());
+        Ok(SegmentFd { buffered: buffered.into(), direct: direct.map(Into::into) })
     }
 
     /// Removes the files of older generations.

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use torc_keyspace::{Effects, slot_of};
 use torc_persist::log::{Action, FileNumber, Policy, Position, ShardLog};
 use torc_persist::record::Transaction;
 
-use crate::aof::{self, OpenSegment, Prepared};
+use crate::aof::{self, OpenSegment, Prepared, SegmentFd};
 use crate::clients::ClientKey;
 use crate::connection::Suspension;
 use crate::metrics::Failure;
@@ -43,11 +42,11 @@ pub(crate) struct Logging {
     /// Parts of transactions that keep their locks: where the log has to be durable, and whose they are.
     parts: VecDeque<(Position, ShardId, u64)>,
     /// Files that the loop has not got yet.
-    new_files: Vec<(FileNumber, OwnedFd)>,
+    new_files: Vec<(FileNumber, SegmentFd)>,
     /// The files of the next generation are being made.
     preparing: Option<Receiver<io::Result<Prepared>>>,
     /// A new segment in place of one that failed is being made.
-    replacing: Option<Receiver<io::Result<(FileNumber, OwnedFd)>>>,
+    replacing: Option<Receiver<io::Result<(FileNumber, SegmentFd)>>>,
     replacement_bytes: u64,
     /// The server ends: everything is synced at once.
     hurries: bool,
@@ -89,7 +88,7 @@ impl Shard {
     }
 
     /// Files of the log that the loop has not got yet.
-    pub fn take_log_files(&mut self) -> Vec<(FileNumber, OwnedFd)> {
+    pub fn take_log_files(&mut self) -> Vec<(FileNumber, SegmentFd)> {
         std::mem::take(&mut self.logging.new_files)
     }
 
