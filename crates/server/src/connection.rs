@@ -53,6 +53,8 @@ pub struct Connection {
     pub exec: Option<Box<crate::shard::exec::Execution>>,
     /// Shard and fingerprint of every key that WATCH named.
     pub watched: Vec<(ShardId, u64)>,
+    /// Its name in the watch tables while there are any.
+    pub watcher: u64,
     pub subscriptions: Option<Box<Subscriptions>>,
     /// CLIENT TRACKING.
     pub tracking: Option<Box<ClientTracking>>,
@@ -217,6 +219,7 @@ impl Connection {
             pending: None,
             exec: None,
             watched: Vec::new(),
+            watcher: 0,
             subscriptions: None,
             tracking: None,
             publishes: Publishes::default(),

@@ -9,7 +9,7 @@ use torc_commands::{Flags, Run};
 use torc_keyspace::{Class, Event, slot_of};
 use torc_resp::{Args, CommandError, Mark, OwnedArgs, Proto, Reply, ReplyBuf};
 
-use crate::clients::{ClientKey, ClientToken};
+use crate::clients::ClientKey;
 use crate::connection::{Connection, Held, MultiState, ReplyMode, Suspension};
 use crate::locks::Mode;
 use crate::packet::{Invocation, Packet, ShardId};
@@ -22,6 +22,8 @@ use super::transaction::{Gathered, Plan};
 
 /// Bytes of queued commands that one transaction may hold (Redis bounds them by the query buffer limit, 1 GB).
 pub const QUEUED_BYTES_MAX: usize = 1 << 30;
+/// A watcher's name: the shard of its client above this bit, a number of that shard below.
+const WATCHER_SHARD_SHIFT: u32 = 48;
 
 /// EXEC on its way through the queue.
 pub struct Execution {
@@ -115,7 +117,7 @@ impl Shard {
             return Err(CommandError::ExecAbort);
         }
         let muted = connection.is_muted();
-        let watcher = (!connection.watched.is_empty()).then(|| self.watcher(connection.key));
+        let watcher = (!connection.watched.is_empty()).then_some(connection.watcher);
         let plan = self.plan_exec(connection, &multi);
         let commands = multi.queue.len();
         let runs_through = multi.queue.iter().all(|held| matches!(held.command.route, Route::Data(_)));
@@ -409,7 +411,10 @@ impl Shard {
         if connection.multi.is_some() {
             return Err(CommandError::WatchInMulti);
         }
-        let watcher = self.watcher(connection.key);
+        if connection.watched.is_empty() {
+            connection.watcher = self.next_watcher();
+        }
+        let watcher = connection.watcher;
         let mut plan = Plan::default();
         for key in args.iter().skip(1) {
             let shard = self.slots.owner(slot_of(key));
@@ -445,7 +450,7 @@ impl Shard {
         if connection.watched.is_empty() {
             return;
         }
-        let watcher = self.watcher(connection.key);
+        let watcher = connection.watcher;
         let mut shards: Vec<ShardId> = connection.watched.drain(..).map(|(shard, _)| shard).collect();
         shards.sort_unstable();
         shards.dedup();
@@ -458,9 +463,10 @@ impl Shard {
         }
     }
 
-    /// A connection's name in the watch tables of all shards.
-    fn watcher(&self, client: ClientKey) -> u64 {
-        ClientToken::new(self.id, client).bits()
+    /// The name of a connection in the watch tables of all shards, from one WATCH to the next EXEC. What ends one round may
+    /// arrive behind what begins the next, which takes another way (by the shard that sequences transactions).
+    fn next_watcher(&mut self) -> u64 {
+        u64::from(self.home) << WATCHER_SHARD_SHIFT | self.next_txn()
     }
 
     /// `+OK`

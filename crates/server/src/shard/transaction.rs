@@ -322,7 +322,8 @@ impl Shard {
         Flow::Later
     }
 
-    fn next_txn(&mut self) -> u64 {
+    /// A number that this shard gives once.
+    pub(super) fn next_txn(&mut self) -> u64 {
         self.coordinator.last_txn += 1;
         self.coordinator.last_txn
     }

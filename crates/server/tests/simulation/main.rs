@@ -14,7 +14,8 @@ mod world;
 
 use checker::Event;
 use model::Op;
-use torc_keyspace::Rng;
+use torc_keyspace::{Rng, SlotMap, slot_of};
+use torc_resp::Value;
 use world::{ClientId, World};
 
 const SEEDS_DEFAULT: u64 = 1_500;
@@ -33,6 +34,8 @@ enum Mix {
     All,
     /// WATCH, EXEC and single-key writes.
     Optimistic,
+    /// WATCH and EXEC, again and again, and writes to the same keys.
+    Rewatching,
     /// MSET and MGET over the same keys, and single-key commands.
     Groups,
     /// Lists, and commands that wait for them.
@@ -41,7 +44,7 @@ enum Mix {
 
 #[test]
 fn histories_are_strictly_serializable() {
-    for mix in [Mix::All, Mix::Optimistic, Mix::Groups, Mix::Waiting] {
+    for mix in [Mix::All, Mix::Optimistic, Mix::Rewatching, Mix::Groups, Mix::Waiting] {
         for seed in seeds() {
             if let Err(report) = run(seed, mix, false) {
                 panic!("TORC_SIM_SEED={seed} ({mix:?}): {report}");
@@ -55,6 +58,33 @@ fn histories_are_strictly_serializable() {
 fn a_broken_protocol_is_noticed() {
     let noticed = (0..300).filter(|&seed| run(seed, Mix::Groups, true).is_err()).count();
     assert!(noticed >= 10, "only {noticed} of 300 histories of a broken protocol were noticed");
+}
+
+/// UNWATCH goes straight to the shard of the key, WATCH by the shard that sequences transactions: they may overtake.
+#[test]
+fn the_end_of_one_watch_does_not_end_the_next() {
+    let mut world = World::new(SHARDS, CLIENTS, 1);
+    let slots = SlotMap::even(SHARDS as u16);
+    let key_on =
+        |shard| (0..).map(|n| format!("key:{n}")).find(|key| slots.owner(slot_of(key.as_bytes())) == shard);
+    let [near, far] = [2, 3].map(|shard| key_on(shard).expect("some key is there"));
+    let ask = |world: &mut World, client: usize, line: &str| {
+        let words = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        world.send(ClientId(client), &[words]);
+        world.settle();
+        world.replies(ClientId(client)).pop().expect("a reply")
+    };
+    let ok = Value::Simple("OK".into());
+    // Client n is one of shard n.
+    assert_eq!(ask(&mut world, 1, &format!("WATCH {near} {far}")), ok);
+    world.stick(Some((1, 2)));
+    ask(&mut world, 1, "MULTI");
+    assert_eq!(ask(&mut world, 1, "EXEC"), Value::Array(Vec::new()));
+    assert_eq!(ask(&mut world, 1, &format!("WATCH {near} {far}")), ok);
+    world.stick(None);
+    assert_eq!(ask(&mut world, 2, &format!("SET {near} x")), ok);
+    ask(&mut world, 1, "MULTI");
+    assert!(ask(&mut world, 1, "EXEC").is_null(), "a watched key was written");
 }
 
 pub(crate) fn seeds() -> std::ops::Range<u64> {
@@ -141,6 +171,7 @@ fn draw_kind(dice: &mut Rng, mix: Mix) -> u64 {
     let kinds: &[u64] = match mix {
         Mix::All => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 14],
         Mix::Optimistic => &[0, 1, 2, 13, 13, 14, 14],
+        Mix::Rewatching => &[2, 13, 13, 14, 14],
         Mix::Groups => &[0, 1, 2, 5, 5, 7, 7],
         Mix::Waiting => &[14, 15, 15, 15, 16, 17, 18, 18, 18, 19, 19],
     };
@@ -177,6 +208,10 @@ fn draw(dice: &mut Rng, mix: Mix, kind: u64) -> Op {
         }
         11 => Op::FlushAll,
         12 => Op::DbSize,
+        KIND_WATCH if mix == Mix::Rewatching => {
+            let first = one(dice);
+            Op::Watch(vec![first, (first + 1) % KEYS as u8])
+        }
         KIND_WATCH => Op::Watch(some(dice)),
         15 => Op::RPush(one(dice), dice.below(1000) as u32),
         16 => Op::LPop(one(dice)),

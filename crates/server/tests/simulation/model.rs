@@ -159,6 +159,8 @@ impl Model {
             Op::MGet(names) => Value::Array(names.iter().map(|name| self.bulk(*name)).collect()),
             Op::Rename(from, to) => match self.values.get(from).copied() {
                 None => no_such_key(),
+                // No change, to WATCH either.
+                Some(_) if from == to => ok(),
                 Some(value) => {
                     self.write(*from, None);
                     self.write(*to, Some(value));
