@@ -146,6 +146,10 @@ impl Bench {
         self.current = number;
     }
 
+    pub(crate) fn shard(&mut self, shard: usize) -> &mut Shard {
+        &mut self.shards[shard]
+    }
+
     pub(crate) fn current(&self) -> usize {
         self.current
     }

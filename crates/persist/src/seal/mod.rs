@@ -22,4 +22,4 @@ mod stream;
 
 pub use chunk::{CHUNK_BYTES_MAX, Opener, Reserved, Sealer, sealed_bytes};
 pub use keys::{Algorithm, KEY_BLOCK_BYTES, KeyError, KeyId, KeyTextError, Keys, MasterKey};
-pub use stream::{RDB_MAGIC, Source};
+pub use stream::{RDB_MAGIC, Source, copy};

@@ -1,8 +1,8 @@
-//! Reading files of one run, sealed or not: snapshots.
+//! Reading and copying files of one run, sealed or not: snapshots.
 
-use std::io::{self, Chain, Cursor, Read};
+use std::io::{self, Chain, Cursor, Read, Write};
 
-use super::chunk::{CHUNK_HEADER_BYTES, Header, Opener, TAG_BYTES};
+use super::chunk::{CHUNK_BYTES_MAX, CHUNK_HEADER_BYTES, Header, Opener, TAG_BYTES};
 use super::keys::{KEY_BLOCK_BYTES, KeyError, Keys};
 
 /// The beginning of a sealed snapshot, with the version of the format.
@@ -43,6 +43,26 @@ impl<R: Read> Source<R> {
             Source::Sealed(Box::new(Sealed { source, opener, next: 0, offset, content, at: 0 }))
         }))
     }
+}
+
+/// Copies a file of one run, sealed or not, to one that is sealed if these keys seal.
+pub fn copy<R: Read, W: Write>(from: R, mut to: W, keys: &Keys) -> io::Result<W> {
+    let invalid = |error: KeyError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+    let mut source = Source::open(from, keys)?.map_err(invalid)?;
+    let Some(mut sealer) = keys.sealer(RDB_MAGIC) else {
+        io::copy(&mut source, &mut to)?;
+        return Ok(to);
+    };
+    to.write_all(RDB_MAGIC)?;
+    to.write_all(sealer.block())?;
+    let (mut content, mut sealed) = (Vec::with_capacity(CHUNK_BYTES_MAX), Vec::new());
+    while (&mut source).take(CHUNK_BYTES_MAX as u64).read_to_end(&mut content)? > 0 {
+        sealed.clear();
+        sealer.seal(&content, &mut sealed);
+        to.write_all(&sealed)?;
+        content.clear();
+    }
+    Ok(to)
 }
 
 impl<R: Read> Sealed<R> {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use torc_commands::{DataSettings, REPLAY_MS, SlotMap};
 use torc_keyspace::{Changes, Keyspace, slot_of};
-use torc_persist::load::{self, GenerationPlan, LogPlan, Plan, Tolerance};
+use torc_persist::load::{self, GenerationPlan, LogPlan, Plan, Tolerance, Torn};
 use torc_persist::manifest::SlotRange;
 use torc_persist::record::Effect;
 use torc_persist::redis_aof::{Logged, Reading, RedisLog};
@@ -52,6 +52,8 @@ pub struct LoadedAof {
     pub dropped_records: u64,
     /// A Redis or Valkey server has written it.
     pub is_foreign: bool,
+    /// The end of a foreign log that is no whole command.
+    pub torn: Option<Torn>,
 }
 
 /// Why a log can't be loaded. Displays as one line.
@@ -143,6 +145,7 @@ impl AofLoad {
             effects: summary.commands,
             dropped_records: 0,
             is_foreign: true,
+            torn: summary.torn,
         }))
     }
 
@@ -155,6 +158,7 @@ impl AofLoad {
             keys: 0,
             dropped_records: 0,
             is_foreign: false,
+            torn: None,
         };
         let (mut loaded, mut slots) = (empty, None);
         for generation in &plan.generations {

@@ -7,6 +7,7 @@
 pub mod load;
 pub(crate) mod replay;
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,7 +22,7 @@ use torc_persist::blocks;
 use torc_persist::log::{FIRST_SEQUENCE, FileNumber, NewSegment, Policy};
 use torc_persist::manifest::{Generation, Manifest, SegmentFile, SlotRange};
 use torc_persist::rewrite;
-use torc_persist::seal::Keys;
+use torc_persist::seal::{self, Keys};
 use torc_persist::segment::SegmentHeader;
 use torc_persist::store::{Directory, Store};
 
@@ -71,8 +72,10 @@ pub struct State {
     pub rewrite_began_ms: Option<i64>,
     pub last_rewrite_took_s: Option<i64>,
     pub last_rewrite_failed: bool,
-    /// Why the log can't be written; writes are refused while it is so.
+    /// Why the log can't be written; writes are refused while it is so. Told by [`Aof::note_failure`].
     pub failure: Option<String>,
+    /// Shards whose log can't be written, and why.
+    failing: BTreeMap<ShardId, String>,
     /// Bytes after the last rewrite, or at the start.
     pub base_bytes: u64,
     /// Bytes of files that are written no more.
@@ -150,6 +153,17 @@ impl Aof {
     /// Whether any shard still writes to the segment from before the last cut: there is no other cut meanwhile.
     pub fn is_switching(&self) -> bool {
         self.shards.iter().any(|state| state.is_switching.load(Ordering::Acquire))
+    }
+
+    /// Why a shard's log can't be written, or that it can; gives what holds for the process, which fails while any shard does.
+    pub fn note_failure(&self, shard: ShardId, reason: Option<String>) -> Option<String> {
+        let mut state = lock(&self.state);
+        match reason {
+            Some(reason) => state.failing.insert(shard, reason),
+            None => state.failing.remove(&shard),
+        };
+        state.failure = state.failing.values().next().cloned();
+        state.failure.clone()
     }
 
     /// How far a shard has logged, how far that was handed to the system, and how far it is durable.
@@ -249,8 +263,9 @@ impl Aof {
         let is_new = lock(&self.files).as_ref().is_none_or(|files| files.manifest.generations.is_empty());
         let prepared = self.prepare(config, slots, keys, !is_new || snapshot.is_none())?;
         if let Some(snapshot) = snapshot.filter(|_| is_new) {
-            std::fs::copy(snapshot, &prepared.base)?;
-            File::open(&prepared.base)?.sync_all()?;
+            let base = File::create(&prepared.base)?;
+            let base = seal::copy(File::open(snapshot)?, base, keys)?;
+            base.sync_all()?;
             self.take_over(prepared.generation, slots)?;
         }
         let bytes = lock(&self.files).as_ref().map_or(0, Files::listed_bytes);

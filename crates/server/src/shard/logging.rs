@@ -189,7 +189,11 @@ impl Shard {
         if !wanted && self.logging.log.is_some() {
             self.log_effects();
             self.changes.effects.switch(false);
-            self.logging.ending = self.logging.log.take();
+            self.logging.replacing = None;
+            self.state.log_failure = self.process.aof.note_failure(self.id, None);
+            // One that has failed is written no further.
+            self.logging.ending =
+                self.logging.log.take().filter(|log| log.failure().is_none() || log.is_busy());
             if let Some(ending) = &mut self.logging.ending {
                 ending.set_policy(Policy::Always);
             }
@@ -242,8 +246,7 @@ impl Shard {
             Failure::Log.count();
             tracing::error!(call = failure.call, reason, "the log cannot be written: writes are refused");
         }
-        self.state.log_failure = Some(reason.clone());
-        self.process.aof.update(|state| state.failure = Some(reason));
+        self.state.log_failure = self.process.aof.note_failure(self.id, Some(reason));
         if self.logging.replacing.is_some() || log.is_busy() {
             return;
         }
@@ -275,8 +278,7 @@ impl Shard {
                 let log = self.logging.log.as_mut().expect("it has failed");
                 log.reopened(number, self.logging.replacement_bytes);
                 self.logging.new_files.push((number, file));
-                self.state.log_failure = None;
-                self.process.aof.update(|state| state.failure = None);
+                self.state.log_failure = self.process.aof.note_failure(self.id, None);
                 tracing::warn!("the log is written again, in a new segment");
                 self.log_is_durable();
             }
@@ -565,9 +567,24 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
+    use super::*;
     use crate::testing::Bench;
 
     const OK: &str = "+OK";
+    const REFUSED: &str = "-MISCONF Errors writing to the AOF file: No space left on device (os error 28)";
+
+    /// The new segment of a log that has failed is there.
+    fn mend(bench: &mut Bench, shard: usize) {
+        let (send, replacing) = channel();
+        let buffered = File::options().write(true).open("/dev/null").expect("there is one").into();
+        let file = SegmentFd { buffered, direct: None };
+        send.send(Ok((FileNumber(2), file))).expect("it is listened to");
+        let shard = bench.shard(shard);
+        shard.logging.replacing = Some(replacing);
+        shard.mend_log();
+    }
 
     #[test]
     fn under_always_replies_wait_for_the_disk() {
@@ -634,8 +651,43 @@ mod tests {
         bench.begin_logs();
         bench.check("SET a 1", OK);
         bench.fail_write(0);
-        let refused = "-MISCONF Errors writing to the AOF file: No space left on device (os error 28)";
-        bench.check("SET a 2", refused);
+        bench.check("SET a 2", REFUSED);
         bench.check("GET a", "$1 1");
+        mend(&mut bench, 0);
+        bench.check("SET a 2", OK);
+    }
+
+    #[test]
+    fn writes_are_refused_until_the_last_log_is_mended() {
+        let mut bench = Bench::with_shards(2, "--appendonly yes");
+        bench.begin_logs();
+        // These keys lie on different shards.
+        bench.check("SET a 1", OK);
+        bench.check("SET b 1", OK);
+        bench.fail_write(0);
+        bench.fail_write(1);
+        mend(&mut bench, 0);
+        bench.check("SET a 2", REFUSED);
+        bench.pass_ms(100);
+        bench.check("SET b 2", REFUSED);
+        mend(&mut bench, 1);
+        bench.pass_ms(100);
+        bench.check("MSET a 2 b 2", OK);
+    }
+
+    /// Nothing is left of the failure, and a new segment that comes too late is nobody's.
+    #[test]
+    fn a_log_that_is_switched_off_fails_no_more() {
+        let mut bench = Bench::new("--appendonly yes");
+        bench.begin_logs();
+        bench.check("SET a 1", OK);
+        bench.fail_write(0);
+        bench.check("SET a 2", REFUSED);
+        bench.check("CONFIG SET appendonly no", OK);
+        bench.shard(0).apply_log_settings();
+        bench.shard(0).mend_log();
+        bench.pass_ms(100);
+        bench.check("SET a 2", OK);
+        assert!(!bench.shard(0).has_ending_log());
     }
 }

@@ -69,11 +69,11 @@ fn check_redis(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
         }
     };
     writeln!(out, "  {} keys of a snapshot, {} commands", summary.keys, summary.commands)?;
-    let Some(Torn { file, at, bytes }) = summary.torn else {
+    let Some(torn) = &summary.torn else {
         writeln!(out, "the log is sound")?;
         return Ok(SOUND);
     };
-    writeln!(out, "    dropped: {bytes} bytes of {file} from offset {at} on, which are no whole command")?;
+    writeln!(out, "    dropped: {}", cut_off(torn, "command"))?;
     writeln!(out, "the log can be loaded, but something at its end would be dropped")?;
     Ok(LOSSY)
 }
@@ -121,19 +121,29 @@ fn report_log(dir: &Directory, shard: usize, log: &LogPlan, out: &mut dyn Write)
     for file in &log.files {
         writeln!(out, "    {}: records {} to {}", file.name, file.from, file.end.saturating_sub(1))?;
     }
+    let dropped = dropped(log);
+    dropped.iter().try_for_each(|what| writeln!(out, "    dropped: {what}"))?;
+    Ok(if dropped.is_empty() { code } else { code.max(LOSSY) })
+}
+
+/// What of a log does not count, in words; nothing if it is whole.
+pub(super) fn dropped(log: &LogPlan) -> Vec<String> {
+    let mut dropped = Vec::new();
     if !log.skip.is_empty() {
         let count = log.skip.len();
-        writeln!(out, "    dropped: {count} parts of transactions that were not whole when the log ended")?;
+        dropped.push(format!("{count} parts of transactions that were not whole when the log ended"));
     }
     if log.dropped_records > 0 {
         let count = log.dropped_records;
-        writeln!(out, "    dropped: {count} records at the end, behind a transaction that is not whole")?;
+        dropped.push(format!("{count} records at the end, behind a transaction that is not whole"));
     }
-    if let Some(Torn { file, at, bytes }) = &log.torn {
-        writeln!(out, "    dropped: {bytes} bytes of {file} from offset {at} on, which are no whole record")?;
-    }
-    let is_whole = log.skip.is_empty() && log.dropped_records == 0 && log.torn.is_none();
-    Ok(if is_whole { code } else { code.max(LOSSY) })
+    dropped.extend(log.torn.iter().map(|torn| cut_off(torn, "record")));
+    dropped
+}
+
+/// The end of a file that does not count.
+pub(super) fn cut_off(Torn { file, at, bytes }: &Torn, unit: &str) -> String {
+    format!("{bytes} bytes of {file} from offset {at} on, which are no whole {unit}")
 }
 
 /// Reads a base through.

@@ -11,7 +11,7 @@ use torc_resp::encode_command;
 
 use crate::aof::load::{AofLoad, LoadedAof};
 
-use super::check::redis_name;
+use super::check::{cut_off, dropped, redis_name};
 use super::{BROKEN, LOSSY, Options, SOUND, open, values};
 
 /// Bytes that are gathered before they are written.
@@ -68,14 +68,20 @@ fn replay(options: &Options, keys: &Keys) -> Result<(LoadedAof, u8), String> {
     };
     let missing = || format!("there is no log in {}", options.dir.display());
     let Some(plan) = load::plan(&dir, tolerance).map_err(|error| error.to_string())? else {
-        let loaded = loader.load_of_redis().map_err(|error| error.to_string())?;
-        return Ok((loaded.ok_or_else(missing)?, SOUND));
+        let loaded = loader.load_of_redis().map_err(|error| error.to_string())?.ok_or_else(missing)?;
+        let code = tell(loaded.torn.iter().map(|torn| cut_off(torn, "command")));
+        return Ok((loaded, code));
     };
-    let mut logs = plan.generations.iter().flat_map(|generation| &generation.logs);
-    let is_whole = logs.all(|log| log.skip.is_empty() && log.dropped_records == 0 && log.torn.is_none());
-    if !is_whole {
-        eprintln!("torc: something at the end of the log is dropped: `torc aof check` says what");
-    }
+    let logs = plan.generations.iter().flat_map(|generation| &generation.logs);
+    let code = tell(logs.flat_map(dropped));
     let loaded = loader.run(&dir, &plan).map_err(|error| error.to_string())?;
-    Ok((loaded, if is_whole { SOUND } else { LOSSY }))
+    Ok((loaded, code))
+}
+
+/// Says on standard error what of the log is not in the dump; the exit code that belongs to it.
+fn tell(dropped: impl Iterator<Item = String>) -> u8 {
+    dropped.fold(SOUND, |_, what| {
+        eprintln!("torc: dropped: {what}");
+        LOSSY
+    })
 }

@@ -23,7 +23,8 @@ const HELP: &str = "Usage: torc aof check DIR [OPTION]...
   check  says what of the log in DIR a server would load, what it would drop, and why. Exit code: 0 if it would
          load everything, 1 if it would drop something, 2 if it would not start.
   dump   writes the data of the log in DIR as commands, for `redis-cli --pipe` of any Redis or Valkey. Keys whose
-         time is over are written too: the target drops them.
+         time is over are written too: the target drops them. Exit codes as for check; what is dropped is said on
+         standard error.
 
   --key-file FILE      master key of an encrypted log
   --key-env NAME       environment variable with the master key

@@ -268,7 +268,12 @@ fn logs_of_redis_are_checked() {
     write("a.aof", &commands[..commands.len() - 1]);
     let (code, text) = folder.check(Keys::none());
     assert_eq!((code, text.contains("bytes of a.aof from offset 0")), (LOSSY, true), "{text}");
+    assert_eq!(folder.dump(Keys::none()), (LOSSY, Vec::new()));
+    write("a.aof", &[commands.as_slice(), b"*2\r\n$3"].concat());
+    let (code, dump) = folder.dump(Keys::none());
+    assert_eq!((code, commands_of(&dump)), (LOSSY, vec![(0, words_of("SET a 1"))]));
     write("a.aof", b"garbage");
+    assert_eq!(folder.dump(Keys::none()), (BROKEN, Vec::new()));
     let (code, text) = folder.check(Keys::none());
     assert_eq!((code, text.contains("a.aof, offset 0: no command begins here")), (BROKEN, true), "{text}");
 }
