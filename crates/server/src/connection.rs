@@ -13,6 +13,7 @@ use crate::packet::ShardId;
 use crate::pubsub::Subscriptions;
 use crate::registry::Registered;
 use crate::shard::blocking::spread::SpreadWait;
+use crate::shard::client_memory::Counted;
 use crate::shard::pending::Pending;
 use crate::tracking::ClientTracking;
 
@@ -60,6 +61,8 @@ pub struct Connection {
     pub tracking: Option<Box<ClientTracking>>,
     pub publishes: Publishes,
     pub traffic: Traffic,
+    /// What `maxmemory-clients` has counted for it.
+    pub counted: Counted,
     /// Since when the output has been above the soft limit, in unix ms.
     pub soft_limit_since_ms: Option<i64>,
 }
@@ -224,6 +227,7 @@ impl Connection {
             tracking: None,
             publishes: Publishes::default(),
             traffic: Traffic::default(),
+            counted: Counted::default(),
             soft_limit_since_ms: None,
         }
     }

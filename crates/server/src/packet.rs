@@ -73,6 +73,8 @@ pub enum Packet {
     PubSub(Box<crate::pubsub::Message>),
     /// Client-side caching between shards.
     Tracking(Box<crate::tracking::Message>),
+    /// Clients hold too much memory, and some of the receiving shard have to go.
+    LimitClientMemory,
     /// MONITOR between shards.
     Monitor(Box<crate::monitor::Message>),
 }

@@ -13,6 +13,7 @@ use crate::memory::MemoryWatch;
 use crate::metrics::Board;
 use crate::saving::Saves;
 use crate::saving::loading::Loading;
+use crate::shard::client_memory::ClientMemoryBoard;
 
 /// Version that clients see in HELLO and INFO: the Redis release whose behaviour torc offers.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -44,6 +45,8 @@ pub struct ProcessInfo {
     pub phase: PhaseCell,
     /// What shards show of themselves for metrics.
     pub board: Board,
+    /// What the clients of each shard hold.
+    pub client_memory: ClientMemoryBoard,
 }
 
 /// Where the process is in its life.
@@ -118,6 +121,7 @@ impl ProcessInfo {
             keys: Keys::default(),
             phase: PhaseCell::new(),
             board: Board::new(shards),
+            client_memory: ClientMemoryBoard::new(shards),
         }
     }
 }

@@ -253,6 +253,7 @@ impl ShardLoop {
             self.net.submit()?;
         }
         self.send_replies()?;
+        self.shard.limit_client_memory();
         self.handle_requests()?;
         if self.shard.has_background() {
             self.shard.background();

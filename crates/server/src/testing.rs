@@ -235,6 +235,7 @@ impl Bench {
             receiver.expect("a flushed client is connected").received.extend_from_slice(&bytes);
             self.shards[shard].sent(key, bytes.len());
         }
+        self.shards[shard].limit_client_memory();
         for request in self.shards[shard].take_requests() {
             match request {
                 LoopRequest::Close(key) => {

@@ -188,6 +188,15 @@ impl Config {
         }
     }
 
+    /// In bytes; `None` is no limit, as is a share of no `maxmemory`.
+    pub fn maxmemory_clients(&self) -> Option<usize> {
+        let bytes = match self.value("maxmemory-clients") {
+            Value::Percent(share) => (u128::from(self.maxmemory()) * u128::from(*share) / 100) as usize,
+            _ => self.bytes("maxmemory-clients"),
+        };
+        (bytes > 0).then_some(bytes)
+    }
+
     pub fn maxmemory_policy(&self) -> &'static str {
         self.choice("maxmemory-policy")
     }

@@ -124,6 +124,11 @@ fn clients(page: &mut Page, sums: &Sums, snapshots: &[Snapshot], config: Option<
     let stats = &sums.stats;
     page.counter("redis_connections_received_total", "Accepted connections.", stats.connections_received);
     page.counter("redis_rejected_connections_total", "Refused connections.", stats.connections_rejected);
+    page.counter(
+        "redis_evicted_clients_total",
+        "Clients closed because all together held too much memory.",
+        stats.clients_evicted,
+    );
     let channels: usize = snapshots.iter().map(|snapshot| snapshot.channels).sum();
     page.gauge("redis_pubsub_channels", "Channels with subscribers.", channels);
     // Every shard knows all patterns.

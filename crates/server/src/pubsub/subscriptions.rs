@@ -39,6 +39,11 @@ impl Subscriptions {
         self.names[kind as usize].len()
     }
 
+    /// Memory of the tables of names; the names are shared with the registries.
+    pub fn heap_bytes(&self) -> usize {
+        self.names.iter().map(|names| names.capacity() * (size_of::<Bytes>() + 1)).sum()
+    }
+
     /// The number that acknowledgements show: channels and patterns together, shard channels apart.
     pub(super) fn shown_count(&self, kind: Kind) -> usize {
         match kind {

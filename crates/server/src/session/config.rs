@@ -14,6 +14,7 @@ use crate::config::{Config, ConfigSetError};
 use crate::connection::Connection;
 use crate::log;
 use crate::memory;
+use crate::packet::ShardId;
 use crate::run;
 use crate::shard::{LoopRequest, Shard};
 
@@ -109,10 +110,16 @@ fn set(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result
         let decided = decided.pop().expect("one shard was asked");
         let (config, version) = decided.map_err(|error| CommandError::Owned(error.to_string().into()))?;
         let apply = move |shard: &mut Shard| shard.apply_config(&config, version);
-        Ok(shard.call_all(connection, apply, |shard, connection, _| {
+        let shards: Vec<ShardId> = (0..shard.shards() as ShardId).collect();
+        Ok(shard.call_then(connection, &shards, apply, |shard, connection, _| {
             // Now every shard has its lease.
             shard.process.budget.measure(memory::allocated());
-            shard.reply_ok(connection).map(drop)
+            if shard.state.client_bytes_max().is_none() {
+                return shard.reply_ok(connection);
+            }
+            // Every shard has counted: who has to go is gone before the reply.
+            let limit = |shard: &mut Shard| shard.limit_client_memory();
+            Ok(shard.call_all(connection, limit, |shard, connection, _| shard.reply_ok(connection).map(drop)))
         }))
     });
     Ok(flow)
@@ -193,6 +200,7 @@ impl Shard {
         self.limit_tracking();
         self.apply_memory_settings();
         self.apply_log_settings();
+        self.count_all_client_memory();
         let open_to_all = !self.state.password_required();
         let limits = [false, true].map(|authenticated| self.parser_limits(authenticated));
         for connection in self.clients.iter_mut() {

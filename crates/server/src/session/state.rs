@@ -51,6 +51,7 @@ struct Derived {
     published_events: Class,
     tracked_keys_max: usize,
     query_buffer_bytes_max: usize,
+    client_bytes_max: Option<usize>,
     protected: bool,
 }
 
@@ -177,6 +178,12 @@ impl ServerState {
         self.derived.query_buffer_bytes_max
     }
 
+    /// `maxmemory-clients` in bytes.
+    #[inline]
+    pub fn client_bytes_max(&self) -> Option<usize> {
+        self.derived.client_bytes_max
+    }
+
     /// Is this long enough for the slow log or the latency monitor?
     #[inline]
     pub fn notices(&self, ns: u64) -> bool {
@@ -238,6 +245,7 @@ impl Derived {
             tracked_keys_max: config.tracking_table_max_keys().unwrap_or(usize::MAX),
             idle_timeout_ms: config.timeout().map(|timeout| timeout.as_millis() as i64),
             query_buffer_bytes_max: config.client_query_buffer_limit(),
+            client_bytes_max: config.maxmemory_clients(),
             protected: config.protected_mode(),
         }
     }

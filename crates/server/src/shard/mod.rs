@@ -10,6 +10,7 @@ mod aside;
 pub mod blocking;
 mod brake;
 pub mod calls;
+pub mod client_memory;
 pub mod command_log;
 mod dispatch;
 mod eviction;
@@ -176,6 +177,7 @@ pub struct Shard {
     key_fingerprints: RandomState,
     seed: u64,
     pub clients: Clients,
+    client_memory: client_memory::ClientMemory,
     pub pubsub: PubSub,
     pub tracking: Tracking,
     pub(crate) monitors: crate::monitor::Monitors,
@@ -257,6 +259,7 @@ impl Shard {
             locks: LockTable::new(key_fingerprints),
             brake: brake::Brake::default(),
             clients: Clients::default(),
+            client_memory: client_memory::ClientMemory::default(),
             pubsub: PubSub::new(rng.next_u64()),
             tracking: Tracking::default(),
             monitors: crate::monitor::Monitors::default(),
@@ -375,8 +378,10 @@ impl Shard {
     /// shards the connection stays, so that the work finds its place.
     pub(crate) fn put_back_or_end(&mut self, mut connection: Box<Connection>) {
         if !connection.flags.closing || connection.suspension == Suspension::Work {
+            self.count_memory_of(&mut connection);
             return self.clients.put_back(connection);
         }
+        self.client_memory.forget(&mut connection);
         self.unwatch(&mut connection);
         self.unwait(&mut connection);
         self.pubsub_end(&mut connection);
@@ -401,6 +406,9 @@ impl Shard {
         let waiting = connection.output.buffered_bytes();
         if connection.is_finished() {
             return self.kill(key);
+        }
+        if self.state.client_bytes_max().is_some() {
+            self.client_memory.count(connection);
         }
         let limit = self.state.output_limit(connection);
         if exceeds(limit, waiting, &mut connection.soft_limit_since_ms, now_ms) {
@@ -440,6 +448,7 @@ impl Shard {
             Packet::MakeRoom => self.asked_for_room(),
             Packet::PubSub(message) => self.pubsub_message(from, *message),
             Packet::Tracking(message) => self.tracking_message(from, *message),
+            Packet::LimitClientMemory => self.client_memory.check_soon(),
             Packet::Monitor(message) => self.monitor_message(from, *message),
         }
     }

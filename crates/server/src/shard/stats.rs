@@ -34,6 +34,8 @@ pub struct ShardStats {
     pub sequenced: u64,
     pub query_buffer_limit_disconnections: u64,
     pub output_buffer_limit_disconnections: u64,
+    /// Closed because all clients together held too much memory.
+    pub clients_evicted: u64,
     pub error_replies: u64,
     /// AUTH and HELLO with a wrong user or password.
     pub access_denied_auth: u64,
@@ -212,6 +214,7 @@ impl ShardStats {
             sequenced: 0,
             query_buffer_limit_disconnections: 0,
             output_buffer_limit_disconnections: 0,
+            clients_evicted: 0,
             error_replies: 0,
             access_denied_auth: 0,
             expire_ns: 0,
@@ -271,6 +274,7 @@ impl ShardStats {
         self.sequenced += other.sequenced;
         self.query_buffer_limit_disconnections += other.query_buffer_limit_disconnections;
         self.output_buffer_limit_disconnections += other.output_buffer_limit_disconnections;
+        self.clients_evicted += other.clients_evicted;
         self.error_replies += other.error_replies;
         self.access_denied_auth += other.access_denied_auth;
         self.turns += other.turns;

@@ -50,6 +50,7 @@ impl Shard {
         self.allow_expiry();
         self.background();
         self.close_idle_clients();
+        self.client_memory.check_soon();
         self.rates.sample(self.now.monotonic_us, &self.stats);
     }
 

@@ -29,6 +29,13 @@ pub struct ClientTracking {
     pub(super) held_back: VecDeque<(u32, Keys)>,
 }
 
+impl ClientTracking {
+    /// Memory of the state itself and of the set of prefixes, which are shared with other shards.
+    pub fn heap_bytes(&self) -> usize {
+        size_of::<ClientTracking>() + self.prefixes.len() * 2 * size_of::<Bytes>()
+    }
+}
+
 /// CLIENT TRACKING's options without REDIRECT and PREFIX.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrackingOptions {

@@ -112,12 +112,12 @@ pub(super) static CLIENTS: Chapter = Chapter {
             "512mb",
             "Longest argument and longest string value.",
         ),
-        Setting::inert(
+        Setting::active(
             "maxmemory-clients",
             Kind::MemoryOrPercent,
             "0",
-            "Memory of all clients together above which the largest are disconnected.",
-            "a limit on the memory of clients is not available in this version",
+            "Memory of all clients together, or its share of `maxmemory`, from which on the largest are disconnected; 0 is \
+             no limit.",
         ),
         Setting::active(
             "tracking-table-max-keys",

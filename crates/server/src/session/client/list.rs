@@ -6,6 +6,7 @@ use torc_commands::{Arity, Category, Docs, Group, Spec};
 use torc_resp::{Args, CommandError, Proto};
 
 use crate::connection::{Connection, Suspension};
+use crate::packet::ShardId;
 use crate::pubsub::Kind;
 use crate::session::{Flow, SessionCommand};
 use crate::shard::Shard;
@@ -215,14 +216,18 @@ impl ClientFigures {
         let output_capacity = connection.output.heap_bytes();
         let queued_bytes = connection.multi.as_ref().map_or(0, |multi| multi.queued_bytes);
         let names = connection.name.len() + connection.library_name.len() + connection.library_version.len();
-        let watches = connection.watched.capacity() * size_of_val(&connection.watched.first());
+        let watches = connection.watched.capacity() * size_of::<(ShardId, u64)>();
+        let subscriptions = connection.subscriptions.as_ref().map_or(0, |held| held.heap_bytes());
+        let prefixes = connection.tracking.as_ref().map_or(0, |tracking| tracking.heap_bytes());
         let total_bytes = size_of::<Connection>()
             + held_bytes
             + input_capacity
             + output_capacity
             + queued_bytes
             + names
-            + watches;
+            + watches
+            + subscriptions
+            + prefixes;
         ClientFigures { held_bytes, input_capacity, output_capacity, total_bytes }
     }
 }

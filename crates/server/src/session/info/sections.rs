@@ -279,7 +279,8 @@ fn stats(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields<
     out.put("expired_time_cap_reached_count", stats.expire_allowance_used_up);
     out.put("expire_cycle_cpu_milliseconds", stats.expire_ns / 1_000_000);
     out.put("evicted_keys", totals.keyspace.evicted);
-    out.zeros(&["evicted_clients", "evicted_scripts"]);
+    out.put("evicted_clients", stats.clients_evicted);
+    out.put("evicted_scripts", 0);
     let (exceeded_ms, now_exceeded_ms) = shard.process.budget.exceeded_ms(shard.now.unix_ms);
     out.put("total_eviction_exceeded_time", exceeded_ms);
     out.put("current_eviction_exceeded_time", now_exceeded_ms);
