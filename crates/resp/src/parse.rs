@@ -173,6 +173,12 @@ impl RequestParser {
         self.blob.is_some()
     }
 
+    /// Bytes of the newest large argument of a request that has not arrived as a whole; 0 when it has none.
+    pub fn newest_blob_bytes(&self) -> usize {
+        let finished = || self.blobs.last().filter(|_| self.is_mid_request()).map_or(0, Bytes::len);
+        self.blob.as_ref().map_or_else(finished, |blob| blob.buf.len())
+    }
+
     /// Bytes of the blob in reception that are still to come: a receive of that size can be passed to `fill` whole.
     pub fn missing_blob_bytes(&self) -> usize {
         self.blob.as_ref().map_or(0, |blob| blob.len - blob.buf.len())

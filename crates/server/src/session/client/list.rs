@@ -97,6 +97,11 @@ fn line(connection: &Connection, now_ms: i64) -> Vec<u8> {
     let [channels, patterns, shard_channels] = subscription_counts(connection);
     let figures = ClientFigures::of(connection);
     let waiting = connection.output.buffered_bytes();
+    // While a large argument arrives, Redis's input buffer holds nothing else.
+    let unparsed = match connection.parser.newest_blob_bytes() {
+        0 => connection.unparsed(),
+        bytes => bytes,
+    };
     let in_list = waiting.saturating_sub(OUTPUT_BLOCK_BYTES);
     let mut line = Vec::with_capacity(384);
     let mut put = |text: std::fmt::Arguments<'_>| {
@@ -121,7 +126,7 @@ fn line(connection: &Connection, now_ms: i64) -> Vec<u8> {
     ));
     put(format_args!(
         " qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={in_list} tot-mem={}",
-        connection.unparsed(),
+        unparsed,
         connection.input.capacity() - connection.unparsed(),
         figures.held_bytes,
         connection.multi.as_ref().map_or(0, |multi| multi.queued_bytes),
