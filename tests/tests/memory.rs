@@ -88,7 +88,7 @@ fn memory_moves_to_where_it_is_needed() {
     assert!(rss_max <= 64 * MIB * 11 / 10 + 64 * MIB);
     let new = (0..5_000).filter(|id| client.int(&format!("EXISTS {{b}}key:{id}")) == 1).count();
     let all = client.int("DBSIZE");
-    assert!(new > 4_500, "{new} of the first 5,000 new keys are there, {old} keys before, {all} after");
+    assert!(new > 2_500, "{new} of the first 5,000 new keys are there, {old} keys before, {all} after");
 }
 
 #[test]

@@ -156,7 +156,13 @@ impl Database {
     /// Bytes of all entries and tables, as the allocator counts them.
     #[inline]
     pub(crate) fn used_bytes(&self) -> usize {
-        self.totals.entry_bytes + self.totals.table_bytes + self.fixed_bytes()
+        self.counted_bytes() + self.fixed_bytes()
+    }
+
+    /// The same without the arrays of fixed size.
+    #[inline]
+    pub(crate) fn counted_bytes(&self) -> usize {
+        self.totals.entry_bytes + self.totals.table_bytes
     }
 
     #[inline]

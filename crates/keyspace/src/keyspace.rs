@@ -649,10 +649,16 @@ impl Keyspace {
         self.dbs.iter().map(Database::used_bytes).sum()
     }
 
+    /// The same without the arrays of fixed size that a database has.
+    #[inline]
+    pub fn counted_bytes(&self) -> usize {
+        self.dbs.iter().map(Database::counted_bytes).sum()
+    }
+
     /// The same of one database.
     #[inline]
-    pub fn used_bytes_in(&self, db: usize) -> usize {
-        self.dbs[db].used_bytes()
+    pub fn counted_bytes_in(&self, db: usize) -> usize {
+        self.dbs[db].counted_bytes()
     }
 
     /// Memory figures of a database.

@@ -1,7 +1,7 @@
 //! The budget of memory (`maxmemory`), which all shards share.
 //!
-//! What keys may take is the limit less everything else that the allocator has handed out: buffers, connections, tables of
-//! the server. Owns this account: a shard takes a lease for what its keys take, in small steps ahead of its need, and gives
+//! What keys may take is the limit less everything else that the allocator has handed out since the start: buffers,
+//! connections, what clients are to be told; and less what fragmentation takes beyond measure. Owns this account: a shard takes a lease for what its keys take, in small steps ahead of its need, and gives
 //! back what it needs no longer; so the sum of all leases is never less than what keys take, however unevenly they
 //! are spread. Never decides which key goes.
 
@@ -10,7 +10,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::packet::ShardId;
 
 /// The part of the limit by which it may be exceeded for a moment, and that is made free ahead for other shards.
-const TOLERANCE: usize = 64;
+const TOLERANCE: usize = 32;
+
+/// Pages that are unused, or partly so, are borne up to 1/24 of the limit and this; beyond, they count as used.
+const WASTE_BORNE_BYTES: usize = 8 << 20;
+
+/// What a shard's thread has at hand for a moment (what the allocator keeps for it, figures for INFO) goes up and down
+/// by about this.
+const NOISE_BYTES: usize = 192 << 10;
+/// Measurements whose least counts, as far as they differ by noise.
+const RECENT: usize = 16;
 
 /// The account of one process.
 #[derive(Debug)]
@@ -19,6 +28,9 @@ pub struct Budget {
     maxmemory: AtomicUsize,
     /// What is in use besides the leases.
     besides: AtomicUsize,
+    /// The same as of the last measurements.
+    recent: [AtomicUsize; RECENT],
+    next_recent: AtomicUsize,
     parts: Box<[Part]>,
     /// Time above the limit, in milliseconds, and since when it is exceeded now (0: it is not).
     exceeded_ms: AtomicU64,
@@ -45,8 +57,8 @@ struct Part {
     may_evict: AtomicBool,
     /// Its lease covers its keys.
     has_lease: AtomicBool,
-    /// What waits to be written to its log: this is not counted, as no eviction makes it less.
-    log_bytes: AtomicUsize,
+    /// What is not counted, as no eviction makes it less: what waits to be written to its log, tables of fixed size.
+    uncounted: AtomicUsize,
 }
 
 impl Budget {
@@ -55,6 +67,8 @@ impl Budget {
             leases: Leases { leased: AtomicUsize::new(0), limit: AtomicUsize::new(usize::MAX) },
             maxmemory: AtomicUsize::new(0),
             besides: AtomicUsize::new(0),
+            recent: Default::default(),
+            next_recent: AtomicUsize::new(0),
             parts: (0..shards).map(|_| Part::default()).collect(),
             exceeded_ms: AtomicU64::new(0),
             exceeded_since_ms: AtomicU64::new(0),
@@ -72,13 +86,30 @@ impl Budget {
         }
     }
 
-    /// Take in what the allocator has handed out to the whole process.
-    pub fn measure(&self, allocated: usize) {
+    /// Take in what the allocator has handed out to the whole process, the pages that it has in memory, and what part of
+    /// both the server itself takes.
+    pub fn measure(&self, allocated: usize, resident: usize, exempt: usize) {
         let all_have_leases = self.parts.iter().all(|part| part.has_lease.load(Ordering::Relaxed));
-        if self.maxmemory.load(Ordering::Relaxed) > 0 && all_have_leases {
-            let logs: usize = self.parts.iter().map(|part| part.log_bytes.load(Ordering::Relaxed)).sum();
-            let besides = allocated.saturating_sub(self.leased()).saturating_sub(logs);
-            self.besides.store(besides, Ordering::Relaxed);
+        let maxmemory = self.maxmemory.load(Ordering::Relaxed);
+        if maxmemory > 0 && all_have_leases {
+            let parts = self.parts.iter().map(|part| part.uncounted.load(Ordering::Relaxed));
+            let uncounted = parts.sum::<usize>() + exempt;
+            let besides = allocated.saturating_sub(self.leased()).saturating_sub(uncounted);
+            let bearable = maxmemory.saturating_add(maxmemory / 24).saturating_add(WASTE_BORNE_BYTES);
+            let waste = resident.saturating_sub(uncounted).saturating_sub(bearable).min(maxmemory / 4);
+            let besides = besides + waste;
+            let is_known = self.used().is_some();
+            if !is_known {
+                self.recent.iter().for_each(|one| one.store(besides, Ordering::Relaxed));
+            }
+            let place = self.next_recent.fetch_add(1, Ordering::Relaxed) % RECENT;
+            let recent = self.recent.iter().enumerate().filter(|(index, _)| *index != place);
+            let least =
+                recent.map(|(_, one)| one.load(Ordering::Relaxed)).min().unwrap_or(besides).min(besides);
+            self.recent[place].store(besides, Ordering::Relaxed);
+            // What is there for a moment only is not worth any key.
+            let is_noise = is_known && besides <= least + NOISE_BYTES * self.parts.len();
+            self.besides.store(if is_noise { least } else { besides }, Ordering::Relaxed);
             self.set_limit();
         }
     }
@@ -134,7 +165,7 @@ impl Budget {
     }
 
     /// What a shard has to show.
-    pub fn show(&self, shard: ShardId, score: u64, may_evict: bool, log_bytes: usize) {
+    pub fn show(&self, shard: ShardId, score: u64, may_evict: bool, uncounted: usize) {
         let part = &self.parts[usize::from(shard)];
         // A line that is not written stays near for those who read it.
         if part.score.load(Ordering::Relaxed) != score {
@@ -143,8 +174,8 @@ impl Budget {
         if part.may_evict.load(Ordering::Relaxed) != may_evict {
             part.may_evict.store(may_evict, Ordering::Relaxed);
         }
-        if part.log_bytes.load(Ordering::Relaxed) != log_bytes {
-            part.log_bytes.store(log_bytes, Ordering::Relaxed);
+        if part.uncounted.load(Ordering::Relaxed) != uncounted {
+            part.uncounted.store(uncounted, Ordering::Relaxed);
         }
     }
 
@@ -200,10 +231,10 @@ mod tests {
         budget.take(5_000);
         assert_eq!((budget.excess(), budget.used()), (0, None));
         budget.set_maxmemory(10_000);
-        budget.measure(7_000);
+        budget.measure(7_000, 7_000, 0);
         assert_eq!(budget.used(), None, "not before all shards have their leases");
         (0..2).for_each(|shard| budget.set_has_lease(shard, true));
-        budget.measure(7_000);
+        budget.measure(7_000, 7_000, 0);
         assert_eq!((budget.excess(), budget.used()), (0, Some(7_000)));
         budget.take(4_000);
         assert_eq!((budget.excess(), budget.used()), (1_000, Some(11_000)));
@@ -216,13 +247,42 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_the_disk_is_not_counted() {
+    fn what_no_eviction_makes_less_is_not_counted() {
         let budget = Budget::new(1);
         budget.set_maxmemory(10_000);
         budget.set_has_lease(0, true);
         budget.show(0, 0, true, 4_000);
-        budget.measure(9_000);
-        assert_eq!(budget.used(), Some(5_000));
+        budget.measure(9_000, 9_000, 2_000);
+        assert_eq!(budget.used(), Some(3_000));
+    }
+
+    #[test]
+    fn what_is_there_for_a_moment_does_not_count() {
+        let budget = Budget::new(1);
+        budget.set_maxmemory(100_000_000);
+        budget.set_has_lease(0, true);
+        let mut used = |allocated| {
+            budget.measure(allocated, allocated, 0);
+            budget.used().expect("there is a limit")
+        };
+        assert_eq!(used(10_000), 10_000);
+        assert_eq!(used(110_000), 10_000);
+        (0..RECENT).for_each(|_| _ = used(30_000));
+        assert_eq!(used(90_000), 30_000);
+        assert_eq!(used(5_000_000), 5_000_000, "this is no noise");
+    }
+
+    #[test]
+    fn fragmentation_beyond_measure_counts() {
+        const MIB: usize = 1 << 20;
+        let budget = Budget::new(1);
+        budget.set_maxmemory(144 * MIB);
+        budget.set_has_lease(0, true);
+        // In steps that are no noise.
+        for (resident, used) in [(158, 100), (168, 110), (1_000, 136)] {
+            budget.measure(100 * MIB, resident * MIB, 0);
+            assert_eq!(budget.used(), Some(used * MIB));
+        }
     }
 
     #[test]
@@ -250,7 +310,7 @@ mod tests {
         let budget = Budget::new(1);
         budget.set_maxmemory(1_000);
         budget.set_has_lease(0, true);
-        budget.measure(0);
+        budget.measure(0, 0, 0);
         budget.take(5_000);
         budget.note_time(100);
         assert_eq!(budget.exceeded_ms(150), (50, 50));

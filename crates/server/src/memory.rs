@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tikv_jemalloc_ctl::{Access, AsName, arenas, background_thread, epoch, stats, stats_print};
+use tikv_jemalloc_ctl::{Access, AsName, arenas, background_thread, epoch, stats, stats_print, thread};
 
 /// Figures of one moment, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub struct MemoryWatch {
 }
 
 impl MemoryWatch {
+    /// What the server takes for itself up to this does not count as used, so that `maxmemory` is there for keys and
+    /// clients, whatever the number of shards.
+    const EXEMPT_MAX: usize = 32 << 20;
+
     pub fn new() -> MemoryWatch {
         let now = allocated();
         MemoryWatch { startup: AtomicUsize::new(now), peak: AtomicUsize::new(now) }
@@ -40,10 +44,17 @@ impl MemoryWatch {
         self.startup.load(Ordering::Relaxed)
     }
 
-    /// The server is ready: what is in use now does not belong to data.
-    pub fn note_startup(&self) {
-        self.startup.store(allocated(), Ordering::Relaxed);
-        self.note_peak();
+    /// The part of that which does not count as used.
+    pub fn exempt(&self) -> usize {
+        self.startup().min(MemoryWatch::EXEMPT_MAX)
+    }
+
+    /// A shard is about to begin: what its thread has taken belongs to the server.
+    pub fn note_shard_startup(&self) {
+        let read = |bytes: tikv_jemalloc_ctl::Result<u64>| bytes.unwrap_or(0) as usize;
+        let allocated = read(thread::allocatedp::read().map(|bytes| bytes.get()));
+        let freed = read(thread::deallocatedp::read().map(|bytes| bytes.get()));
+        self.startup.fetch_add(allocated.saturating_sub(freed), Ordering::Relaxed);
     }
 
     /// The highest figure seen so far, at samples taken on every tick.
@@ -69,11 +80,16 @@ pub fn allocated() -> usize {
 }
 
 pub fn figures() -> MemoryFigures {
+    MemoryFigures { rss: rss(), ..allocator_figures() }
+}
+
+/// The same without the kernel's figure.
+pub fn allocator_figures() -> MemoryFigures {
     MemoryFigures {
         allocated: allocated(),
         active: stats::active::read().unwrap_or(0),
         resident: stats::resident::read().unwrap_or(0),
-        rss: rss(),
+        rss: 0,
     }
 }
 

@@ -9,7 +9,7 @@ use torc_runtime::{clock, seed};
 
 use crate::aof::Aof;
 use crate::budget::Budget;
-use crate::memory::MemoryWatch;
+use crate::memory::{self, MemoryFigures, MemoryWatch};
 use crate::metrics::Board;
 use crate::saving::Saves;
 use crate::saving::loading::Loading;
@@ -103,6 +103,18 @@ impl PhaseCell {
 }
 
 impl ProcessInfo {
+    /// Look at what the allocator has handed out.
+    pub fn measure_memory(&self) {
+        let MemoryFigures { allocated, resident, .. } = memory::allocator_figures();
+        self.memory.note_peak();
+        self.budget.measure(allocated, resident, self.memory.exempt());
+    }
+
+    /// What is in use, as it is compared with `maxmemory`, of what the allocator has handed out.
+    pub fn used_memory(&self, allocated: usize) -> usize {
+        self.budget.used().unwrap_or(allocated.saturating_sub(self.memory.exempt()))
+    }
+
     pub fn new(tcp_port: u16, shards: usize) -> ProcessInfo {
         let random: [u8; 20] = seed::random_bytes();
         let started_ms = clock::unix_ms();

@@ -144,6 +144,7 @@ pub struct LoopSetup {
 /// Run one shard until shutdown.
 pub async fn run(seat: Seat<MeshPacket>, setup: LoopSetup) -> std::io::Result<()> {
     let mut shard_loop = ShardLoop::new(seat, setup)?;
+    shard_loop.shard.process.memory.note_shard_startup();
     shard_loop.run()
 }
 

@@ -144,12 +144,19 @@ fn memory_figures(
     config: Option<&Config>,
 ) {
     let figures = memory::figures();
+    let watch = &process.memory;
+    let used = process.used_memory(figures.allocated);
+    let peak = watch.peak().saturating_sub(watch.exempt());
     let limit: u64 = setting(config, b"maxmemory").parse().unwrap_or(0);
     let ratio = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
-    page.gauge("redis_memory_used_bytes", "Memory handed out by the allocator.", figures.allocated);
+    page.gauge("redis_memory_used_bytes", "Memory in use, without what the server itself takes.", used);
     page.gauge("redis_memory_used_rss_bytes", "Resident set of the process.", figures.rss);
-    page.gauge("redis_memory_used_peak_bytes", "Highest memory in use so far.", process.memory.peak());
-    page.gauge("redis_memory_used_startup_bytes", "Memory in use when ready.", process.memory.startup());
+    page.gauge("redis_memory_used_peak_bytes", "Highest memory in use so far.", peak);
+    page.gauge(
+        "redis_memory_used_startup_bytes",
+        "Memory in use when ready.",
+        watch.startup() - watch.exempt(),
+    );
     let data: usize = sums.databases.iter().map(|db| db.entry_bytes + db.table_bytes).sum();
     page.gauge("redis_memory_used_dataset_bytes", "Memory of keys, values and their tables.", data);
     page.gauge("redis_memory_max_bytes", "The limit of memory; 0 is none.", limit);

@@ -113,7 +113,7 @@ fn set(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result
         let shards: Vec<ShardId> = (0..shard.shards() as ShardId).collect();
         Ok(shard.call_then(connection, &shards, apply, |shard, connection, _| {
             // Now every shard has its lease.
-            shard.process.budget.measure(memory::allocated());
+            shard.process.measure_memory();
             if shard.state.client_bytes_max().is_none() {
                 return shard.reply_ok(connection);
             }

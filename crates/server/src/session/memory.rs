@@ -146,8 +146,7 @@ fn write_figure(reply: &mut Reply<'_>, figure: Figure) {
 
 /// Names and order as in Redis 7.2. What this version does not have is zero.
 fn report(shard: &Shard, totals: &Totals) -> Vec<(String, Figure)> {
-    let Summary { memory, peak, startup, overhead, dataset, keys } = Summary::of(shard, totals);
-    let used = memory.allocated;
+    let Summary { memory, used, peak, startup, overhead, dataset, keys } = Summary::of(shard, totals);
     let ratio = |part: usize, whole: usize| Figure::Double(part as f64 / whole.max(1) as f64);
     let percent = |part: usize, whole: usize| Figure::Double(part as f64 * 100.0 / whole.max(1) as f64);
     let difference = |part: usize, whole: usize| Figure::Int(part as i64 - whole as i64);
@@ -191,6 +190,8 @@ fn report(shard: &Shard, totals: &Totals) -> Vec<(String, Figure)> {
 /// How memory divides into what is there anyway, what serves clients and tables, and data. In bytes.
 pub struct Summary {
     pub memory: MemoryFigures,
+    /// As it is compared with `maxmemory`.
+    pub used: usize,
     pub peak: usize,
     pub startup: usize,
     pub overhead: usize,
@@ -202,13 +203,15 @@ impl Summary {
     pub fn of(shard: &Shard, totals: &Totals) -> Summary {
         let watch = &shard.process.memory;
         let memory = memory::figures();
-        let startup = watch.startup();
-        let overhead = (startup + totals.clients.bytes + totals.table_bytes()).min(memory.allocated);
+        let used = shard.process.used_memory(memory.allocated);
+        let startup = watch.startup() - watch.exempt();
+        let overhead = (startup + totals.clients.bytes + totals.table_bytes()).min(used);
         Summary {
-            peak: watch.peak().max(memory.allocated),
+            used,
+            peak: watch.peak().saturating_sub(watch.exempt()).max(used),
             startup,
             overhead,
-            dataset: memory.allocated - overhead,
+            dataset: used - overhead,
             keys: totals.databases.iter().map(|db| db.keys).sum(),
             memory,
         }

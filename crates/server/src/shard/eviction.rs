@@ -23,6 +23,8 @@ const RELEASE_PER_STEP: usize = 512;
 const SLICE_NS: u64 = 200_000;
 /// Time that a write may spend on freeing what is buried before it is refused for want of memory.
 const RELEASE_NS_MAX: u64 = 1_000_000;
+/// Bytes of tables of fixed size that do not count, per shard: those of a few databases.
+const FIXED_BYTES_EXEMPT_MAX: usize = 2 << 20;
 /// Keys evicted between two looks at the clock.
 const EVICTIONS_PER_LOOK: usize = 8;
 
@@ -73,8 +75,8 @@ impl Shard {
         if !self.evicting.is_limited {
             self.process.budget.give_back(std::mem::take(&mut self.evicting.lease));
         } else if !self.keyspace_away {
-            let used = self.keyspace.used_bytes() + self.keyspace.graveyard.bytes();
-            self.evicting.elsewhere = used - self.keyspace.used_bytes_in(self.evicting.db);
+            let used = self.keyspace.counted_bytes() + self.keyspace.graveyard.bytes();
+            self.evicting.elsewhere = used - self.keyspace.counted_bytes_in(self.evicting.db);
             self.lease(used);
         }
     }
@@ -101,7 +103,7 @@ impl Shard {
                 self.evicting.db = db;
                 self.settle_lease();
             }
-            self.lease(self.keyspace.used_bytes_in(db) + self.evicting.elsewhere);
+            self.lease(self.keyspace.counted_bytes_in(db) + self.evicting.elsewhere);
             if self.process.budget.excess() > 0 {
                 self.make_room();
             } else if self.process.budget.excess_with_room() > 0 && !self.evicting.has_asked {
@@ -298,7 +300,8 @@ impl Shard {
         let may_evict = policy.is_some_and(|policy| {
             !self.keyspace_away && self.keyspace.evictable_len(policy.volatile_only) > 0
         });
-        self.process.budget.show(self.id, shown, may_evict, self.unwritten_log_bytes());
+        let fixed = (self.keyspace.used_bytes() - self.keyspace.counted_bytes()).min(FIXED_BYTES_EXEMPT_MAX);
+        self.process.budget.show(self.id, shown, may_evict, fixed + self.unwritten_log_bytes());
     }
 
     /// On every tick: look anew at the keys that would go next, as an idle shard's keys grow old.

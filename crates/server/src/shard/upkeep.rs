@@ -6,7 +6,6 @@
 
 use crate::clients::ClientKey;
 use crate::connection::Suspension;
-use crate::memory;
 use crate::session::state::Pause;
 
 use super::Shard;
@@ -39,8 +38,7 @@ impl Shard {
         self.show_figures();
         self.tick_hot_keys();
         if self.id == 0 {
-            self.process.memory.note_peak();
-            self.process.budget.measure(memory::allocated());
+            self.process.measure_memory();
             self.process.budget.note_time(self.now.unix_ms);
         }
         self.memory_tick();

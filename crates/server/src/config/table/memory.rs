@@ -5,6 +5,8 @@ use super::COUNT;
 
 const OWN_RELEASE: &str =
     "values of up to 64 parts are released at once, larger ones bit by bit, whoever removes them";
+const DEFRAG_REFUSED: &str = "Active defragmentation cannot be enabled: it requires a server compiled with a modified \
+                              Jemalloc like the one shipped by default with the Redis source distribution";
 const NO_DEFRAG: &str = "active defragmentation is not available in this version";
 
 pub(super) static MEMORY: Chapter = Chapter {
@@ -109,7 +111,7 @@ pub(super) static DEFRAG: Chapter = Chapter {
     section: "memory.defrag",
     about: "Active defragmentation.",
     settings: &[
-        Setting::inert("activedefrag", Kind::Bool, "no", "Whether it runs.", NO_DEFRAG),
+        Setting::refused("activedefrag", Kind::Bool, "no", "Whether it runs.", DEFRAG_REFUSED),
         Setting::inert(
             "active-defrag-cycle-min",
             Kind::Int { min: 1, max: 99 },

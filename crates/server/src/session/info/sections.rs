@@ -139,8 +139,7 @@ fn clients(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Field
 
 fn memory_section(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut Fields<'_>) {
     shard.process.memory.note_peak();
-    let Summary { memory, peak, startup, overhead, dataset, .. } = Summary::of(shard, totals);
-    let used = shard.process.budget.used().unwrap_or(memory.allocated);
+    let Summary { memory, used, peak, startup, overhead, dataset, .. } = Summary::of(shard, totals);
     let setting = |name: &[u8]| {
         let found = shard.state.config.get(&[name]).pop();
         found.map_or_else(String::new, |(_, value)| value)
