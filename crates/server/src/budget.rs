@@ -261,7 +261,7 @@ mod tests {
         let budget = Budget::new(1);
         budget.set_maxmemory(100_000_000);
         budget.set_has_lease(0, true);
-        let mut used = |allocated| {
+        let used = |allocated| {
             budget.measure(allocated, allocated, 0);
             budget.used().expect("there is a limit")
         };
