@@ -32,7 +32,8 @@ const REDIS_NAMES: &str = "redis_up redis_uptime_in_seconds redis_connected_clie
 const SHARD_NAMES: &str = "torc_shard_commands_total torc_shard_keyspace_hits_total \
     torc_shard_keyspace_misses_total torc_shard_keys torc_shard_bytes torc_shard_clients \
     torc_shard_expired_keys_total torc_shard_expire_seconds_total torc_shard_forwarded_share \
-    torc_shard_cpu_seconds_total torc_mesh_batches_total torc_mesh_batch_commands_bucket \
+    torc_shard_log_writes_total torc_shard_log_written_bytes_total torc_shard_log_syncs_total \
+    torc_shard_log_unwritten_bytes torc_shard_cpu_seconds_total torc_mesh_batches_total torc_mesh_batch_commands_bucket \
     torc_mesh_forwarded_commands_total torc_mesh_foreign_commands_total torc_mesh_queue_depth \
     torc_mesh_held_back_packets torc_loop_turn_seconds_bucket torc_ring_enters_total";
 
@@ -167,6 +168,20 @@ fn promtool_has_no_complaints() {
     // Names that redis_exporter has chosen are as they are.
     let ours: Vec<&str> = complaints.lines().filter(|line| !line.starts_with("redis_")).collect();
     assert_eq!(ours, [""; 0], "{complaints}");
+}
+
+/// The log of each shard is counted where it is written.
+#[test]
+fn the_work_of_logs_is_counted() {
+    let (server, port) = start(Launch::torc(2).setting("appendonly", "yes").setting("appendfsync", "always"));
+    work(&server);
+    let samples = scrape_until(port.number, |samples| {
+        samples.sum("torc_shard_log_written_bytes_total") > 1000.0
+            && samples.sum("torc_shard_log_unwritten_bytes") == 0.0
+    });
+    for name in ["torc_shard_log_writes_total", "torc_shard_log_syncs_total"] {
+        assert!(samples.named(name).all(|(_, count)| count > 1.0), "{name} in\n{}", samples.page);
+    }
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub tracking_clients: usize,
     pub stale_share: f64,
     pub release_pending: usize,
+    /// Bytes for the append-only file that wait to be written.
+    pub unwritten_log_bytes: usize,
     pub changes: u64,
     /// CPU time of the shard's thread.
     pub cpu: CpuTimes,
@@ -109,6 +111,7 @@ impl Shard {
         snapshot.tracking_clients = self.tracking.clients;
         snapshot.stale_share = self.keyspace.stale_share();
         snapshot.release_pending = self.keyspace.graveyard.pending();
+        snapshot.unwritten_log_bytes = self.unwritten_log_bytes();
         snapshot.changes = self.changes.dirty;
         snapshot.cpu = cpu_times(CpuTimesOf::Thread);
         let config = &self.state.config;

@@ -35,6 +35,15 @@ const COUNTERS: &[(&str, &str, Figure)] = &[
     ("torc_shard_expire_allowance_used_up_total", "Ticks in which active expiry ran out of time.", |shard| {
         shard.stats.expire_allowance_used_up as f64
     }),
+    ("torc_shard_log_writes_total", "Writes to the shard's append-only file.", |shard| {
+        shard.stats.log_writes as f64
+    }),
+    ("torc_shard_log_written_bytes_total", "Bytes written to the shard's append-only file.", |shard| {
+        shard.stats.log_written_bytes as f64
+    }),
+    ("torc_shard_log_syncs_total", "Syncs of the shard's append-only file.", |shard| {
+        shard.stats.log_syncs as f64
+    }),
     ("torc_shard_transactions_total", "Transactions over several shards, by coordinator.", |shard| {
         shard.stats.transactions as f64
     }),
@@ -79,6 +88,11 @@ const GAUGES: &[(&str, &str, Figure)] = &[
     ("torc_shard_release_pending_objects", "Removed values still to be released.", |shard| {
         shard.release_pending as f64
     }),
+    (
+        "torc_shard_log_unwritten_bytes",
+        "Bytes that wait to be written to the shard's append-only file.",
+        |shard| shard.unwritten_log_bytes as f64,
+    ),
     ("torc_mesh_queue_depth", "Packets from other shards that wait.", |shard| {
         shard.gauges.packets_waiting as f64
     }),

@@ -493,12 +493,15 @@ impl Shard {
     }
 
     pub fn log_write_ended(&mut self, file: FileNumber, outcome: io::Result<usize>) {
+        self.stats.log_writes += 1;
+        self.stats.log_written_bytes += *outcome.as_ref().unwrap_or(&0) as u64;
         let Some(log) = self.log_of(file) else { return };
         log.write_ended(outcome);
         self.log_has_moved();
     }
 
     pub fn log_sync_ended(&mut self, file: FileNumber, outcome: io::Result<()>) {
+        self.stats.log_syncs += 1;
         let Some(log) = self.log_of(file) else { return };
         log.sync_ended(outcome);
         self.log_has_moved();
@@ -533,7 +536,7 @@ impl Shard {
     }
 
     /// Bytes that wait to be written to the log.
-    pub(super) fn unwritten_log_bytes(&self) -> usize {
+    pub(crate) fn unwritten_log_bytes(&self) -> usize {
         self.logging.log.as_ref().map_or(0, |log| log.unwritten_bytes() as usize)
     }
 

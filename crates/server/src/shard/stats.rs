@@ -43,6 +43,10 @@ pub struct ShardStats {
     pub expire_ns: u64,
     /// Ticks whose allowance for active expiry was used up before the walk was through.
     pub expire_allowance_used_up: u64,
+    /// Writes and syncs of the append-only file that have ended, and the bytes written.
+    pub log_writes: u64,
+    pub log_syncs: u64,
+    pub log_written_bytes: u64,
     /// Turns of the event loop.
     pub turns: u64,
     /// Their time without sleep, in nanoseconds, and how it is spread.
@@ -219,6 +223,9 @@ impl ShardStats {
             access_denied_auth: 0,
             expire_ns: 0,
             expire_allowance_used_up: 0,
+            log_writes: 0,
+            log_syncs: 0,
+            log_written_bytes: 0,
             turns: 0,
             turn_ns: 0,
             turn_times: [0; CommandStats::BUCKETS],
@@ -277,6 +284,9 @@ impl ShardStats {
         self.clients_evicted += other.clients_evicted;
         self.error_replies += other.error_replies;
         self.access_denied_auth += other.access_denied_auth;
+        self.log_writes += other.log_writes;
+        self.log_syncs += other.log_syncs;
+        self.log_written_bytes += other.log_written_bytes;
         self.turns += other.turns;
         self.turn_ns += other.turn_ns;
         add_each(&mut self.turn_times, &other.turn_times);
