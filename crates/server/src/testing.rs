@@ -199,7 +199,7 @@ impl Bench {
     }
 
     /// Run turns until nothing is left to do.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             let mut is_quiet = true;
             for index in 0..self.shards.len() {

@@ -24,6 +24,8 @@ use crate::packet::{Packet, PartOfLog, ShardId};
 use super::Shard;
 use super::saving::Purpose;
 
+/// "No space left on device", as the system counts errors.
+const ENOSPC: i32 = 28;
 /// Pause between two tries to make a new segment.
 const REPLACE_RETRY: Duration = Duration::from_secs(1);
 /// After a failed rewrite the next one waits for this long.
@@ -52,6 +54,18 @@ pub(crate) struct Logging {
     hurries: bool,
     /// Transactions of this shard's clients whose parts are not durable everywhere yet.
     settling: BTreeMap<u64, Settling>,
+    #[cfg(test)]
+    pub(super) breach: Breach,
+}
+
+/// Which half of the rule of acknowledgement a test breaks, to see that it is noticed.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Breach {
+    #[default]
+    None,
+    TellsAtOnce,
+    UnlocksAtOnce,
 }
 
 struct HeldTurn {
@@ -232,6 +246,10 @@ impl Shard {
         let Some(failure) = log.failure() else { return };
         let reason = match failure.os_error {
             Some(code) => io::Error::from_raw_os_error(code).to_string(),
+            // Part of a write was taken: what was missing is room.
+            None if failure.error == io::ErrorKind::WriteZero => {
+                io::Error::from_raw_os_error(ENOSPC).to_string()
+            }
             None => failure.error.to_string(),
         };
         if log.policy() == Policy::Always {
@@ -373,6 +391,8 @@ impl Shard {
             .then(|| Transaction { ticket: self.hub.next_ticket(), participants: writers.to_vec() });
         // What is in this shard's own log alone, its turn waits for.
         let settles = self.acknowledges_late() && writers.iter().any(|&shard| shard != self.home);
+        #[cfg(test)]
+        let settles = settles && self.logging.breach != Breach::UnlocksAtOnce;
         if settles {
             let participants = writers.to_vec();
             let settling = Settling { client, waiting: participants.len(), participants };
@@ -422,6 +442,8 @@ impl Shard {
         let Some(log) = &self.logging.log else { return };
         let (position, durable) = (log.position(), log.durable());
         let waits = log.policy() == Policy::Always && position > durable;
+        #[cfg(test)]
+        let waits = waits && self.logging.breach != Breach::TellsAtOnce;
         if !waits && self.logging.held.is_empty() {
             return;
         }
@@ -559,6 +581,14 @@ impl Shard {
             .log
             .as_ref()
             .is_none_or(|log| !log.is_busy() && (log.failure().is_some() || log.durable() == log.position()))
+    }
+
+    /// No packet waits for the log, and no transaction for its parts.
+    #[cfg(test)]
+    pub(super) fn is_between_transactions(&self) -> bool {
+        let Logging { held, released, parts, settling, .. } = &self.logging;
+        let tells_nobody = held.iter().all(|turn| turn.packets.is_empty());
+        tells_nobody && released.is_empty() && parts.is_empty() && settling.is_empty()
     }
 
     /// Something waits for the log.

@@ -20,6 +20,8 @@ mod forward;
 pub mod hot_keys;
 mod input;
 pub mod latency;
+#[cfg(test)]
+mod log_simulation;
 pub(crate) mod logging;
 mod lookahead;
 mod participant;
