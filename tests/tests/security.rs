@@ -93,6 +93,34 @@ fn secrets_are_not_shown() {
     assert!(!server.log().contains("hunter2"), "{}", server.log());
 }
 
+/// `enable-debug-command` and `enable-protected-configs`: only at the start, and `local` for this machine's clients.
+#[test]
+fn guarded_commands_and_settings_need_a_switch() {
+    let start = |switch: &str| {
+        let launch = Launch::torc(2).setting("enable-debug-command", switch);
+        launch.setting("enable-protected-configs", switch).start()
+    };
+    let closed = start("no");
+    let mut client = closed.client();
+    let refused = client.cmd("DEBUG SLEEP 0").to_string();
+    assert!(refused.contains("ERR DEBUG command not allowed. If the enable-debug-command option is set to"));
+    for (line, problem) in [
+        ("CONFIG SET dir /", "can't set protected config"),
+        ("CONFIG SET dbfilename other", "can't set protected config"),
+        ("CONFIG SET enable-debug-command yes", "can't set immutable config"),
+        ("CONFIG SET enable-protected-configs yes", "can't set immutable config"),
+    ] {
+        let reply = client.cmd(line).to_string();
+        assert!(reply.contains(problem), "{line}: {reply}");
+    }
+    for switch in ["local", "yes"] {
+        let server = start(switch);
+        let mut client = server.client();
+        assert_eq!(client.cmd("DEBUG SLEEP 0"), ok());
+        assert_eq!(client.cmd("CONFIG SET dbfilename other.rdb"), ok());
+    }
+}
+
 #[test]
 fn commands_can_be_renamed_and_taken_away() {
     let toml = "[security.rename-command]\nFLUSHALL = \"\"\nCONFIG = \"torc-config\"\nset = \"put\"\n";
