@@ -133,6 +133,12 @@ impl<'a> Context<'a> {
         self.keyspace.at(self.db, key, self.now_ms, lookup, self.changes)
     }
 
+    /// A key that is given an expiry up to this time is gone at once.
+    #[inline]
+    pub fn over_until_ms(&self) -> i64 {
+        if self.settings.import_mode { i64::MIN } else { self.now_ms }
+    }
+
     /// Asks to run this request again when its keys may have what it did not find; the handler then writes no reply.
     /// `false`: nobody waits here, answer now.
     pub fn wait(&mut self, wait: Wait) -> bool {
@@ -165,6 +171,8 @@ pub struct DataSettings {
     pub lfu_decay_min: u32,
     /// `lazyfree-lazy-user-flush`: FLUSHALL and FLUSHDB release memory in the background unless told otherwise.
     pub lazy_user_flush: bool,
+    /// `import-mode`: keys with an expiry that is over stay until their importer deletes them.
+    pub import_mode: bool,
     /// `rdbcompression`: DUMP compresses long strings.
     pub rdb_compression: bool,
     pub encodings: Encodings,
@@ -269,6 +277,7 @@ impl Default for DataSettings {
             lfu_log_factor: 10,
             lfu_decay_min: 1,
             lazy_user_flush: true,
+            import_mode: false,
             rdb_compression: true,
             encodings: Encodings::default(),
         }

@@ -25,6 +25,11 @@ pub fn for_each(
             argument(args).into_iter().for_each(|index| found(index, key.access_of(args)));
             continue;
         }
+        if let Find::Rest(first) = key.find {
+            let first = first(args).unwrap_or(args.len());
+            (first..args.len()).for_each(|index| found(index, key.access_of(args)));
+            continue;
+        }
         match begin_of(key, args) {
             Some(begin) => outcome = outcome.and(find(key, begin, args, &mut found)),
             // A keyword that is not there may be one of several ways to name keys, if the spec says so.
@@ -62,7 +67,7 @@ fn find(
             }
             (0..count).for_each(|nth| found(begin + first + nth * step, access));
         }
-        Find::Argument(_) | Find::Unknown => {}
+        Find::Argument(_) | Find::Rest(_) | Find::Unknown => {}
     }
     Ok(())
 }

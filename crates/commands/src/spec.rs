@@ -280,6 +280,8 @@ pub enum Find {
     },
     /// The argument that a function finds, or none; COMMAND INFO can only say that it is unknown.
     Argument(fn(Args<'_>) -> Option<usize>),
+    /// Every argument from the one that a function finds on, or none; clients are told of all behind a keyword.
+    Rest(fn(Args<'_>) -> Option<usize>),
     Unknown,
 }
 

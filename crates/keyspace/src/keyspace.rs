@@ -17,6 +17,9 @@ use crate::rng::Rng;
 use crate::scan::Cursor;
 use crate::watch::{Left, Token, WatchTable};
 
+/// Draws after which RANDOMKEY takes an expired key that has to stay, where all keys may expire.
+const KEPT_DRAWS_MAX: usize = 100;
+
 /// How a lookup is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookup {
@@ -92,8 +95,11 @@ pub struct Keyspace {
     /// Candidates for eviction.
     pub(crate) pool: Pool,
     pub stats: Stats,
-    /// Reading an expired key leaves it where it is (nothing may change while CLIENT PAUSE holds writes back).
+    /// Reading an expired key leaves it where it is (nothing may change while CLIENT PAUSE holds writes back, and expiry
+    /// is the importer's in `import-mode`).
     pub keeps_expired: bool,
+    /// Whoever asks now sees expired keys as if they had not expired (CLIENT IMPORT-SOURCE).
+    pub shows_expired: bool,
     /// What was taken out and is to be freed bit by bit.
     pub graveyard: Graveyard,
 }
@@ -115,6 +121,7 @@ impl Keyspace {
             pool: Pool::default(),
             stats: Stats::default(),
             keeps_expired: false,
+            shows_expired: false,
             graveyard: Graveyard::default(),
         }
     }
@@ -200,7 +207,7 @@ impl Keyspace {
     pub fn peek(&self, db: usize, key: &Key<'_>, now_ms: i64) -> Option<&Entry> {
         let found = self.dbs[db].find(key)?;
         let entry = self.dbs[db].entry(key.slot, found);
-        (!is_expired(entry.expire_at(), now_ms)).then_some(entry)
+        (!self.is_gone(entry, now_ms)).then_some(entry)
     }
 
     /// Whether the key exists, alive.
@@ -223,7 +230,7 @@ impl Keyspace {
             self.insert_string(db, key, value, expire, now_ms, changes);
             return false;
         };
-        let existed = !is_expired(self.dbs[db].entry(key.slot, found).expire_at(), now_ms);
+        let existed = !self.is_gone(self.dbs[db].entry(key.slot, found), now_ms);
         if existed {
             self.touch(db, key.slot, found, now_ms);
             self.overwrite_string(db, key, found, value, expire);
@@ -381,7 +388,8 @@ impl Keyspace {
         self.dbs[db].slot_len(slot)
     }
 
-    /// A key drawn with equal chances for all; expired ones that are drawn are taken out.
+    /// A key drawn with equal chances for all; expired ones that are drawn are taken out. Where they have to stay and
+    /// there is nothing else, one of them is drawn after all, as in Redis.
     pub fn random_key(
         &mut self,
         db: usize,
@@ -389,11 +397,17 @@ impl Keyspace {
         rng: &mut Rng,
         changes: &mut Changes,
     ) -> Option<&Entry> {
+        let mut kept = 0;
         while self.len(db) > 0 {
             let index = rng.index(self.len(db));
             let entry = self.dbs[db].nth(index);
-            if !is_expired(entry.expire_at(), now_ms) {
+            let all_may_expire = self.expires_len(db) == self.len(db);
+            if !self.is_gone(entry, now_ms) || (kept == KEPT_DRAWS_MAX && all_may_expire) {
                 return Some(self.dbs[db].nth(index));
+            }
+            if self.keeps_expired {
+                kept = KEPT_DRAWS_MAX.min(kept + 1);
+                continue;
             }
             let bytes: Box<[u8]> = entry.key().into();
             self.expire_key(db, &bytes, now_ms, changes);
@@ -438,8 +452,9 @@ impl Keyspace {
         let start = Cursor::decode(cursor)?;
         let count = count.max(1);
         let mut expired: Vec<Box<[u8]>> = Vec::new();
+        let shows_expired = self.shows_expired;
         let mut filter = |entry: &Entry| {
-            let is_live = !is_expired(entry.expire_at(), now_ms);
+            let is_live = shows_expired || !is_expired(entry.expire_at(), now_ms);
             if visit(entry, is_live) && !is_live {
                 expired.push(entry.key().into());
             }
@@ -490,7 +505,7 @@ impl Keyspace {
         let mut position = Some(0);
         while let (Some(from), true) = (position, left > 0) {
             let mut filter = |entry: &Entry| {
-                if left > 0 && !is_expired(entry.expire_at(), now_ms) {
+                if left > 0 && !self.is_gone(entry, now_ms) {
                     left -= 1;
                     visit(entry);
                 }
@@ -704,25 +719,46 @@ impl Keyspace {
         let found = self.dbs[db].find(key)?;
         let entry = self.dbs[db].entry(key.slot, found);
         if entry.is_volatile() && is_expired(entry.expire_at(), now_ms) {
-            if !keep_expired {
-                self.take_expired(db, key, found, changes);
-            }
-            return None;
+            return self.meet_expired(db, key, found, changes, keep_expired);
         }
         Some(found)
     }
 
+    /// A key that has expired was found: it goes away, stays unseen, or is shown.
     #[cold]
+    fn meet_expired(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        found: Found,
+        changes: &mut Changes,
+        keep_expired: bool,
+    ) -> Option<Found> {
+        if self.shows_expired {
+            return Some(found);
+        }
+        if !keep_expired {
+            self.take_expired(db, key, found, changes);
+        }
+        None
+    }
+
+    /// Whether an entry has expired in the eyes of whoever asks now.
+    #[inline]
+    fn is_gone(&self, entry: &Entry, now_ms: i64) -> bool {
+        is_expired(entry.expire_at(), now_ms) && !self.shows_expired
+    }
+
     fn take_expired(&mut self, db: usize, key: &Key<'_>, found: Found, changes: &mut Changes) {
         let entry = self.dbs[db].remove(key.slot, key.hash, found);
         self.graveyard.release(entry);
         self.note_expired(db, key.bytes, changes);
     }
 
-    /// Takes a key out if it has expired.
+    /// Takes a key out if it has expired, and need not stay.
     fn expire_key(&mut self, db: usize, key: &[u8], now_ms: i64, changes: &mut Changes) {
         let key = self.hasher.key(key);
-        self.find_live(db, &key, now_ms, changes);
+        self.find(db, &key, now_ms, changes, self.keeps_expired);
     }
 
     /// An expired key was taken out.

@@ -84,6 +84,8 @@ pub struct ConnectionFlags {
     pub authenticated: bool,
     pub no_evict: bool,
     pub no_touch: bool,
+    /// Copies another server's data, and sees keys that have expired (CLIENT IMPORT-SOURCE).
+    pub import_source: bool,
     /// Sees every command (MONITOR).
     pub monitor: bool,
     /// What the next command reads is remembered (CLIENT TRACKING).

@@ -105,6 +105,8 @@ pub struct Invocation {
     pub db: u16,
     pub proto: Proto,
     pub no_touch: bool,
+    /// The command sees keys that have expired (CLIENT IMPORT-SOURCE in `import-mode`).
+    pub shows_expired: bool,
     /// A command that finds nothing may wait; the caller knows what to do then.
     pub may_wait: bool,
     /// The client caches what the command reads, and wants to know when it changes.

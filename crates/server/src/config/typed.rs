@@ -218,6 +218,10 @@ impl Config {
         self.bool("lazyfree-lazy-user-flush")
     }
 
+    pub fn import_mode(&self) -> bool {
+        self.bool("import-mode")
+    }
+
     pub fn save(&self) -> &[SavePoint] {
         match self.value("save") {
             Value::SavePoints(points) => points,

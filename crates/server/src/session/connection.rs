@@ -306,6 +306,7 @@ fn reset(shard: &mut Shard, connection: &mut Connection, _args: Args<'_>) -> Res
     connection.reply_mode = ReplyMode::On;
     connection.flags.no_evict = false;
     connection.flags.no_touch = false;
+    connection.flags.import_source = false;
     connection.flags.authenticated = !shard.state.password_required();
     connection.reply().simple("RESET");
     Ok(Flow::Done)

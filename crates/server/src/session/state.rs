@@ -266,6 +266,7 @@ pub fn data_settings(config: &Config) -> DataSettings {
         lfu_log_factor: config.lfu_log_factor(),
         lfu_decay_min: config.lfu_decay_time(),
         lazy_user_flush: config.lazyfree_lazy_user_flush(),
+        import_mode: config.import_mode(),
         rdb_compression: config.rdbcompression(),
         encodings: encodings(config),
     }

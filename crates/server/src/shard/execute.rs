@@ -59,6 +59,7 @@ impl Shard {
         if self.changes.is_observed() | invocation.remembers_reads {
             self.changes.actor = self.acting.token();
         }
+        self.keyspace.shows_expired = invocation.shows_expired;
         let mut context = Context {
             keyspace: &mut self.keyspace,
             db: invocation.db as usize,

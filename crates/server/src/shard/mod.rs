@@ -335,6 +335,12 @@ impl Shard {
     pub fn apply_settings(&mut self, settings: DataSettings) {
         self.keyspace.set_access_clock(settings.access_clock());
         self.settings = settings;
+        self.keyspace.keeps_expired = self.keeps_expired();
+    }
+
+    /// Whether keys that have expired must stay although somebody meets them.
+    pub(crate) fn keeps_expired(&self) -> bool {
+        self.state.pause.is_some() || self.settings.import_mode
     }
 
     /// What the parser of a connection accepts.

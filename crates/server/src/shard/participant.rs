@@ -201,7 +201,7 @@ impl Shard {
                 events.iter().for_each(|event| self.changes.keep(event));
                 // CONFIG SET may have come while it was away.
                 self.keyspace.set_access_clock(self.settings.access_clock());
-                self.keyspace.keeps_expired = self.state.pause.is_some();
+                self.keyspace.keeps_expired = self.keeps_expired();
                 self.keyspace_away = false;
             }
             Homecoming::Loaded { keyspace, joins: false } => {

@@ -151,6 +151,7 @@ impl Shard {
             db: connection.db as u16,
             proto: connection.proto,
             no_touch: connection.flags.no_touch,
+            shows_expired: connection.flags.import_source && self.settings.import_mode,
             may_wait: false,
             remembers_reads: connection.flags.remembers_reads && command.reads(),
         }

@@ -103,7 +103,7 @@ impl Shard {
     /// End CLIENT PAUSE now.
     pub fn unpause(&mut self) {
         self.state.pause = None;
-        self.keyspace.keeps_expired = false;
+        self.keyspace.keeps_expired = self.keeps_expired();
         let mut waiting = Vec::new();
         for connection in self.clients.iter_mut() {
             if connection.suspension == Suspension::Pause {
@@ -143,7 +143,7 @@ impl Shard {
             self.stats.expire_allowance_used_up += 1;
         }
         self.expire_allowance = ExpireAllowance::default();
-        if self.state.active_expire && self.state.pause.is_none() && !self.keyspace_away {
+        if self.state.active_expire && !self.keeps_expired() && !self.keyspace_away {
             let level = u64::from(self.state.config.active_expire_effort());
             self.expire_allowance = ExpireAllowance {
                 visits: (EXPIRE_VISITS_PER_TICK_MAX as f64 * self.keyspace.expire_effort()) as usize,
@@ -278,7 +278,14 @@ mod tests {
         shard.state.pause = Some(crate::session::state::Pause { until_ms, writes_only: true });
         tick(&mut shard);
         assert_eq!(shard.keyspace.len(0), 100);
+        let importing = DataSettings { import_mode: true, ..shard.settings.clone() };
+        let settings = shard.settings.clone();
+        shard.apply_settings(importing);
         set_time(&mut shard, until_ms);
+        tick(&mut shard);
+        assert!(shard.state.pause.is_none());
+        assert_eq!(shard.keyspace.len(0), 100, "an importer says when they go");
+        shard.apply_settings(settings);
         tick(&mut shard);
         assert_eq!(shard.keyspace.len(0), 0);
     }

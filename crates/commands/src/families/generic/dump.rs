@@ -130,7 +130,7 @@ fn restore(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     if let Some(replaced) = replaced {
         release(cx, replaced);
     }
-    if expire_at.is_some_and(|time| time <= cx.now_ms) {
+    if expire_at.is_some_and(|time| time <= cx.over_until_ms()) {
         if was_there {
             cx.changes.effects.tell(cx.db, &[b"DEL", key.bytes]);
             cx.changed(key.bytes, Class::GENERIC, "del");

@@ -193,7 +193,7 @@ fn set_expiry(
 ) -> Result<(), CommandError> {
     let conditions = Conditions::parse(args.from(3))?;
     let at = clock.moment(args.int(2)?)?;
-    let key = cx.key(args.get(1));
+    let (key, over_until_ms) = (cx.key(args.get(1)), cx.over_until_ms());
     let Some(mut entry) = cx.keyspace.get_mut(cx.db, &key, cx.now_ms, Lookup::WRITE, cx.changes) else {
         reply.int(0);
         return Ok(());
@@ -202,7 +202,7 @@ fn set_expiry(
         reply.int(0);
         return Ok(());
     }
-    if at > cx.now_ms {
+    if at > over_until_ms {
         entry.set_expire_at(Some(at));
         drop(entry);
         cx.keyspace.changed(cx.db, key.bytes, Class::GENERIC, "expire", cx.changes);

@@ -96,6 +96,20 @@ pub fn debug_object(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>)
     Ok(())
 }
 
+/// Replies one line about a value that is one flat listpack (DEBUG LISTPACK writes it to the log).
+pub fn debug_listpack(
+    cx: &mut Context<'_>,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), CommandError> {
+    let entry = look(cx, args).ok_or(CommandError::NoSuchKey)?;
+    if entry.encoding() != Encoding::Listpack {
+        return Err(CommandError::Text("ERR Not a listpack encoded object."));
+    }
+    reply.simple(&format!("a {} in a listpack, {} bytes in all", entry.kind().name(), entry.size_bytes()));
+    Ok(())
+}
+
 /// What Redis adds of a list that is no single listpack. Lists are never compressed.
 fn list_figures(entry: &Entry, list_max_listpack_size: i64) -> String {
     let Some(Value::List(list)) = entry.value() else { return String::new() };

@@ -81,7 +81,7 @@ fn set(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
     }
     let known = Known { conditions: true, ifeq: true, get: true, keepttl: true, ..Known::default() };
     let options = Options::parse(args, 3, known)?;
-    let now_ms = cx.now_ms;
+    let (now_ms, over_until_ms) = (cx.now_ms, cx.over_until_ms());
     let expire = options.set_expire(args, now_ms, "set")?;
     let lookup = if options.get { cx.reading() } else { cx.writing() };
     let mut at = cx.at(args.get(1), lookup);
@@ -97,7 +97,7 @@ fn set(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
         write_optional(reply, string_at(at.entry())?);
     }
     if may_write {
-        store(&mut at, value_from(args, 2), expire, now_ms);
+        store(&mut at, value_from(args, 2), expire, over_until_ms);
         if let SetExpire::At(_) = expire {
             at.tell_string();
         }
@@ -295,7 +295,7 @@ pub(super) const GETEX: Command = Command {
 
 fn getex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let Options { expiry, .. } = Options::parse(args, 2, Known { persist: true, ..Known::default() })?;
-    let now_ms = cx.now_ms;
+    let (now_ms, over_until_ms) = (cx.now_ms, cx.over_until_ms());
     let mut at = cx.at(args.get(1), cx.reading());
     let Some(string) = string_at(at.entry())? else {
         reply.null();
@@ -308,7 +308,7 @@ fn getex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
     };
     write_string(reply, string);
     match expire_at {
-        Some((unit, time)) if unit.is_absolute() && time <= now_ms => {
+        Some((unit, time)) if unit.is_absolute() && time <= over_until_ms => {
             at.expire_now();
         }
         Some((_, time)) => {

@@ -67,9 +67,9 @@ pub(super) fn value_from<'a>(args: Args<'a>, index: usize) -> StrValue<'a> {
 
 /// Stores a string as SET does, and names the events. With an expiry that is over the key goes away instead
 /// (Valkey 8.1).
-fn store(at: &mut At<'_>, value: StrValue<'_>, expire: SetExpire, now_ms: i64) {
+fn store(at: &mut At<'_>, value: StrValue<'_>, expire: SetExpire, over_until_ms: i64) {
     if let SetExpire::At(time) = expire
-        && time <= now_ms
+        && time <= over_until_ms
     {
         at.expire_now();
         return;

@@ -163,9 +163,9 @@ fn msetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     };
     if may_write {
         for index in (2..pairs_end).step_by(2) {
-            let now_ms = cx.now_ms;
+            let over_until_ms = cx.over_until_ms();
             let mut at = cx.at(args.get(index), cx.writing());
-            store(&mut at, value_from(args, index + 1), expire, now_ms);
+            store(&mut at, value_from(args, index + 1), expire, over_until_ms);
             at.tell_string();
         }
     }

@@ -97,12 +97,12 @@ pub(super) static MEMORY: Chapter = Chapter {
             "Let the allocator give unused pages back to the kernel in a thread of its own. Without it shards do that \
              themselves, now and then for some ten milliseconds, and an idle server not at all.",
         ),
-        Setting::inert(
+        Setting::active(
             "import-mode",
             Kind::Bool,
             "no",
-            "Do not remove expired keys while data are imported.",
-            "import clients are not available in this version",
+            "Keys expire for those who read, and stay until they are written to or deleted: a tool that copies another \
+             server's data tells when they go away (CLIENT IMPORT-SOURCE).",
         ),
     ],
 };

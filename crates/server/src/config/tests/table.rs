@@ -106,6 +106,7 @@ fn getters_agree_with_the_table() {
     assert_eq!(config.maxmemory_samples(), 5);
     assert_eq!(config.maxmemory_eviction_tenacity().map(|time| time.as_micros()), Some(500));
     assert!(config.lazyfree_lazy_user_flush());
+    assert!(!config.import_mode());
     assert_eq!(config.loglevel(), super::super::LogLevel::Notice);
     assert_eq!(config.logfile(), None);
     assert_eq!(config.log_format(), super::super::LogFormat::Text);

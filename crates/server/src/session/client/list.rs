@@ -180,6 +180,7 @@ fn flags(connection: &Connection) -> String {
         (connection.info.unix_socket, 'U'),
         (connection.flags.no_evict, 'e'),
         (connection.flags.no_touch, 'T'),
+        (connection.flags.import_source, 'I'),
     ];
     let letters: String = set.iter().filter(|(is_set, _)| *is_set).map(|(_, letter)| letter).collect();
     if letters.is_empty() { "N".into() } else { letters }

@@ -42,6 +42,7 @@ const CLIENT: SessionCommand = SessionCommand::container(
         list::LIST,
         settings::NO_EVICT,
         settings::NO_TOUCH,
+        settings::IMPORT_SOURCE,
         control::PAUSE,
         settings::REPLY,
         settings::SETINFO,

@@ -177,6 +177,29 @@ pub(super) const NO_TOUCH: SessionCommand = SessionCommand::new(
     },
 );
 
+pub(super) const IMPORT_SOURCE: SessionCommand = SessionCommand::new(
+    spec(
+        "import-source",
+        Arity::exactly(3),
+        ALWAYS.and(Flags::NOSCRIPT),
+        &Docs {
+            syntax: "CLIENT IMPORT-SOURCE (ON | OFF)",
+            summary: "Lets this connection see expired keys while the server imports data.",
+            since: "8.1.0",
+            complexity: "O(1)",
+            group: Group::Connection,
+            ..Docs::DEFAULT
+        },
+    ),
+    |shard, connection, args| {
+        if !shard.settings.import_mode && !args.is(2, b"OFF") {
+            return Err(CommandError::Text("ERR Server is not in import mode"));
+        }
+        connection.flags.import_source = on_or_off(args, 2)?;
+        shard.reply_ok(connection)
+    },
+);
+
 pub(super) const REPLY: SessionCommand = SessionCommand::new(
     spec(
         "reply",

@@ -115,6 +115,7 @@ fn write_key_spec(reply: &mut Reply<'_>, key: &KeySpec) {
             field(reply, "firstkey", first as i64);
             field(reply, "keystep", step as i64);
         }
+        Find::Rest(_) => write_range(reply, -1, 1, 0),
         Find::Argument(_) | Find::Unknown => search(reply, "unknown", 0),
     }
 }

@@ -58,9 +58,9 @@ fn find(request: Args<'_>) -> Result<Vec<(usize, Access)>, CommandError> {
     }
     let mut list = Vec::new();
     let valid = keys::for_each(command.spec, request, |index, access| list.push((index, access)));
-    if valid.is_err() && !command.spec.flags.has(Flags::NO_MANDATORY_KEYS) {
+    list.retain(|(_, access)| !access.has(Access::NOT_KEY));
+    if (valid.is_err() || list.is_empty()) && !command.spec.flags.has(Flags::NO_MANDATORY_KEYS) {
         return Err(CommandError::Text("ERR Invalid arguments specified for command"));
     }
-    list.retain(|(_, access)| !access.has(Access::NOT_KEY));
     Ok(list)
 }

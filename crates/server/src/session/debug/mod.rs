@@ -93,6 +93,13 @@ static DEBUG_COMMANDS: &[DebugCommand] = &[
         run: state::table_stats,
     },
     DebugCommand {
+        name: "LISTPACK",
+        arguments: " <key>",
+        summary: "Write figures of a value that is one listpack to the server's log.",
+        arity: 3..=3,
+        run: state::listpack,
+    },
+    DebugCommand {
         name: "LOG",
         arguments: " <message>",
         summary: "Write a message to the server's log.",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use torc_commands::families::generic::inspect::debug_object;
+use torc_commands::families::generic::inspect::{debug_listpack, debug_object};
 use torc_datatypes::glob::glob_match;
 use torc_keyspace::{Class, SetExpire, StrValue, slot_of};
 use torc_resp::{Args, CommandError, OwnedArgs, ReplyBuf};
@@ -166,6 +166,27 @@ pub(super) fn object(
     let flow = shard.call(connection, &[owner], look, |_shard, connection, mut replies| {
         let reply = replies.pop().expect("one shard was asked")?;
         connection.reply_target().append(&reply);
+        Ok(())
+    });
+    Ok(flow)
+}
+
+/// DEBUG LISTPACK key
+pub(super) fn listpack(
+    shard: &mut Shard,
+    connection: &mut Connection,
+    args: Args<'_>,
+) -> Result<Flow, CommandError> {
+    let owner = shard.slots.owner(slot_of(args.get(2)));
+    let (db, proto) = (connection.db, connection.proto);
+    let args = OwnedArgs::copy_of(&args);
+    let look = move |shard: &mut Shard| -> Result<ReplyBuf, CommandError> {
+        shard.look(db, proto, debug_listpack, args.as_args())
+    };
+    let flow = shard.call(connection, &[owner], look, |_shard, connection, mut replies| {
+        let line = replies.pop().expect("one shard was asked")?;
+        tracing::info!("DEBUG LISTPACK: {}", String::from_utf8_lossy(&line.to_vec()[1..]).trim_end());
+        connection.reply().simple("Listpack structure printed on stdout");
         Ok(())
     });
     Ok(flow)

@@ -46,7 +46,7 @@ const MIGRATE: SessionCommand = SessionCommand::new(
             KeySpec { by_options: Some(first_access), ..KeySpec::at(3, Access::RW_ACCESS_DELETE) },
             KeySpec {
                 begin: Begin::Keyword { word: "KEYS", from: -2 },
-                find: Find::Range { last: -1, step: 1, limit: 0 },
+                find: Find::Rest(keys_behind),
                 ..KeySpec::at(0, Access::RW_ACCESS_DELETE.and(Access::INCOMPLETE))
             },
         ],
@@ -75,10 +75,28 @@ const MIGRATE: SessionCommand = SessionCommand::new(
 fn first_access(args: Args<'_>) -> Access {
     let access = Access::RW_ACCESS_DELETE;
     let is_empty = args.opt(3).is_some_and(<[u8]>::is_empty);
-    if is_empty && (6..args.len()).any(|index| args.is(index, b"KEYS")) {
-        return access.and(Access::NOT_KEY);
+    if is_empty && keyword_at(args).is_some() { access.and(Access::NOT_KEY) } else { access }
+}
+
+/// Where the keys behind KEYS begin.
+fn keys_behind(args: Args<'_>) -> Option<usize> {
+    keyword_at(args).map(|keyword| keyword + 1)
+}
+
+/// The argument that is the word KEYS of the command, and neither a key nor a password of that name.
+fn keyword_at(args: Args<'_>) -> Option<usize> {
+    let mut index = 6;
+    while index < args.len() {
+        if args.is(index, b"KEYS") {
+            return Some(index);
+        }
+        index += match () {
+            () if args.is(index, b"AUTH") => 2,
+            () if args.is(index, b"AUTH2") => 3,
+            () => 1,
+        };
     }
-    access
+    None
 }
 
 fn migrate(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
