@@ -5,9 +5,11 @@
 //! crates/persist loses, tears and reorders writes on a simulated one. `TORC_KILL_ROUNDS` makes it longer.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use torc_resp::Value;
+use torc_tests::raw::bulk;
 use torc_tests::{Client, Launch, Random, scratch_dir};
 
 const WRITERS: usize = 5;
@@ -126,17 +128,32 @@ fn check(client: &mut Client, writer: usize, known: &mut Known, nothing_may_be_l
     judge("l", pushed, &mut known.pushed);
 }
 
-fn drill(policy: &str, rounds: u64) {
+/// The master key that changes with the round, and the one of before, which the files of earlier rounds may still need.
+fn encrypted(launch: Launch, dir: &Path, round: u64) -> Launch {
+    let key = |number: u64| {
+        let path = dir.join(format!("key.{number}"));
+        std::fs::write(&path, format!("{number:064x}")).expect("the folder is writable");
+        path.display().to_string()
+    };
+    let cipher = if round.is_multiple_of(2) { "aes-256-gcm" } else { "chacha20-poly1305" };
+    let earlier: Vec<String> = (0..round).map(key).collect();
+    let launch = launch.setting("encryption-enabled", "yes").setting("encryption-algorithm", cipher);
+    let launch = launch.setting("encryption-key-file", &key(round));
+    launch.setting("encryption-old-key-files", &earlier.join(" "))
+}
+
+fn drill(policy: &str, rounds: u64, is_encrypted: bool) {
     let dir = scratch_dir("durability");
-    let launch = |shards: usize| -> Launch {
+    let launch = |shards: usize, round: u64| -> Launch {
         let launch = Launch::torc(shards).setting("appendonly", "yes").setting("appendfsync", policy);
-        let dir = dir.to_str().expect("a path of this repository is text");
-        launch.setting("dir", dir).setting("auto-aof-rewrite-min-size", "200kb")
+        let path = dir.to_str().expect("a path of this repository is text");
+        let launch = launch.setting("dir", path).setting("auto-aof-rewrite-min-size", "200kb");
+        if is_encrypted { encrypted(launch, &dir, round) } else { launch }
     };
     let mut random = Random(7);
     let mut known: Vec<Known> = vec![Known::default(); WRITERS];
     let nothing_may_be_lost = policy == "always";
-    let mut server = launch(4).start();
+    let mut server = launch(4, 0).start();
     for round in 0..rounds {
         std::thread::scope(|scope| {
             for (writer, known) in known.iter_mut().enumerate() {
@@ -150,7 +167,8 @@ fn drill(policy: &str, rounds: u64) {
             std::thread::sleep(Duration::from_millis(20 + random.below(ROUND_MS_MAX)));
             server.kill9();
         });
-        server = launch([4, 1, 3, 2, 8][random.below(5) as usize]).restart(server);
+        // Two rounds with each key: one that reads the files of the key before, and one that goes on.
+        server = launch([4, 1, 3, 2, 8][random.below(5) as usize], round.div_ceil(2)).restart(server);
         let mut client = server.client();
         for (writer, known) in known.iter_mut().enumerate() {
             check(&mut client, writer, known, nothing_may_be_lost, round);
@@ -165,10 +183,41 @@ fn drill(policy: &str, rounds: u64) {
 
 #[test]
 fn nothing_acknowledged_is_lost_under_always() {
-    drill("always", rounds(12));
+    drill("always", rounds(12), false);
 }
 
 #[test]
 fn transactions_stay_whole_under_everysec() {
-    drill("everysec", rounds(8));
+    drill("everysec", rounds(8), false);
+}
+
+/// The same with encryption: the key changes every second round, and the cipher with it.
+#[test]
+fn encrypted_logs_keep_it_through_changes_of_the_key() {
+    drill("always", rounds(6), true);
+    drill("everysec", rounds(4), true);
+}
+
+/// A snapshot of before becomes the first base of an encrypted log, and is encrypted there.
+#[test]
+fn a_snapshot_is_encrypted_as_the_first_base() {
+    let dir = scratch_dir("durability");
+    let launch = || Launch::torc(2).setting("dir", &dir.display().to_string());
+    let mut server = launch().start();
+    let mut client = server.client();
+    let value = "not to be read by others ".repeat(100_000);
+    client.call(&["SET", "secret", &value]);
+    assert_eq!(client.text("SAVE"), "OK");
+    server.kill9();
+    let launch = || encrypted(launch().setting("appendonly", "yes"), &dir, 1);
+    for _ in 0..2 {
+        let mut server = launch().start();
+        assert_eq!(server.client().call(&["GET", "secret"]), bulk(&value));
+        server.kill9();
+    }
+    let files = std::fs::read_dir(dir.join("appendonlydir")).expect("a log").flatten();
+    let bases = files.filter(|file| file.file_name().to_string_lossy().ends_with(".base.rdb"));
+    let bases: Vec<Vec<u8>> = bases.map(|base| std::fs::read(base.path()).expect("a base")).collect();
+    assert!(bases.len() == 1 && !bases[0].windows(6).any(|bytes| bytes == b"others"));
+    std::fs::remove_dir_all(&dir).expect("the folder is ours");
 }
