@@ -192,10 +192,9 @@ impl Shard {
         // Loops for which no new listeners lie ready ignore it.
         self.request(LoopRequest::Listen);
         let list_packed_threshold = self.settings.encodings.list_packed_threshold;
-        self.settings = data_settings(config);
+        self.apply_settings(data_settings(config));
         // What DEBUG has set is no setting.
         self.settings.encodings.list_packed_threshold = list_packed_threshold;
-        self.keyspace.set_access_clock(self.settings.access_clock());
         self.choose_listening();
         self.limit_tracking();
         self.apply_memory_settings();
