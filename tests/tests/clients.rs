@@ -148,6 +148,23 @@ fn redis_cli_finds_big_keys() {
     }
 }
 
+/// What redis-cli finds out with OBJECT FREQ, which an LFU policy counts.
+#[test]
+fn redis_cli_finds_hot_keys() {
+    if !is_installed("redis-cli") {
+        return skip_or_fail("redis-cli is not installed");
+    }
+    let server = Server::torc(3);
+    let mut client = server.client();
+    client.cmd("CONFIG SET maxmemory-policy allkeys-lfu");
+    (0..20).for_each(|key| _ = client.cmd(&format!("SET key:{key} x")));
+    (0..200).for_each(|_| _ = client.cmd("GET key:7"));
+    let port = server.port().to_string();
+    let text = check_succeeds(Command::new("redis-cli").args(["-p", &port, "--hotkeys"]));
+    let hottest = text.lines().find(|line| line.starts_with("hot key found")).unwrap_or_default();
+    assert!(hottest.contains("key:7"), "{text}");
+}
+
 /// The view of `torc top`, of a server under a little load.
 #[test]
 fn torc_top_shows_the_server() {

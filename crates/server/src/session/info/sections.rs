@@ -1,5 +1,5 @@
 //! The sections of INFO and their fields, named and ordered as in Redis 7.2; fields of Valkey 8.1 that clients read are
-//! there too. Figures of things this version does not have (replication, the log, eviction, scripts) are zero.
+//! there too. Figures of things this version does not have (replication, scripts) are zero.
 
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
