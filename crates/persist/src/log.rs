@@ -24,7 +24,7 @@ use crate::seal::{Keys, Sealer};
 use crate::segment::SegmentHeader;
 
 /// Bytes that were written and not synced, at which a sync begins before its time: bounds what is kept for a new segment.
-pub const UNSYNCED_BYTES_MAX: u64 = 32 << 20;
+pub const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 /// A record is ended when it has grown to this, so that a turn with much to log does not make one of any size.
 const RECORD_BYTES_FULL: usize = 1 << 20;
 const EVERYSEC_US: u64 = 1_000_000;

@@ -70,10 +70,16 @@ pub struct Effect<'a> {
     pub words: Vec<&'a [u8]>,
 }
 
+/// Buffers that are kept to be used again: as many as are written between two syncs of a busy log.
+const SPARE_BUFFERS_MAX: usize = 128;
+const SPARE_BYTES_MAX: usize = 8 << 20;
+
 /// Writes records of one shard behind each other into a buffer.
 #[derive(Debug, Default)]
 pub struct RecordWriter {
     bytes: Vec<u8>,
+    /// Buffers that were handed over and came back: the memory that they have is in place already.
+    spare: Vec<Vec<u8>>,
     /// Where the record under construction begins.
     open_at: Option<usize>,
 }
@@ -142,14 +148,16 @@ impl RecordWriter {
     /// Hands the ended records over. None may be open.
     pub fn take(&mut self) -> Vec<u8> {
         assert!(self.open_at.is_none(), "an open record can't be written");
-        std::mem::take(&mut self.bytes)
+        let next = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(self.bytes.len()));
+        std::mem::replace(&mut self.bytes, next)
     }
 
-    /// Uses this buffer's memory for the next records, if there is nothing to keep.
+    /// Uses this buffer's memory for records to come.
     pub fn reuse(&mut self, mut buffer: Vec<u8>) {
-        if self.bytes.capacity() == 0 {
+        let spare_bytes: usize = self.spare.iter().map(Vec::capacity).sum();
+        if self.spare.len() < SPARE_BUFFERS_MAX && spare_bytes + buffer.capacity() <= SPARE_BYTES_MAX {
             buffer.clear();
-            self.bytes = buffer;
+            self.spare.push(buffer);
         }
     }
 }
