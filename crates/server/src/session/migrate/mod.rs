@@ -83,12 +83,13 @@ fn keys_behind(args: Args<'_>) -> Option<usize> {
     keyword_at(args).map(|keyword| keyword + 1)
 }
 
-/// The argument that is the word KEYS of the command, and neither a key nor a password of that name.
+/// The argument that is the word KEYS of the command, and neither a key nor a password of that name. Without a key behind it
+/// it does not count.
 fn keyword_at(args: Args<'_>) -> Option<usize> {
     let mut index = 6;
     while index < args.len() {
         if args.is(index, b"KEYS") {
-            return Some(index);
+            return (index + 1 < args.len()).then_some(index);
         }
         index += match () {
             () if args.is(index, b"AUTH") => 2,
