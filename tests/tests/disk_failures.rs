@@ -46,9 +46,10 @@ fn status(client: &mut Client, field: &str) -> String {
 #[test]
 fn a_full_disk_is_told_of_and_writes_go_on_when_there_is_room() {
     let dir = scratch_dir("full");
-    let Some(mount) = Mount::new(&dir, "size=8m") else { return };
+    let Some(mount) = Mount::new(&dir, "size=14m") else { return };
     let filler = dir.join("filler");
-    std::fs::write(&filler, vec![1; 4 << 20]).expect("there is room");
+    // Without it there is room for the log, for all of it again in a new segment, and for another start.
+    std::fs::write(&filler, vec![1; 10 << 20]).expect("there is room");
     let mut server = logging(&dir).start();
     let mut client = server.client();
     let value = "v".repeat(20_000);
