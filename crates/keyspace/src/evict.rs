@@ -136,10 +136,7 @@ impl Keyspace {
             pool.eviction = eviction;
         }
         let is_random = eviction.order == Order::Random;
-        let lfu = match self.access_clock() {
-            AccessClock::Lfu(settings) => settings,
-            AccessClock::Lru => LfuSettings::default(),
-        };
+        let lfu = self.lfu_settings();
         let databases = self.dbs.len();
         for step in 1..=databases {
             // A random key comes from one database after the other.
@@ -171,13 +168,18 @@ impl Keyspace {
         let key = self.key(key);
         let Some(found) = self.dbs[db].find(&key) else { return false };
         let entry = self.dbs[db].entry(key.slot, found);
-        let lfu = match self.access_clock() {
-            AccessClock::Lfu(settings) => settings,
-            AccessClock::Lru => LfuSettings::default(),
-        };
+        let lfu = self.lfu_settings();
         let is_one = !eviction.volatile_only || entry.is_volatile();
         is_one
             && (score(entry, eviction.order, lfu, now_ms) >= drawn || is_expired(entry.expire_at(), now_ms))
+    }
+
+    /// By what counters of uses are read; any will do where there are none.
+    fn lfu_settings(&self) -> LfuSettings {
+        match self.access_clock() {
+            AccessClock::Lfu(settings) => settings,
+            AccessClock::Lru => LfuSettings::default(),
+        }
     }
 
     fn evict_key(&mut self, db: usize, key: &[u8], changes: &mut Changes) {

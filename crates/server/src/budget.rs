@@ -1,8 +1,8 @@
 //! The budget of memory (`maxmemory`), which all shards share.
 //!
 //! What keys may take is the limit less everything else that the allocator has handed out since the start: buffers,
-//! connections, what clients are to be told; and less what fragmentation takes beyond measure. Owns this account: a shard takes a lease for what its keys take, in small steps ahead of its need, and gives
-//! back what it needs no longer; so the sum of all leases is never less than what keys take, however unevenly they
+//! connections, what clients are to be told; and less what fragmentation takes beyond measure. Owns this account: a shard
+//! takes a lease for what its keys take, in small steps ahead of its need, and gives back what it needs no longer; so the sum of all leases is never less than what keys take, however unevenly they
 //! are spread. Never decides which key goes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -44,6 +44,15 @@ pub struct SegmentFd {
     pub direct: Option<OwnedFd>,
 }
 
+#[cfg(test)]
+impl SegmentFd {
+    /// What is written there is gone.
+    pub(crate) fn nowhere() -> SegmentFd {
+        let null = OpenOptions::new().write(true).open("/dev/null").expect("there is one");
+        SegmentFd { buffered: null.into(), direct: None }
+    }
+}
+
 /// The append-only file.
 #[derive(Debug)]
 pub struct Aof {
@@ -72,9 +81,7 @@ pub struct State {
     pub rewrite_began_ms: Option<i64>,
     pub last_rewrite_took_s: Option<i64>,
     pub last_rewrite_failed: bool,
-    /// Why the log can't be written; writes are refused while it is so. Told by [`Aof::note_failure`].
-    pub failure: Option<String>,
-    /// Shards whose log can't be written, and why.
+    /// Shards whose log can't be written, and why ([`Aof::note_failure`]).
     failing: BTreeMap<ShardId, String>,
     /// Bytes after the last rewrite, or at the start.
     pub base_bytes: u64,
@@ -84,6 +91,13 @@ pub struct State {
     pub needs_base: bool,
     /// When the last rewrite ended (unix ms).
     pub last_try_ms: i64,
+}
+
+impl State {
+    /// Why the log can't be written; writes are refused while it is so.
+    pub fn failure(&self) -> Option<&String> {
+        self.failing.values().next()
+    }
 }
 
 /// The folder with its manifest.
@@ -162,8 +176,7 @@ impl Aof {
             Some(reason) => state.failing.insert(shard, reason),
             None => state.failing.remove(&shard),
         };
-        state.failure = state.failing.values().next().cloned();
-        state.failure.clone()
+        state.failure().cloned()
     }
 
     /// How far a shard has logged, how far that was handed to the system, and how far it is durable.

@@ -290,7 +290,7 @@ fn log(page: &mut Page, process: &ProcessInfo) {
     page.gauge(
         "redis_aof_last_write_status",
         "1 if the log can be written; writes of clients are refused otherwise.",
-        is_ok(state.failure.is_some()),
+        is_ok(state.failure().is_some()),
     );
     page.gauge("redis_aof_current_size_bytes", "Bytes of the log.", aof.bytes());
     page.gauge(

@@ -24,8 +24,6 @@ use crate::packet::{Packet, PartOfLog, ShardId};
 use super::Shard;
 use super::saving::Purpose;
 
-/// "No space left on device", as the system counts errors.
-const ENOSPC: i32 = 28;
 /// Pause between two tries to make a new segment.
 const REPLACE_RETRY: Duration = Duration::from_secs(1);
 /// After a failed rewrite the next one waits for this long.
@@ -177,7 +175,7 @@ impl Shard {
             aof.note_switching(self.id, log.is_switching());
         }
         let state = aof.state();
-        self.state.log_failure = state.failure.clone();
+        self.state.log_failure = state.failure().cloned();
         if self.id != 0 || !state.is_on || state.rewrite_began_ms.is_some() || self.cron_paused {
             return;
         }
@@ -248,7 +246,7 @@ impl Shard {
             Some(code) => io::Error::from_raw_os_error(code).to_string(),
             // Part of a write was taken: what was missing is room.
             None if failure.error == io::ErrorKind::WriteZero => {
-                io::Error::from_raw_os_error(ENOSPC).to_string()
+                io::Error::from_raw_os_error(libc::ENOSPC).to_string()
             }
             None => failure.error.to_string(),
         };
@@ -600,8 +598,6 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use super::*;
     use crate::testing::Bench;
 
@@ -611,9 +607,7 @@ mod tests {
     /// The new segment of a log that has failed is there.
     fn mend(bench: &mut Bench, shard: usize) {
         let (send, replacing) = channel();
-        let buffered = File::options().write(true).open("/dev/null").expect("there is one").into();
-        let file = SegmentFd { buffered, direct: None };
-        send.send(Ok((FileNumber(2), file))).expect("it is listened to");
+        send.send(Ok((FileNumber(2), SegmentFd::nowhere()))).expect("it is listened to");
         let shard = bench.shard(shard);
         shard.logging.replacing = Some(replacing);
         shard.mend_log();

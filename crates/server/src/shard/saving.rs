@@ -444,7 +444,7 @@ impl Shard {
         self.finish_step(client, move |shard, connection| {
             let load = move || {
                 // The loops of the shards go on, and write what was logged.
-                while !process.aof.is_written() && process.aof.state().failure.is_none() {
+                while !process.aof.is_written() && process.aof.state().failure().is_none() {
                     std::thread::sleep(LOG_POLL);
                 }
                 plan.load()

@@ -1,4 +1,5 @@
-//! Work of a shard that no request asks for: active expiry, eviction, release of flushed memory, the end of a pause, idle clients.
+//! Work of a shard that no request asks for: active expiry, eviction, release of flushed memory, the end of a pause, idle
+//! clients.
 //!
 //! Owns what happens between requests. A tick, about ten times a second, does what is short and says how much of the
 //! rest may be done until the next one; slices of that are then done between turns of the loop, so that a request never

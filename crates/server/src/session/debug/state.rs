@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use torc_commands::Handler;
 use torc_commands::families::generic::inspect::{debug_listpack, debug_object};
 use torc_datatypes::glob::glob_match;
 use torc_keyspace::{Class, SetExpire, StrValue, slot_of};
@@ -157,16 +158,8 @@ pub(super) fn object(
     connection: &mut Connection,
     args: Args<'_>,
 ) -> Result<Flow, CommandError> {
-    let owner = shard.slots.owner(slot_of(args.get(2)));
-    let (db, proto) = (connection.db, connection.proto);
-    let args = OwnedArgs::copy_of(&args);
-    let look = move |shard: &mut Shard| -> Result<ReplyBuf, CommandError> {
-        shard.look(db, proto, debug_object, args.as_args())
-    };
-    let flow = shard.call(connection, &[owner], look, |_shard, connection, mut replies| {
-        let reply = replies.pop().expect("one shard was asked")?;
-        connection.reply_target().append(&reply);
-        Ok(())
+    let flow = look_at_key(shard, connection, args, debug_object, |connection, reply| {
+        connection.reply_target().append(reply);
     });
     Ok(flow)
 }
@@ -177,19 +170,31 @@ pub(super) fn listpack(
     connection: &mut Connection,
     args: Args<'_>,
 ) -> Result<Flow, CommandError> {
+    let flow = look_at_key(shard, connection, args, debug_listpack, |connection, line| {
+        tracing::info!("DEBUG LISTPACK: {}", String::from_utf8_lossy(&line.to_vec()[1..]).trim_end());
+        connection.reply().simple("Listpack structure printed on stdout");
+    });
+    Ok(flow)
+}
+
+/// Looks at the key of the request (`DEBUG word key`) where it lives, and answers by what was found.
+fn look_at_key(
+    shard: &mut Shard,
+    connection: &mut Connection,
+    args: Args<'_>,
+    handler: Handler,
+    answer: impl FnOnce(&mut Connection, &ReplyBuf) + 'static,
+) -> Flow {
     let owner = shard.slots.owner(slot_of(args.get(2)));
     let (db, proto) = (connection.db, connection.proto);
     let args = OwnedArgs::copy_of(&args);
     let look = move |shard: &mut Shard| -> Result<ReplyBuf, CommandError> {
-        shard.look(db, proto, debug_listpack, args.as_args())
+        shard.look(db, proto, handler, args.as_args())
     };
-    let flow = shard.call(connection, &[owner], look, |_shard, connection, mut replies| {
-        let line = replies.pop().expect("one shard was asked")?;
-        tracing::info!("DEBUG LISTPACK: {}", String::from_utf8_lossy(&line.to_vec()[1..]).trim_end());
-        connection.reply().simple("Listpack structure printed on stdout");
+    shard.call(connection, &[owner], look, |_shard, connection, mut replies| {
+        answer(connection, &replies.pop().expect("one shard was asked")?);
         Ok(())
-    });
-    Ok(flow)
+    })
 }
 
 /// DEBUG HTSTATS dbid

@@ -229,7 +229,7 @@ fn persistence(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut F
     out.put("aof_last_bgrewrite_status", if log.last_rewrite_failed { "err" } else { "ok" });
     out.put("aof_rewrites", log.rewrites);
     out.put("aof_rewrites_consecutive_failures", u8::from(log.last_rewrite_failed));
-    out.put("aof_last_write_status", if log.failure.is_some() { "err" } else { "ok" });
+    out.put("aof_last_write_status", if log.failure().is_some() { "err" } else { "ok" });
     out.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
     if shard.state.is_loading {
         loading(shard, out);
