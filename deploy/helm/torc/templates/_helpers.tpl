@@ -21,6 +21,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "torc.serviceAccountName" -}}
@@ -32,5 +35,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{- define "torc.secretName" -}}
-{{- default (printf "%s-auth" (include "torc.fullname" .)) .Values.auth.existingSecret -}}
+{{- default (printf "%s-auth" (include "torc.fullname" .)) .Values.auth.usersExistingSecret -}}
+{{- end -}}
+
+{{- define "torc.passwordKey" -}}
+{{- .Values.auth.aclUsers.default.passwordKey | default "default" -}}
 {{- end -}}
