@@ -18,7 +18,7 @@ use crate::store::Store;
 pub struct Tolerance {
     /// `aof-load-truncated`: a log may end in the middle of a record.
     pub torn_tail: bool,
-    /// A log may be cut at damage that has valid records behind it. Only ever by explicit wish.
+    /// A log may be cut at damage in what was durable. Only ever by explicit wish.
     pub hole: bool,
 }
 
@@ -49,6 +49,8 @@ pub struct LogPlan {
     pub dropped_records: u64,
     /// What lies behind the last valid record, if it is not nothing.
     pub torn: Option<Torn>,
+    /// Where in the last file the last valid record ends.
+    valid_bytes: usize,
 }
 
 /// Records of one file: those with sequences in `from..end`.
@@ -65,6 +67,8 @@ pub struct Torn {
     pub file: String,
     pub at: usize,
     pub bytes: usize,
+    /// Whole records among them, behind others that are not: what the disk was writing when the power failed.
+    pub records: u64,
 }
 
 /// Why a log can't be loaded.
@@ -85,13 +89,13 @@ pub enum LoadError {
     },
     /// The log ends in the middle of a record, and that is not allowed.
     Torn(Torn),
-    /// Damage with valid records behind it.
+    /// Damage in what was durable.
     Hole {
         file: String,
         at: usize,
         next_valid_at: usize,
     },
-    /// Records between two files are missing: this one should go on to sequence `needed`.
+    /// Records between two files are missing: this one should go on to just before sequence `needed`.
     Gap {
         file: String,
         at: usize,
@@ -115,19 +119,21 @@ impl std::fmt::Display for LoadError {
                     "cannot load {file}: it belongs to another shard, generation or place than the manifest says"
                 )
             }
-            LoadError::Torn(Torn { file, at, bytes }) => write!(
+            LoadError::Torn(Torn { file, at, bytes, .. }) => write!(
                 f,
                 "{file} ends in the middle of a record: {bytes} bytes from offset {at} on are no record \
                  (aof-load-truncated yes would drop them)"
             ),
             LoadError::Hole { file, at, next_valid_at } => write!(
                 f,
-                "{file} is damaged at offset {at}, and valid records follow at offset {next_valid_at}: \
-                 acknowledged writes would be lost"
+                "{file} is damaged at offset {at}, and what was there had been durable when the record at offset \
+                 {next_valid_at} was written: acknowledged writes would be lost"
             ),
             LoadError::Gap { file, at, needed } => write!(
                 f,
-                "{file} is damaged at offset {at}: records up to sequence {needed} are missing, which the next file needs"
+                "{file} ends or is damaged at offset {at}: its records up to sequence {} are missing, which the next \
+                 file needs",
+                needed.saturating_sub(1)
             ),
             LoadError::Malformed { file, sequence } => {
                 write!(f, "{file}, record {sequence}: {Malformed}")
@@ -173,15 +179,15 @@ fn plan_run(
     // Records of each shard, in each generation.
     let mut records: Vec<Vec<usize>> = Vec::new();
     for generation in run {
-        let mut logs = Vec::new();
+        let mut logs: Vec<LogPlan> = Vec::new();
         let mut counts = Vec::new();
         for shard in 0..generation.shards {
-            let (view, log) = plan_log(store, generation, shard, tolerance)?;
-            let before = &mut views[usize::from(shard)];
-            let torn_before = plans.iter().find_map(|plan| plan.logs[usize::from(shard)].torn.as_ref());
-            if let Some(torn) = torn_before.filter(|_| view.records > 0 && !tolerance.hole) {
-                return Err(LoadError::Torn(torn.clone()));
+            let found = plan_log(store, generation, shard, tolerance)?;
+            if !tolerance.hole {
+                found.check_against(plans.iter().map(|plan| &plan.logs[usize::from(shard)]))?;
             }
+            let Found { view, log, .. } = found;
+            let before = &mut views[usize::from(shard)];
             counts.push(view.records);
             before.parts.extend(
                 view.parts.into_iter().map(|part| PartView { record: before.records + part.record, ..part }),
@@ -234,15 +240,43 @@ fn apply_cut(log: &mut LogPlan, records: usize, keep: usize) {
     }
 }
 
+/// One shard's log in one generation.
+#[derive(Default)]
+struct Found {
+    view: LogView,
+    log: LogPlan,
+    /// The last sequence of the generation before, if this one tells.
+    before: Option<u64>,
+}
+
+impl Found {
+    /// A segment is written to when those of the generations before are durable to their ends.
+    fn check_against<'a>(&self, mut before: impl Iterator<Item = &'a LogPlan>) -> Result<(), LoadError> {
+        let Some(sequence) = self.before else {
+            // Segments of version 1 and 2 do not tell where that was.
+            let torn = before.find_map(|log| log.torn.as_ref()).filter(|_| self.view.records > 0);
+            return torn.map_or(Ok(()), |torn| Err(LoadError::Torn(torn.clone())));
+        };
+        let Some((log, last)) = before.last().and_then(|log| Some((log, log.files.last()?))) else {
+            return Ok(());
+        };
+        if last.end <= sequence {
+            let (file, at) = (last.name.clone(), log.valid_bytes);
+            return Err(LoadError::Gap { file, at, needed: sequence + 1 });
+        }
+        Ok(())
+    }
+}
+
 /// The valid prefix of one shard's log.
 fn plan_log(
     store: &impl Store,
     generation: &Generation,
     shard: u16,
     tolerance: Tolerance,
-) -> Result<(LogView, LogPlan), LoadError> {
+) -> Result<Found, LoadError> {
     let segments: Vec<_> = generation.segments.iter().filter(|segment| segment.shard == shard).collect();
-    let (mut view, mut log) = (LogView::default(), LogPlan::default());
+    let Found { mut view, mut log, mut before } = Found::default();
     for (index, segment) in segments.iter().enumerate() {
         let file = &segment.name;
         // The next file supersedes what this one holds from there on.
@@ -250,6 +284,7 @@ fn plan_log(
         let bytes = read(store, file)?;
         let mut sequence = segment.first_sequence;
         let scanned = segment::scan(&bytes, store.keys(), |record| {
+            before = before.or(record.head.before);
             if needed.is_none_or(|needed| sequence < needed) {
                 note_part(&mut view, record);
                 view.records += 1;
@@ -273,11 +308,12 @@ fn plan_log(
             }
             None => {
                 log.files.push(FilePlan { name: file.clone(), from: header.first_sequence, end });
+                log.valid_bytes = scan.valid_bytes;
                 log.torn = judge(&scan, file, bytes.len(), tolerance)?;
             }
         }
     }
-    Ok((view, log))
+    Ok(Found { view, log, before })
 }
 
 fn note_part(view: &mut LogView, record: &Record<'_>) {
@@ -293,11 +329,12 @@ fn note_part(view: &mut LogView, record: &Record<'_>) {
 /// What is behind the last record of the last file.
 fn judge(scan: &Scan, file: &str, len: usize, tolerance: Tolerance) -> Result<Option<Torn>, LoadError> {
     let at = scan.valid_bytes;
-    let torn = Torn { file: file.to_owned(), at, bytes: len - at };
+    let records = if let Tail::Torn { records } = scan.tail { records } else { 0 };
+    let torn = Torn { file: file.to_owned(), at, bytes: len - at, records };
     match scan.tail {
         Tail::Clean => Ok(None),
-        Tail::Torn if tolerance.torn_tail => Ok(Some(torn)),
-        Tail::Torn => Err(LoadError::Torn(torn)),
+        Tail::Torn { .. } if tolerance.torn_tail => Ok(Some(torn)),
+        Tail::Torn { .. } => Err(LoadError::Torn(torn)),
         Tail::Hole { .. } if tolerance.hole => Ok(Some(torn)),
         Tail::Hole { next_valid_at } => Err(LoadError::Hole { file: file.to_owned(), at, next_valid_at }),
     }

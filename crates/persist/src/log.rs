@@ -13,6 +13,9 @@
 //! A failed write or sync is never tried again on the same file: what the kernel did with its pages is unknown then. Records
 //! that are not known to be durable are kept, and move to a new segment ([`ShardLog::reopen`]), whose first sequence
 //! supersedes what the old file may or may not hold.
+//!
+//! Every record tells how far the segment was durable when it was made, so that a start can tell what was lost from what had
+//! not become durable. When nothing is logged for a second, a mark tells it of the last records: one, until there are others.
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,6 +31,8 @@ pub const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 /// A record is ended when it has grown to this, so that a turn with much to log does not make one of any size.
 const RECORD_BYTES_FULL: usize = 1 << 20;
 const EVERYSEC_US: u64 = 1_000_000;
+/// After so long without a record a mark tells what is durable.
+const MARK_US: u64 = 1_000_000;
 /// Under `no` the system decides when to write back; this only bounds what is kept.
 const NO_SYNC_US: u64 = 30_000_000;
 
@@ -59,14 +64,16 @@ pub struct NewSegment {
     pub generation: u64,
     pub file: FileNumber,
     pub header: Vec<u8>,
+    salt: u32,
     sealer: Option<Sealer>,
 }
 
 impl NewSegment {
-    pub fn new(shard: u16, generation: u64, file: FileNumber, keys: &Keys) -> NewSegment {
+    /// `salt` is to be a random number ([`crate::seal::salt`]).
+    pub fn new(shard: u16, generation: u64, file: FileNumber, salt: u32, keys: &Keys) -> NewSegment {
         let first_sequence = FIRST_SEQUENCE;
-        let (header, sealer) = SegmentHeader { shard, generation, first_sequence }.begin(keys);
-        NewSegment { shard, generation, file, header, sealer }
+        let (header, sealer) = SegmentHeader { shard, generation, first_sequence, salt }.begin(keys);
+        NewSegment { shard, generation, file, header, salt, sealer }
     }
 }
 
@@ -76,6 +83,7 @@ struct Switch {
     segment: NewSegment,
     old_generation: u64,
     old_next_sequence: u64,
+    old_salt: u32,
     /// What belongs into the old segment and has not been handed out yet.
     tail: Option<Block>,
 }
@@ -108,11 +116,22 @@ pub struct Failure {
 struct Block {
     bytes: Arc<Vec<u8>>,
     first_sequence: u64,
+    last_sequence: u64,
     end: Position,
     /// Bytes that it takes in the file.
     file_bytes: usize,
     /// Bytes of the write that puts it there.
     write_bytes: usize,
+}
+
+/// A segment in place of one that failed.
+#[derive(Debug)]
+struct Reopening {
+    sealer: Option<Sealer>,
+    blocks: Blocks,
+    /// It holds everything up to here.
+    end: Position,
+    next_sequence: u64,
 }
 
 /// One shard's log.
@@ -126,6 +145,13 @@ pub struct ShardLog {
     next_sequence: u64,
     /// Sequence of the first record in `records`.
     buffered_from: u64,
+    /// Of this generation's records, what is durable up to this sequence.
+    durable_sequence: u64,
+    /// Nothing was logged since the last mark, or nothing at all.
+    ends_in_mark: bool,
+    /// The last mark is wanted at once.
+    is_finishing: bool,
+    salt: u32,
     file: FileNumber,
     /// Where the next write goes.
     file_bytes: u64,
@@ -147,7 +173,7 @@ pub struct ShardLog {
     /// Seals the current segment.
     sealer: Option<Sealer>,
     /// The segment that [`ShardLog::reopen`] made last.
-    reopening: (Option<Sealer>, Blocks),
+    reopening: Option<Reopening>,
     switch: Option<Box<Switch>>,
 }
 
@@ -161,8 +187,8 @@ impl ShardLog {
         file: FileNumber,
         policy: Policy,
     ) -> ShardLog {
-        let file_header =
-            SegmentHeader { shard, generation, first_sequence: next_sequence }.to_bytes().to_vec();
+        let header = SegmentHeader { shard, generation, first_sequence: next_sequence, salt: 0 };
+        let file_header = header.to_bytes().to_vec();
         ShardLog {
             shard,
             generation,
@@ -170,6 +196,10 @@ impl ShardLog {
             records: RecordWriter::default(),
             next_sequence,
             buffered_from: next_sequence,
+            durable_sequence: next_sequence - 1,
+            ends_in_mark: true,
+            is_finishing: false,
+            salt: 0,
             file,
             file_bytes: file_header.len() as u64,
             blocks: Blocks::of(&file_header),
@@ -184,15 +214,16 @@ impl ShardLog {
             keys: Keys::default(),
             file_header,
             sealer: None,
-            reopening: Default::default(),
+            reopening: None,
             switch: None,
         }
     }
 
     /// A log that begins in a new segment.
     pub fn begin_in(segment: NewSegment, policy: Policy, keys: &Keys) -> ShardLog {
-        let NewSegment { shard, generation, file, header, sealer } = segment;
+        let NewSegment { shard, generation, file, header, salt, sealer } = segment;
         let mut log = ShardLog::new(shard, generation, FIRST_SEQUENCE, file, policy);
+        log.salt = salt;
         log.keys = keys.clone();
         log.file_bytes = header.len() as u64;
         log.blocks = Blocks::of(&header);
@@ -206,11 +237,15 @@ impl ShardLog {
         assert!(self.switch.is_none(), "one switch at a time");
         self.end_record();
         let tail = (!self.records.is_empty()).then(|| self.take_block());
-        let (old_generation, old_next_sequence) = (self.generation, self.next_sequence);
+        let Self { generation: old_generation, next_sequence: old_next_sequence, salt: old_salt, .. } = *self;
         self.generation = segment.generation;
+        self.salt = segment.salt;
         self.next_sequence = FIRST_SEQUENCE;
         self.buffered_from = FIRST_SEQUENCE;
-        self.switch = Some(Box::new(Switch { segment, old_generation, old_next_sequence, tail }));
+        self.durable_sequence = FIRST_SEQUENCE - 1;
+        self.switch = Some(Box::new(Switch { segment, old_generation, old_next_sequence, old_salt, tail }));
+        self.begin(Kind::Mark, None, Some(old_next_sequence - 1));
+        self.end_record();
     }
 
     /// The old segment is written to its end, and durable.
@@ -251,6 +286,7 @@ impl ShardLog {
             shard: self.shard,
             generation: self.generation,
             first_sequence: self.buffered_from,
+            salt: self.salt,
         };
         (self.file_header, self.sealer) = header.begin(&self.keys);
         self.file_bytes = self.file_header.len() as u64;
@@ -262,11 +298,11 @@ impl ShardLog {
     #[inline]
     pub fn effect<'w>(&mut self, db: u32, words: impl ExactSizeIterator<Item = &'w [u8]>) {
         if !self.records.is_open() {
-            self.begin(Kind::Effects, None);
+            self.begin(Kind::Effects, None, None);
         }
         self.records.effect(db, words);
         if self.records.open_bytes() >= RECORD_BYTES_FULL {
-            self.records.end();
+            self.end_record();
         }
     }
 
@@ -276,9 +312,9 @@ impl ShardLog {
         I: ExactSizeIterator<Item = &'w [u8]>,
     {
         self.end_record();
-        self.begin(Kind::Effects, None);
+        self.begin(Kind::Effects, None, None);
         effects.into_iter().for_each(|(db, words)| self.records.effect(db, words));
-        self.records.end();
+        self.end_record();
     }
 
     /// Logs this shard's part of a transaction over several shards.
@@ -287,19 +323,20 @@ impl ShardLog {
         I: ExactSizeIterator<Item = &'w [u8]>,
     {
         self.end_record();
-        self.begin(Kind::Part, Some(transaction));
+        self.begin(Kind::Part, Some(transaction), None);
         effects.into_iter().for_each(|(db, words)| self.records.effect(db, words));
-        self.records.end();
+        self.end_record();
     }
 
     /// Ends the record of this turn. What was logged may be written from now on.
     pub fn end_record(&mut self) {
         if self.records.is_open() {
-            self.records.end();
+            self.records.end(self.durable_sequence, self.salt);
         }
     }
 
-    fn begin(&mut self, kind: Kind, transaction: Option<Transaction>) {
+    fn begin(&mut self, kind: Kind, transaction: Option<Transaction>, before: Option<u64>) {
+        self.ends_in_mark = kind == Kind::Mark;
         let head = Head {
             sequence: self.next_sequence,
             generation: self.generation,
@@ -307,6 +344,7 @@ impl ShardLog {
             always: self.policy == Policy::Always,
             kind,
             transaction,
+            before,
         };
         self.next_sequence += 1;
         self.records.begin(&head);
@@ -379,7 +417,10 @@ impl ShardLog {
         if self.writing.is_none() && has_records && !(self.syncs_each_write() && self.syncing.is_some()) {
             return Some(self.start_write(now_us));
         }
-        let unsynced = self.written > self.durable;
+        if self.wants_mark() && (self.is_finishing || now_us >= self.sync_began_us + MARK_US) {
+            return Some(self.start_mark(now_us));
+        }
+        let unsynced = self.written > self.durable || (self.switch.is_some() && !self.unsynced.is_empty());
         let is_due = self.sync_is_due(now_us) || self.switch.is_some();
         if unsynced && self.syncing.is_none() && is_due {
             self.syncing = Some(self.written);
@@ -392,7 +433,32 @@ impl ShardLog {
     /// When [`ShardLog::next_action`] may have something to do although nothing happens until then (monotonic us).
     pub fn next_sync_us(&self) -> Option<u64> {
         let waits = self.failure.is_none() && self.syncing.is_none() && self.written > self.durable;
-        waits.then(|| self.sync_began_us + self.sync_interval_us())
+        if waits {
+            return Some(self.sync_began_us + self.sync_interval_us());
+        }
+        self.wants_mark().then(|| self.sync_began_us + MARK_US)
+    }
+
+    /// Everything is durable, and no record tells so.
+    fn wants_mark(&self) -> bool {
+        !self.ends_in_mark
+            && self.failure.is_none()
+            && self.switch.is_none()
+            && !self.is_busy()
+            && self.records.is_empty()
+            && self.unsynced.is_empty()
+    }
+
+    /// The log ends: everything is to be durable at once, and told to be so.
+    pub fn finish(&mut self) {
+        self.set_policy(Policy::Always);
+        self.is_finishing = true;
+    }
+
+    /// Nothing is to be done any more, or nothing can be.
+    pub fn is_finished(&self) -> bool {
+        let is_whole = self.durable == self.position() && !self.wants_mark();
+        !self.is_busy() && (self.failure.is_some() || is_whole)
     }
 
     fn syncs_each_write(&self) -> bool {
@@ -419,6 +485,7 @@ impl ShardLog {
         let block = Block {
             bytes,
             first_sequence: self.buffered_from,
+            last_sequence: self.next_sequence - 1,
             end: self.taken,
             file_bytes: 0,
             write_bytes: 0,
@@ -429,7 +496,22 @@ impl ShardLog {
 
     fn start_write(&mut self, now_us: u64) -> Action {
         let tail = self.switch.as_mut().and_then(|switch| switch.tail.take());
-        let mut block = tail.unwrap_or_else(|| self.take_block());
+        let block = tail.unwrap_or_else(|| self.take_block());
+        self.write_block(block, now_us)
+    }
+
+    /// Nobody waits for a mark, so it does not move the position, and nothing syncs for its sake.
+    fn start_mark(&mut self, now_us: u64) -> Action {
+        self.begin(Kind::Mark, None, None);
+        self.end_record();
+        let position = self.taken;
+        let mut block = self.take_block();
+        self.taken = position;
+        block.end = position;
+        self.write_block(block, now_us)
+    }
+
+    fn write_block(&mut self, mut block: Block, now_us: u64) -> Action {
         let in_file = match &mut self.sealer {
             None => Arc::clone(&block.bytes),
             Some(sealer) => Arc::new(sealed(sealer, &block.bytes)),
@@ -480,6 +562,10 @@ impl ShardLog {
                     && block.end <= position
                 {
                     let block = self.unsynced.pop_front().expect("it is there");
+                    // Until a switch is over, only what belongs to the old generation is written.
+                    if self.switch.is_none() {
+                        self.durable_sequence = block.last_sequence;
+                    }
                     if let Ok(buffer) = Arc::try_unwrap(block.bytes) {
                         self.records.reuse(buffer);
                     }
@@ -504,14 +590,14 @@ impl ShardLog {
     pub fn reopen(&mut self) -> (SegmentHeader, Vec<u8>) {
         assert!(!self.is_busy(), "operations on the old segment are under way");
         self.end_record();
-        let (generation, buffered_from) = match &self.switch {
-            None => (self.generation, self.buffered_from),
-            Some(switch) => (switch.old_generation, switch.old_next_sequence),
+        let (generation, buffered_from, salt) = match &self.switch {
+            None => (self.generation, self.buffered_from, self.salt),
+            Some(switch) => (switch.old_generation, switch.old_next_sequence, switch.old_salt),
         };
         let tail = self.switch.as_ref().and_then(|switch| switch.tail.as_ref());
         let first_sequence =
             self.unsynced.front().or(tail).map_or(buffered_from, |block| block.first_sequence);
-        let header = SegmentHeader { shard: self.shard, generation, first_sequence };
+        let header = SegmentHeader { shard: self.shard, generation, first_sequence, salt };
         let (mut bytes, mut sealer) = header.begin(&self.keys);
         for block in self.unsynced.iter().chain(tail) {
             match &mut sealer {
@@ -519,22 +605,28 @@ impl ShardLog {
                 Some(sealer) => sealer.seal(&block.bytes, &mut bytes),
             }
         }
-        self.reopening = (sealer, Blocks::of(&bytes));
+        let blocks = Blocks::of(&bytes);
+        let (end, next_sequence) = (self.taken, self.buffered_from);
+        self.reopening = Some(Reopening { sealer, blocks, end, next_sequence });
         (header, bytes)
     }
 
     /// The new segment of [`ShardLog::reopen`] is durable, `file_bytes` long, and listed in the manifest.
     pub fn reopened(&mut self, file: FileNumber, file_bytes: u64) {
+        let Reopening { sealer, blocks, end, next_sequence } =
+            self.reopening.take().expect("it was made by reopen");
         self.failure = None;
         self.file = file;
         self.file_bytes = file_bytes;
-        (self.sealer, self.blocks) = std::mem::take(&mut self.reopening);
+        (self.sealer, self.blocks) = (sealer, blocks);
         self.unsynced.clear();
-        if let Some(switch) = &mut self.switch {
-            switch.tail = None;
+        match &mut self.switch {
+            None => self.durable_sequence = next_sequence - 1,
+            // A switch that has begun meanwhile has left records that are in neither file.
+            Some(switch) => switch.tail = switch.tail.take().filter(|tail| tail.end > end),
         }
-        self.written = self.taken;
-        self.durable = self.taken;
+        self.written = end;
+        self.durable = end;
     }
 }
 
@@ -557,7 +649,7 @@ mod tests {
             set(&mut log, "1");
             let (bytes, _, then_sync) = write(&mut log, 0);
             set(&mut log, "2");
-            log.switch_to(NewSegment::new(0, 2, FileNumber(9), &Keys::default()));
+            log.switch_to(NewSegment::new(0, 2, FileNumber(9), 3, &Keys::default()));
             set(&mut log, "3");
             let position = log.position();
             log.write_ended(Ok(bytes.len()));
@@ -581,7 +673,11 @@ mod tests {
             }
             assert_eq!(files, [(FileNumber(1), false), (FileNumber(9), true)], "{policy:?}");
             assert!(!log.is_switching());
-            assert_eq!((log.generation, log.next_sequence()), (2, FIRST_SEQUENCE + 1));
+            assert_eq!(
+                (log.generation, log.next_sequence()),
+                (2, FIRST_SEQUENCE + 2),
+                "a mark, and a record"
+            );
         }
     }
 
@@ -641,14 +737,15 @@ mod tests {
         assert_eq!(log.next_action(2_000_000), Some(Action::Sync { file: FileNumber(1) }));
         log.sync_ended(Ok(()));
         assert_eq!(log.durable(), log.position());
-        assert_eq!(log.next_sync_us(), None);
+        assert_eq!(log.next_sync_us(), Some(3_000_000), "then a mark");
     }
 
     /// After a short write the new segment begins with what the old one may lack, and supersedes what it has.
     #[test]
     fn records_that_may_be_lost_move_to_a_new_segment() {
         let mut log = log(Policy::Everysec);
-        let mut old = SegmentHeader { shard: 0, generation: 1, first_sequence: 10 }.to_bytes().to_vec();
+        let mut old =
+            SegmentHeader { shard: 0, generation: 1, first_sequence: 10, salt: 0 }.to_bytes().to_vec();
         set(&mut log, "durable");
         let (bytes, ..) = write(&mut log, 1_000_000);
         old.extend_from_slice(&bytes);
@@ -702,15 +799,15 @@ mod tests {
         log.write_ended(Ok(bytes.len()));
         assert!(matches!(log.next_action(2_000_000), Some(Action::Sync { .. })));
         log.sync_ended(Ok(()));
-        let segment = NewSegment::new(0, 2, FileNumber(2), Keys::none());
+        let segment = NewSegment::new(0, 2, FileNumber(2), 3, Keys::none());
         let header = segment.header.clone();
-        let expected = SegmentHeader { shard: 0, generation: 2, first_sequence: FIRST_SEQUENCE };
+        let expected = SegmentHeader { shard: 0, generation: 2, first_sequence: FIRST_SEQUENCE, salt: 3 };
         assert_eq!(SegmentHeader::read(&header).expect("a header"), expected);
         log.switch_to(segment);
         set(&mut log, "2");
         let (bytes, offset, _) = write(&mut log, 2_000_000);
         assert_eq!(offset, HEADER_BYTES as u64);
         let scan = segment::scan(&[&header[..], &bytes].concat(), Keys::none(), |_| {}).expect("a segment");
-        assert_eq!(scan.records, 1);
+        assert_eq!(scan.records, 2);
     }
 }

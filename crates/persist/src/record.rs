@@ -4,20 +4,31 @@
 //! part of one transaction. Owns the byte format. Never touches files.
 //!
 //! ```text
-//! ┌────────┬──────────┬──────────┬────────────┬──────┬───────┬───────┬──────────────────────────────────┐
-//! │ crc32c │ body len │ sequence │ generation │ kind │ flags │ shard │ body                             │
-//! │ u32    │ u32      │ u64      │ u64        │ u8   │ u8    │ u16   │ [transaction], effects           │
-//! └────────┴──────────┴──────────┴────────────┴──────┴───────┴───────┴──────────────────────────────────┘
+//! ┌────────┬──────────┬──────────┬────────────┬──────┬───────┬───────┬─────────┬────────────────────────┐
+//! │ crc32c │ body len │ sequence │ generation │ kind │ flags │ shard │ durable │ body                   │
+//! │ u32    │ u32      │ u64      │ u64        │ u8   │ u8    │ u16   │ u32     │ [transaction], effects │
+//! └────────┴──────────┴──────────┴────────────┴──────┴───────┴───────┴─────────┴────────────────────────┘
 //!
 //! transaction   ticket u64 │ participants u16 │ shard u16 …
 //! effect        database varint │ words varint │ (length varint │ bytes) …
+//! body of a mark   nothing, or: last sequence of the generation before u64
 //! ```
 //!
 //! All integers are little-endian. The checksum covers everything behind itself, so that bytes of an older file that lie
-//! in a reused block are told apart by their generation. Sequences ascend by one over all files of a shard.
+//! in a reused block are told apart by their generation. It begins with the salt of the segment, which no client knows: so
+//! a value that looks like a record is none. Sequences ascend by one over all files of a shard.
+//!
+//! `durable` is how far before the record the last one lies that was known to be durable when this one was made: what is
+//! missing up to there was lost, and what is missing behind it had not become durable. Segments of version 1 and 2 have
+//! neither the field nor a salt.
+
+use std::ops::RangeInclusive;
 
 /// Bytes in front of a record's body.
-pub const HEADER_BYTES: usize = 28;
+pub const HEADER_BYTES: usize = 32;
+const OLD_HEADER_BYTES: usize = 28;
+/// In `durable`: nothing is known, or it is too far away.
+const NOTHING_DURABLE: u32 = u32::MAX;
 /// Longest body: two strings of the greatest length that the protocol allows, and room for their command.
 pub const BODY_BYTES_MAX: usize = (1 << 30) + (1 << 20);
 
@@ -31,8 +42,32 @@ pub enum Kind {
     Effects = 1,
     /// This shard's part of a transaction over several shards.
     Part = 2,
-    /// Nothing: tells that the log was alive.
+    /// Nothing: tells what is durable.
     Mark = 3,
+}
+
+/// How the records of a segment are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    salt: u32,
+    tells_durable: bool,
+}
+
+impl Format {
+    /// Of segments that do not tell what is durable.
+    pub const OLD: Format = Format { salt: 0, tells_durable: false };
+
+    pub fn salted(salt: u32) -> Format {
+        Format { salt, tells_durable: true }
+    }
+
+    pub fn tells_durable(self) -> bool {
+        self.tells_durable
+    }
+
+    pub fn header_bytes(self) -> usize {
+        if self.tells_durable { HEADER_BYTES } else { OLD_HEADER_BYTES }
+    }
 }
 
 impl Kind {
@@ -61,6 +96,9 @@ pub struct Head {
     pub kind: Kind,
     /// Present in parts.
     pub transaction: Option<Transaction>,
+    /// In the mark that begins a generation in which the process went on: the last sequence of the one before, all of
+    /// which was durable before this was written.
+    pub before: Option<u64>,
 }
 
 /// One change to the data, as the words of a command.
@@ -103,6 +141,9 @@ impl RecordWriter {
                 self.bytes.extend_from_slice(&shard.to_le_bytes());
             }
         }
+        if let Some(before) = head.before {
+            self.bytes.extend_from_slice(&before.to_le_bytes());
+        }
     }
 
     /// Adds an effect to the open record.
@@ -117,13 +158,16 @@ impl RecordWriter {
         }
     }
 
-    /// Ends the open record: its length and checksum are written.
-    pub fn end(&mut self) {
+    /// Ends the open record, for a segment with this salt, where everything up to the sequence `durable` is so.
+    pub fn end(&mut self, durable: u64, salt: u32) {
         let start = self.open_at.take().expect("a record was begun");
         let body_bytes = self.bytes.len() - start - HEADER_BYTES;
         assert!(body_bytes <= BODY_BYTES_MAX, "a record of {body_bytes} bytes");
         self.bytes[start + 4..start + 8].copy_from_slice(&(body_bytes as u32).to_le_bytes());
-        let crc = crc32c::crc32c(&self.bytes[start + 4..]);
+        let sequence = u64_at(&self.bytes, start + 8);
+        let behind = u32::try_from(sequence - durable).unwrap_or(NOTHING_DURABLE);
+        self.bytes[start + 28..start + 32].copy_from_slice(&behind.to_le_bytes());
+        let crc = crc32c::crc32c_append(salt, &self.bytes[start + 4..]);
         self.bytes[start..start + 4].copy_from_slice(&crc.to_le_bytes());
     }
 
@@ -166,6 +210,8 @@ impl RecordWriter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     pub head: Head,
+    /// Everything up to this sequence was durable when the record was made; 0 if that is not known.
+    pub durable: u64,
     /// The encoded effects.
     effects: &'a [u8],
     /// Bytes of the whole record.
@@ -174,31 +220,54 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// The record at the beginning of `bytes`; `None` if there is no whole, undamaged one.
-    pub fn read(bytes: &'a [u8]) -> Option<Record<'a>> {
-        let header = bytes.get(..HEADER_BYTES)?;
+    pub fn read(bytes: &'a [u8], format: Format) -> Option<Record<'a>> {
+        let header_bytes = format.header_bytes();
+        let header = bytes.get(..header_bytes)?;
         let body_bytes = u32_at(header, 4) as usize;
         if body_bytes > BODY_BYTES_MAX {
             return None;
         }
-        let whole = bytes.get(..HEADER_BYTES + body_bytes)?;
+        let whole = bytes.get(..header_bytes + body_bytes)?;
         let kind = Kind::from_byte(header[24])?;
-        if crc32c::crc32c(&whole[4..]) != u32_at(header, 0) {
+        if crc32c::crc32c_append(format.salt, &whole[4..]) != u32_at(header, 0) {
             return None;
         }
-        let mut body = &whole[HEADER_BYTES..];
-        let transaction = match kind {
-            Kind::Part => Some(read_transaction(&mut body)?),
-            Kind::Effects | Kind::Mark => None,
+        let mut body = &whole[header_bytes..];
+        let (mut transaction, mut before) = (None, None);
+        match kind {
+            Kind::Effects => {}
+            Kind::Part => transaction = Some(read_transaction(&mut body)?),
+            Kind::Mark => before = take(&mut body, 8).map(|number| u64_at(number, 0)),
+        }
+        let sequence = u64_at(header, 8);
+        let durable = match format.tells_durable.then(|| u32_at(header, 28)) {
+            None | Some(NOTHING_DURABLE) => 0,
+            Some(behind) => sequence.saturating_sub(u64::from(behind)),
         };
         let head = Head {
-            sequence: u64_at(header, 8),
+            sequence,
             generation: u64_at(header, 16),
             shard: u16::from_le_bytes([header[26], header[27]]),
             always: header[25] & FLAG_ALWAYS != 0,
             kind,
             transaction,
+            before,
         };
-        Some(Record { head, effects: body, bytes: whole.len() })
+        Some(Record { head, durable, effects: body, bytes: whole.len() })
+    }
+
+    /// Whether a record of this shard and generation, with one of these sequences, may begin here: saves the work of
+    /// [`Record::read`].
+    pub(crate) fn may_begin(
+        bytes: &[u8],
+        shard: u16,
+        generation: u64,
+        sequences: &RangeInclusive<u64>,
+    ) -> bool {
+        bytes.len() >= OLD_HEADER_BYTES
+            && u64_at(bytes, 16) == generation
+            && bytes[26..28] == shard.to_le_bytes()
+            && sequences.contains(&u64_at(bytes, 8))
     }
 
     /// The effects in their order. A checksum vouches for them: `Err` means that the writer was not torc.
@@ -292,8 +361,10 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
+    const SALT: u32 = 77;
+
     fn head(kind: Kind, transaction: Option<Transaction>) -> Head {
-        Head { sequence: 7, generation: 3, shard: 2, always: true, kind, transaction }
+        Head { sequence: 7, generation: 3, shard: 2, always: true, kind, transaction, before: None }
     }
 
     fn words<'a>(effect: &Effect<'a>) -> Vec<&'a str> {
@@ -310,20 +381,27 @@ mod tests {
             ["SET", "k", &"v".repeat(300)].into_iter().map(str::as_bytes).collect::<Vec<_>>().into_iter(),
         );
         writer.effect(15, [&b"DEL"[..], b""].into_iter());
-        writer.end();
+        writer.end(5, SALT);
         let part = head(Kind::Part, Some(Transaction { ticket: u64::MAX, participants: vec![0, 2, 900] }));
         writer.begin(&part);
-        writer.end();
+        writer.end(5, SALT);
         let bytes = writer.take();
-        let first = Record::read(&bytes).expect("a record");
+        let first = Record::read(&bytes, Format::salted(SALT)).expect("a record");
         assert_eq!(first.head, effects);
         let read: Vec<_> = first.effects().map(|effect| effect.expect("well formed")).collect();
         assert_eq!((read.len(), read[0].db, read[1].db), (2, 0, 15));
         assert_eq!(words(&read[0])[..2], ["SET", "k"]);
         assert_eq!(words(&read[1]), ["DEL", ""]);
-        let second = Record::read(&bytes[first.bytes..]).expect("a record");
+        let second = Record::read(&bytes[first.bytes..], Format::salted(SALT)).expect("a record");
         assert_eq!(second.head, part);
         assert_eq!(second.effects().count(), 0);
+        let mark = Head { before: Some(1 << 40), ..head(Kind::Mark, None) };
+        writer.begin(&mark);
+        writer.end(0, SALT);
+        let bytes_of_mark = writer.take();
+        let third = Record::read(&bytes_of_mark, Format::salted(SALT)).expect("a record");
+        assert_eq!((third.head.clone(), third.durable, third.effects().count()), (mark, 0, 0));
+        assert_eq!((first.durable, second.durable), (5, 5));
         assert_eq!(first.bytes + second.bytes, bytes.len());
     }
 
@@ -332,19 +410,21 @@ mod tests {
         let mut writer = RecordWriter::default();
         writer.begin(&head(Kind::Part, Some(Transaction { ticket: 1, participants: vec![0, 2] })));
         writer.effect(0, [&b"SET"[..], b"key", b"value"].into_iter());
-        writer.end();
+        writer.end(5, SALT);
         let bytes = writer.take();
         for cut in 0..bytes.len() {
-            assert_eq!(Record::read(&bytes[..cut]), None);
+            assert_eq!(Record::read(&bytes[..cut], Format::salted(SALT)), None);
         }
         for index in 0..bytes.len() {
             for bit in 0..8 {
                 let mut damaged = bytes.clone();
                 damaged[index] ^= 1 << bit;
-                assert_eq!(Record::read(&damaged), None, "byte {index} bit {bit}");
+                assert_eq!(Record::read(&damaged, Format::salted(SALT)), None, "byte {index} bit {bit}");
             }
         }
-        assert_eq!(Record::read(&[0; 100]), None);
+        assert_eq!(Record::read(&[0; 100], Format::salted(SALT)), None);
+        assert_eq!(Record::read(&bytes, Format::salted(SALT + 1)), None);
+        assert_eq!(Record::read(&bytes, Format::OLD), None);
     }
 
     /// Bodies with a right checksum and random content: no panic, no large allocation.
@@ -362,9 +442,9 @@ mod tests {
                 writer.bytes.push(state as u8);
             }
             state = state.wrapping_add(0x9e37_79b9);
-            writer.end();
+            writer.end(5, SALT);
             let bytes = writer.take();
-            let record = Record::read(&bytes).expect("the checksum is right");
+            let record = Record::read(&bytes, Format::salted(SALT)).expect("the checksum is right");
             record.effects().for_each(drop);
         }
     }

@@ -310,7 +310,7 @@ impl<'a, R: Read> Commands<'a, R> {
         }
         let bytes = usize::try_from(self.offset - at).unwrap_or(usize::MAX);
         let at = usize::try_from(at).unwrap_or(usize::MAX);
-        summary.torn = Some(Torn { file: self.name.to_owned(), at, bytes });
+        summary.torn = Some(Torn { file: self.name.to_owned(), at, bytes, records: 0 });
         Ok(())
     }
 

@@ -2,23 +2,27 @@
 //! and what the bytes behind it are. Never decides what to do about damage.
 //!
 //! ```text
-//! ┌───────────┬─────────┬───────┬────────────┬────────────────┬────────┬─────────┬─────────┐
-//! │ magic     │ version │ shard │ generation │ first sequence │ crc32c │ record  │ record …│
-//! │ TORCLOG\n │ u16     │ u16   │ u64        │ u64            │ u32    │         │         │
-//! └───────────┴─────────┴───────┴────────────┴────────────────┴────────┴─────────┴─────────┘
+//! ┌───────────┬─────────┬───────┬────────────┬────────────────┬──────┬────────┬─────────┬─────────┐
+//! │ magic     │ version │ shard │ generation │ first sequence │ salt │ crc32c │ record  │ record …│
+//! │ TORCLOG\n │ u16     │ u16   │ u64        │ u64            │ u32  │ u32    │         │         │
+//! └───────────┴─────────┴───────┴────────────┴────────────────┴──────┴────────┴─────────┴─────────┘
 //! ```
 //!
-//! In a sealed segment (version 2) a key block follows the header, and the records are the content of chunks
-//! ([`crate::seal`]): those of one write make one chunk, or several if they are long.
+//! In a sealed segment (version 4) a key block follows the header, and the records are the content of chunks
+//! ([`crate::seal`]): those of one write make one chunk, or several if they are long. Versions 1 and 2 are the same without a
+//! salt, and their records do not tell what was durable when they were made: there, any record behind damage means a loss.
 
-use crate::record::{HEADER_BYTES as RECORD_HEADER_BYTES, Record};
-use crate::seal::{KEY_BLOCK_BYTES, KeyError, Keys, Sealer};
+use crate::record::{Format, Record};
+use crate::seal::{KEY_BLOCK_BYTES, KeyError, Keys, Opener, Sealer};
 
 const MAGIC: &[u8; 8] = b"TORCLOG\n";
-const VERSION: u16 = 1;
-const VERSION_SEALED: u16 = 2;
+const VERSION: u16 = 3;
+const VERSION_SEALED: u16 = 4;
+const OLD_VERSION: u16 = 1;
+const OLD_VERSION_SEALED: u16 = 2;
 /// Bytes of a segment's header.
-pub const HEADER_BYTES: usize = 32;
+pub const HEADER_BYTES: usize = 36;
+const OLD_HEADER_BYTES: usize = 32;
 
 /// What a segment says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,16 @@ pub struct SegmentHeader {
     pub generation: u64,
     /// Sequence of the first record.
     pub first_sequence: u64,
+    /// What the checksums of its records begin with: a random number, the same for all segments of a shard in a generation.
+    pub salt: u32,
+}
+
+/// How the bytes behind a segment's header are to be read.
+#[derive(Clone, Copy)]
+struct Layout {
+    header_bytes: usize,
+    is_sealed: bool,
+    format: Format,
 }
 
 impl SegmentHeader {
@@ -50,31 +64,51 @@ impl SegmentHeader {
         bytes[10..12].copy_from_slice(&self.shard.to_le_bytes());
         bytes[12..20].copy_from_slice(&self.generation.to_le_bytes());
         bytes[20..28].copy_from_slice(&self.first_sequence.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes[..28]);
-        bytes[28..].copy_from_slice(&crc.to_le_bytes());
+        bytes[28..32].copy_from_slice(&self.salt.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..32]);
+        bytes[32..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
     pub fn read(bytes: &[u8]) -> Result<SegmentHeader, HeaderError> {
-        let bytes = bytes.get(..HEADER_BYTES).ok_or(HeaderError::Short)?;
+        Self::read_with_layout(bytes).map(|(header, _)| header)
+    }
+
+    fn read_with_layout(bytes: &[u8]) -> Result<(SegmentHeader, Layout), HeaderError> {
         let number = |at: usize, len: usize| {
             bytes[at..at + len].iter().rev().fold(0u64, |number, &byte| number << 8 | u64::from(byte))
         };
+        if bytes.len() < OLD_HEADER_BYTES {
+            return Err(HeaderError::Short);
+        }
         if &bytes[..8] != MAGIC {
             return Err(HeaderError::NotASegment);
         }
-        if number(28, 4) != u64::from(crc32c::crc32c(&bytes[..28])) {
+        let version = number(8, 2) as u16;
+        let is_old = [OLD_VERSION, OLD_VERSION_SEALED].contains(&version);
+        if !is_old && ![VERSION, VERSION_SEALED].contains(&version) {
+            return Err(HeaderError::Version(version));
+        }
+        let header_bytes = if is_old { OLD_HEADER_BYTES } else { HEADER_BYTES };
+        if bytes.len() < header_bytes {
+            return Err(HeaderError::Short);
+        }
+        if number(header_bytes - 4, 4) != u64::from(crc32c::crc32c(&bytes[..header_bytes - 4])) {
             return Err(HeaderError::Damaged);
         }
-        match number(8, 2) as u16 {
-            VERSION | VERSION_SEALED => {}
-            newer => return Err(HeaderError::Version(newer)),
-        }
-        Ok(SegmentHeader {
+        let salt = if is_old { 0 } else { number(28, 4) as u32 };
+        let layout = Layout {
+            header_bytes,
+            is_sealed: [OLD_VERSION_SEALED, VERSION_SEALED].contains(&version),
+            format: if is_old { Format::OLD } else { Format::salted(salt) },
+        };
+        let header = SegmentHeader {
             shard: number(10, 2) as u16,
             generation: number(12, 8),
             first_sequence: number(20, 8),
-        })
+            salt,
+        };
+        Ok((header, layout))
     }
 }
 
@@ -111,9 +145,10 @@ impl std::error::Error for HeaderError {}
 pub enum Tail {
     /// Nothing, or the zeros of preallocated blocks.
     Clean,
-    /// Bytes that are no record, and no record behind them: the last writes before a crash.
-    Torn,
-    /// Damage with valid records behind it, the first of them at `next_valid_at`: something that was durable was lost.
+    /// Damage in what was not known to be durable: the last writes before a crash, of which some may have reached the disk
+    /// and others not. So many records in it are whole.
+    Torn { records: u64 },
+    /// Damage in what was durable, as a record tells that was made later. It begins at `next_valid_at`, or in the chunk there.
     Hole { next_valid_at: usize },
 }
 
@@ -131,82 +166,160 @@ pub struct Scan {
 /// Reads a segment's bytes to the first that is not a valid record of it, and says what lies behind. `visit` sees each
 /// valid record.
 pub fn scan(bytes: &[u8], keys: &Keys, mut visit: impl FnMut(&Record<'_>)) -> Result<Scan, HeaderError> {
-    let header = SegmentHeader::read(bytes)?;
-    if bytes[8..10] == VERSION_SEALED.to_le_bytes() {
-        return scan_sealed(bytes, header, keys, visit);
+    let (header, layout) = SegmentHeader::read_with_layout(bytes)?;
+    let segment = Segment { header, format: layout.format };
+    if layout.is_sealed {
+        return segment.scan_sealed(bytes, layout.header_bytes, keys, visit);
     }
-    let (sequence, length) = scan_records(&bytes[HEADER_BYTES..], header, &mut visit);
-    let at = HEADER_BYTES + length;
-    let tail = judge_tail(bytes, at, header, sequence);
+    let (sequence, length) = segment.scan_records(&bytes[layout.header_bytes..], &mut visit);
+    let at = layout.header_bytes + length;
+    let tail = segment.judge_tail(bytes, at, sequence);
     Ok(Scan { header, records: sequence - header.first_sequence, valid_bytes: at, tail })
 }
 
-/// Sequence behind the last valid record, and where that ends.
-fn scan_records(bytes: &[u8], header: SegmentHeader, visit: &mut impl FnMut(&Record<'_>)) -> (u64, usize) {
-    let (mut sequence, mut at) = (header.first_sequence, 0);
-    while let Some(record) = Record::read(&bytes[at..]).filter(|record| belongs(record, header, sequence)) {
-        visit(&record);
-        at += record.bytes;
-        sequence += 1;
-    }
-    (sequence, at)
-}
-
-fn scan_sealed(
-    bytes: &[u8],
+/// What tells the records of a segment from other bytes.
+#[derive(Clone, Copy)]
+struct Segment {
     header: SegmentHeader,
-    keys: &Keys,
-    mut visit: impl FnMut(&Record<'_>),
-) -> Result<Scan, HeaderError> {
-    let (identity, rest) = bytes.split_at(HEADER_BYTES);
-    let block = rest.first_chunk::<KEY_BLOCK_BYTES>().ok_or(HeaderError::Short)?;
-    let opener = keys.opener(identity, block).map_err(HeaderError::Key)?;
-    let mut content = Vec::with_capacity(bytes.len());
-    // Where each chunk begins, in the content and in the file.
-    let mut chunks = Vec::new();
-    let mut at = HEADER_BYTES + KEY_BLOCK_BYTES;
-    loop {
-        let number = chunks.len() as u64;
-        chunks.push((content.len(), at));
-        let Some(count) = opener.open(&bytes[at..], number, &mut content) else { break };
-        at += count;
-    }
-    let (sequence, length) = scan_records(&content, header, &mut visit);
-    // A record that goes on in a chunk that is not there: its beginning does not count either.
-    let whole_chunks = chunks.partition_point(|(begins_at, _)| *begins_at <= length);
-    let valid_bytes = chunks[whole_chunks - 1].1;
-    let tail = match opener.find_later(&bytes[at..], chunks.len() as u64 - 1) {
-        Some(offset) => Tail::Hole { next_valid_at: at + offset },
-        None if length == content.len() && bytes[at..].iter().all(|byte| *byte == 0) => Tail::Clean,
-        None => Tail::Torn,
-    };
-    Ok(Scan { header, records: sequence - header.first_sequence, valid_bytes, tail })
+    format: Format,
 }
 
-fn belongs(record: &Record<'_>, header: SegmentHeader, sequence: u64) -> bool {
-    record.head.generation == header.generation
-        && record.head.shard == header.shard
-        && record.head.sequence == sequence
+/// Whole records behind damage.
+#[derive(Default)]
+struct Behind {
+    records: u64,
+    /// The first that tells of a loss.
+    evidence: Option<usize>,
 }
 
-fn judge_tail(bytes: &[u8], from: usize, header: SegmentHeader, sequence: u64) -> Tail {
-    let rest = &bytes[from..];
-    if rest.iter().all(|byte| *byte == 0) {
-        return Tail::Clean;
+impl Segment {
+    /// Sequence behind the last valid record, and where that ends.
+    fn scan_records(self, bytes: &[u8], visit: &mut impl FnMut(&Record<'_>)) -> (u64, usize) {
+        let (mut sequence, mut at) = (self.header.first_sequence, 0);
+        while let Some(record) =
+            Record::read(&bytes[at..], self.format).filter(|record| self.owns(record, sequence))
+        {
+            visit(&record);
+            at += record.bytes;
+            sequence += 1;
+        }
+        (sequence, at)
     }
-    let generation = header.generation.to_le_bytes();
-    // Whatever follows the hole has a later sequence, and not one beyond what so many bytes can hold.
-    let sequences = sequence + 1..=sequence + 1 + (rest.len() / RECORD_HEADER_BYTES) as u64;
-    let mut candidates = rest.windows(RECORD_HEADER_BYTES).enumerate();
-    let found = candidates.find(|(offset, head)| {
-        head[16..24] == generation
-            && Record::read(&rest[*offset..]).is_some_and(|record| {
-                record.head.shard == header.shard && sequences.contains(&record.head.sequence)
-            })
-    });
-    match found {
-        Some((offset, _)) => Tail::Hole { next_valid_at: from + offset },
-        None => Tail::Torn,
+
+    fn owns(self, record: &Record<'_>, sequence: u64) -> bool {
+        record.head.generation == self.header.generation
+            && record.head.shard == self.header.shard
+            && record.head.sequence == sequence
+    }
+
+    fn judge_tail(self, bytes: &[u8], from: usize, missing: u64) -> Tail {
+        let rest = &bytes[from..];
+        if rest.iter().all(|byte| *byte == 0) {
+            return Tail::Clean;
+        }
+        match self.look_behind(rest, missing, rest.len()) {
+            Behind { evidence: Some(offset), .. } => Tail::Hole { next_valid_at: from + offset },
+            Behind { evidence: None, records } => Tail::Torn { records },
+        }
+    }
+
+    /// Looks for records wherever they may begin, up to the first that tells that the one with the sequence `missing` had
+    /// been durable.
+    /// `lost_bytes`: how many may have held records that are not there.
+    fn look_behind(self, bytes: &[u8], missing: u64, lost_bytes: usize) -> Behind {
+        // Whatever follows the damage has a later sequence, and not one beyond what so many bytes can hold.
+        let sequences = missing + 1..=missing + 1 + (lost_bytes / self.format.header_bytes()) as u64;
+        let SegmentHeader { shard, generation, .. } = self.header;
+        let (mut behind, mut at) = (Behind::default(), 0);
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            let may_begin = Record::may_begin(rest, shard, generation, &sequences);
+            let Some(record) = may_begin.then(|| Record::read(rest, self.format)).flatten() else {
+                at += 1;
+                continue;
+            };
+            if !self.format.tells_durable() || record.durable >= missing {
+                behind.evidence = Some(at);
+                return behind;
+            }
+            behind.records += 1;
+            at += record.bytes;
+        }
+        behind
+    }
+
+    fn scan_sealed(
+        self,
+        bytes: &[u8],
+        header_bytes: usize,
+        keys: &Keys,
+        mut visit: impl FnMut(&Record<'_>),
+    ) -> Result<Scan, HeaderError> {
+        let (identity, rest) = bytes.split_at(header_bytes);
+        let block = rest.first_chunk::<KEY_BLOCK_BYTES>().ok_or(HeaderError::Short)?;
+        let opener = keys.opener(identity, block).map_err(HeaderError::Key)?;
+        let mut content = Vec::with_capacity(bytes.len());
+        // Where each chunk begins, in the content and in the file.
+        let mut chunks = Vec::new();
+        let mut at = header_bytes + KEY_BLOCK_BYTES;
+        loop {
+            let number = chunks.len() as u64;
+            chunks.push((content.len(), at));
+            let Some(count) = opener.open(&bytes[at..], number, &mut content) else { break };
+            at += count;
+        }
+        let (sequence, length) = self.scan_records(&content, &mut visit);
+        // A record that goes on in a chunk that is not there: its beginning does not count either.
+        let whole_chunks = chunks.partition_point(|(begins_at, _)| *begins_at <= length);
+        let valid_bytes = chunks[whole_chunks - 1].1;
+        let behind = self.look_behind_chunks(&opener, bytes, at, chunks.len() as u64 - 1, sequence);
+        let tail = match behind {
+            Behind { evidence: Some(next_valid_at), .. } => Tail::Hole { next_valid_at },
+            _ if length == content.len() && bytes[at..].iter().all(|byte| *byte == 0) => Tail::Clean,
+            Behind { records, .. } => Tail::Torn { records },
+        };
+        let records = sequence - self.header.first_sequence;
+        Ok(Scan { header: self.header, records, valid_bytes, tail })
+    }
+
+    /// The same as [`Segment::look_behind`] in the chunks behind the one with the number `lost`, which should begin at `from`.
+    fn look_behind_chunks(
+        self,
+        opener: &Opener,
+        bytes: &[u8],
+        from: usize,
+        lost: u64,
+        missing: u64,
+    ) -> Behind {
+        let (mut behind, mut at, mut number) = (Behind::default(), from, lost);
+        let mut content = Vec::new();
+        // Records may go on in the next chunk: those that follow each other are read together.
+        let mut run_began_at = from;
+        loop {
+            let found = opener.find_later(&bytes[at..], number, &mut content);
+            if found.is_some() && !self.format.tells_durable() {
+                behind.evidence = found.map(|found| at + found.at);
+                return behind;
+            }
+            let goes_on = found.is_some_and(|found| found.at == 0 && found.number == number + 1);
+            if !goes_on {
+                let of_next = found.map_or(0, |found| found.content_bytes());
+                let run_end = content.len() - of_next;
+                let in_run = self.look_behind(&content[..run_end], missing, bytes.len() - from);
+                behind.records += in_run.records;
+                if in_run.evidence.is_some() {
+                    behind.evidence = Some(run_began_at);
+                    return behind;
+                }
+                content.drain(..run_end);
+            }
+            let Some(found) = found else { return behind };
+            if !goes_on {
+                run_began_at = at + found.at;
+            }
+            at += found.at + found.bytes;
+            number = found.number;
+        }
     }
 }
 
@@ -216,9 +329,10 @@ mod tests {
     use crate::record::{Head, Kind, RecordWriter};
     use crate::seal::{Algorithm, MasterKey};
 
-    const HEADER: SegmentHeader = SegmentHeader { shard: 1, generation: 5, first_sequence: 100 };
+    const HEADER: SegmentHeader = SegmentHeader { shard: 1, generation: 5, first_sequence: 100, salt: 9 };
 
-    fn segment(records: u64) -> Vec<u8> {
+    /// A segment of so many records, when each of which all but the last `behind` before it were durable.
+    fn segment(records: u64, behind: u64) -> Vec<u8> {
         let mut writer = RecordWriter::default();
         for sequence in 100..100 + records {
             writer.begin(&Head {
@@ -228,9 +342,10 @@ mod tests {
                 always: false,
                 kind: Kind::Effects,
                 transaction: None,
+                before: None,
             });
             writer.effect(0, [&b"SET"[..], b"key", b"some value"].into_iter());
-            writer.end();
+            writer.end(sequence.saturating_sub(1 + behind).max(99), HEADER.salt);
         }
         [&HEADER.to_bytes()[..], &writer.take()].concat()
     }
@@ -239,7 +354,7 @@ mod tests {
     fn headers_are_checked() {
         let bytes = HEADER.to_bytes();
         assert_eq!(SegmentHeader::read(&bytes), Ok(HEADER));
-        assert_eq!(SegmentHeader::read(&bytes[..31]), Err(HeaderError::Short));
+        assert_eq!(SegmentHeader::read(&bytes[..35]), Err(HeaderError::Short));
         assert_eq!(SegmentHeader::read(&[b'x'; 40]), Err(HeaderError::NotASegment));
         let mut damaged = bytes;
         damaged[13] ^= 1;
@@ -248,43 +363,110 @@ mod tests {
 
     #[test]
     fn tails_are_told_apart() {
-        let whole = segment(3);
-        let one = (whole.len() - HEADER_BYTES) / 3;
+        let whole = segment(4, 1);
+        let one = (whole.len() - HEADER_BYTES) / 4;
         let scanned = |bytes: &[u8]| {
             let scan = scan(bytes, Keys::none(), |_| {}).expect("a segment");
             (scan.records, scan.tail)
         };
-        assert_eq!(scanned(&whole), (3, Tail::Clean));
-        assert_eq!(scanned(&[&whole[..], &[0; 4096]].concat()), (3, Tail::Clean));
-        assert_eq!(scanned(&whole[..whole.len() - 1]), (2, Tail::Torn));
-        assert_eq!(scanned(&[&whole[..], b"garbage"].concat()), (3, Tail::Torn));
-        // A torn write of several blocks: the middle one is missing.
-        let mut hole = whole.clone();
-        hole[HEADER_BYTES + one + 4..HEADER_BYTES + 2 * one].fill(0);
-        assert_eq!(scanned(&hole), (1, Tail::Hole { next_valid_at: HEADER_BYTES + 2 * one }));
+        assert_eq!(scanned(&whole), (4, Tail::Clean));
+        assert_eq!(scanned(&[&whole[..], &[0; 4096]].concat()), (4, Tail::Clean));
+        assert_eq!(scanned(&whole[..whole.len() - 1]), (3, Tail::Torn { records: 0 }));
+        assert_eq!(scanned(&[&whole[..], b"garbage"].concat()), (4, Tail::Torn { records: 0 }));
+        // One record is missing: when the last but one behind it was made it was durable, when the next was made it was not.
+        let without = |whole: &[u8], index: usize| {
+            let mut hole = whole.to_vec();
+            hole[HEADER_BYTES + index * one + 4..HEADER_BYTES + (index + 1) * one].fill(0);
+            scanned(&hole)
+        };
+        assert_eq!(without(&whole, 1), (1, Tail::Hole { next_valid_at: HEADER_BYTES + 3 * one }));
+        assert_eq!(without(&whole, 2), (2, Tail::Torn { records: 1 }));
+        assert_eq!(without(&whole, 3), (3, Tail::Torn { records: 0 }));
+        assert_eq!(without(&segment(4, 3), 0), (0, Tail::Torn { records: 3 }));
     }
 
     /// A block that was used by an older generation of the log, or by another shard, is no record of this one.
     #[test]
     fn stale_blocks_are_no_records() {
-        let whole = segment(3);
-        for (generation, shard, sequence) in [(4, 1, 103), (5, 0, 103), (5, 1, 100), (5, 1, 99)] {
-            let head =
-                Head { sequence, generation, shard, always: false, kind: Kind::Effects, transaction: None };
+        let whole = segment(3, 0);
+        for (generation, shard, sequence) in [(4, 1, 104), (5, 0, 104), (5, 1, 100), (5, 1, 99)] {
+            let head = Head {
+                sequence,
+                generation,
+                shard,
+                always: false,
+                kind: Kind::Effects,
+                transaction: None,
+                before: None,
+            };
             let mut writer = RecordWriter::default();
             writer.begin(&head);
             writer.effect(0, [&b"SET"[..], b"stale", b"value"].into_iter());
-            writer.end();
+            writer.end(sequence - 1, HEADER.salt);
             let scan = scan(&[&whole[..], &writer.take()].concat(), Keys::none(), |_| {}).expect("a segment");
-            assert_eq!((scan.records, scan.tail), (3, Tail::Torn), "{head:?}");
+            assert_eq!((scan.records, scan.tail), (3, Tail::Torn { records: 0 }), "{head:?}");
+        }
+    }
+
+    /// Of version 1 and 2, with three records in three writes, as they were written then.
+    #[test]
+    fn old_segments_are_read_by_the_old_rule() {
+        let master = MasterKey::parse(&[1; 32]).expect("a key");
+        let keys = Keys::new(Algorithm::Aes256Gcm, master, Vec::new());
+        for (bytes, begins_at) in [
+            (&include_bytes!("../tests/old/version-1.log")[..], OLD_HEADER_BYTES),
+            (&include_bytes!("../tests/old/version-2.log")[..], OLD_HEADER_BYTES + KEY_BLOCK_BYTES),
+        ] {
+            let mut keys_set = Vec::new();
+            let whole = scan(bytes, &keys, |record| {
+                let effects = record.effects().map(|effect| effect.expect("it is sound").words[1].to_vec());
+                keys_set.extend(effects);
+            });
+            let whole = whole.expect("a segment");
+            assert_eq!((whole.records, whole.tail), (3, Tail::Clean));
+            assert_eq!(keys_set, [b"a", b"b", b"c"]);
+            let one = (bytes.len() - begins_at) / 3;
+            let mut damaged = bytes.to_vec();
+            damaged[begins_at + one + 20] ^= 1;
+            let hole = scan(&damaged, &keys, |_| {}).expect("a segment");
+            assert_eq!((hole.records, hole.tail), (1, Tail::Hole { next_valid_at: begins_at + 2 * one }));
+            let torn = scan(&bytes[..bytes.len() - 1], &keys, |_| {}).expect("a segment");
+            assert_eq!((torn.records, torn.tail), (2, Tail::Torn { records: 0 }));
+        }
+    }
+
+    /// A value may consist of what would be the next records of this segment, but for the salt.
+    #[test]
+    fn values_are_no_records() {
+        for salt in [HEADER.salt + 1, HEADER.salt] {
+            let mut writer = RecordWriter::default();
+            let head = |sequence| Head {
+                sequence,
+                generation: 5,
+                shard: 1,
+                always: true,
+                kind: Kind::Effects,
+                transaction: None,
+                before: None,
+            };
+            writer.begin(&head(102));
+            writer.end(101, salt);
+            let value = writer.take();
+            writer.begin(&head(100));
+            writer.effect(0, [&b"SET"[..], b"key", &value].into_iter());
+            writer.end(99, HEADER.salt);
+            let mut bytes = [&HEADER.to_bytes()[..], &writer.take()].concat();
+            bytes[HEADER_BYTES] ^= 1;
+            let scan = scan(&bytes, Keys::none(), |_| {}).expect("a segment");
+            assert_eq!(matches!(scan.tail, Tail::Hole { .. }), salt == HEADER.salt, "{scan:?}");
         }
     }
 
     /// A sealed segment with the given writes of one record each, and where each chunk ends.
-    fn sealed(keys: &Keys, records: u64) -> (Vec<u8>, Vec<usize>) {
+    fn sealed(keys: &Keys, records: u64, behind: u64) -> (Vec<u8>, Vec<usize>) {
         let (mut bytes, sealer) = HEADER.begin(keys);
         let mut sealer = sealer.expect("the keys seal");
-        let plain = segment(records);
+        let plain = segment(records, behind);
         let one = (plain.len() - HEADER_BYTES) / records as usize;
         let mut ends = vec![bytes.len()];
         for record in plain[HEADER_BYTES..].chunks(one) {
@@ -298,17 +480,17 @@ mod tests {
     fn tails_of_sealed_segments_are_told_apart() {
         let master = MasterKey::parse(&[1; 32]).expect("a key");
         let keys = Keys::new(Algorithm::Aes256Gcm, master, Vec::new());
-        let (whole, ends) = sealed(&keys, 3);
+        let (whole, ends) = sealed(&keys, 3, 0);
         let scanned = |bytes: &[u8]| {
             let scan = scan(bytes, &keys, |_| {}).expect("a segment");
             (scan.records, scan.valid_bytes, scan.tail)
         };
         assert_eq!(scanned(&whole), (3, whole.len(), Tail::Clean));
         assert_eq!(scanned(&[&whole[..], &[0; 4096]].concat()), (3, whole.len(), Tail::Clean));
-        assert_eq!(scanned(&[&whole[..], b"garbage"].concat()), (3, whole.len(), Tail::Torn));
+        assert_eq!(scanned(&[&whole[..], b"garbage"].concat()), (3, whole.len(), Tail::Torn { records: 0 }));
         for cut in ends[0]..whole.len() {
             let chunks = ends.iter().filter(|end| **end <= cut).count() - 1;
-            let tail = if ends[chunks] == cut { Tail::Clean } else { Tail::Torn };
+            let tail = if ends[chunks] == cut { Tail::Clean } else { Tail::Torn { records: 0 } };
             assert_eq!(scanned(&whole[..cut]), (chunks as u64, ends[chunks], tail), "cut at {cut}");
         }
         for index in ends[0]..whole.len() {
@@ -316,19 +498,26 @@ mod tests {
             damaged[index] ^= 1;
             let chunk = ends.iter().filter(|end| **end <= index).count() - 1;
             let next_valid_at = ends[chunk + 1];
-            let tail = if chunk < 2 { Tail::Hole { next_valid_at } } else { Tail::Torn };
+            let tail = if chunk < 2 { Tail::Hole { next_valid_at } } else { Tail::Torn { records: 0 } };
             assert_eq!(scanned(&damaged), (chunk as u64, ends[chunk], tail), "byte {index}");
+        }
+        // The same where none was durable when the next were made.
+        let (unsynced, ends) = sealed(&keys, 3, 3);
+        for (chunk, records) in [(0, 2), (1, 1), (2, 0)] {
+            let mut damaged = unsynced.clone();
+            damaged[ends[chunk] + 20] ^= 1;
+            assert_eq!(scanned(&damaged), (chunk as u64, ends[chunk], Tail::Torn { records }));
         }
         // Chunks of the file that change places, that are there twice, or that are another file's.
         let chunk = |bytes: &[u8], index: usize| bytes[ends[index]..ends[index + 1]].to_vec();
-        let (other, _) = sealed(&keys, 3);
+        let (other, _) = sealed(&keys, 3, 0);
         let head = whole[..ends[0]].to_vec();
         let swapped = [&head[..], &chunk(&whole, 1), &chunk(&whole, 0)].concat();
         assert!(matches!(scanned(&swapped), (0, _, Tail::Hole { .. })));
         let twice = [&head[..], &chunk(&whole, 0), &chunk(&whole, 0)].concat();
-        assert_eq!(scanned(&twice), (1, ends[1], Tail::Torn));
+        assert_eq!(scanned(&twice), (1, ends[1], Tail::Torn { records: 0 }));
         let foreign = [&head[..], &chunk(&whole, 0), &chunk(&other, 1)].concat();
-        assert_eq!(scanned(&foreign), (1, ends[1], Tail::Torn));
+        assert_eq!(scanned(&foreign), (1, ends[1], Tail::Torn { records: 0 }));
     }
 
     /// A record longer than a chunk, of which the end is missing.
@@ -339,9 +528,17 @@ mod tests {
         let mut writer = RecordWriter::default();
         for (sequence, len) in [(100, 10), (101, 3 << 20)] {
             let kind = Kind::Effects;
-            writer.begin(&Head { sequence, generation: 5, shard: 1, always: true, kind, transaction: None });
+            writer.begin(&Head {
+                sequence,
+                generation: 5,
+                shard: 1,
+                always: true,
+                kind,
+                transaction: None,
+                before: None,
+            });
             writer.effect(0, [&b"SET"[..], b"key", &vec![b'v'; len]].into_iter());
-            writer.end();
+            writer.end(sequence - 1, HEADER.salt);
         }
         let (mut bytes, sealer) = HEADER.begin(&keys);
         let start = bytes.len();
@@ -350,6 +547,10 @@ mod tests {
         assert_eq!((whole.records, whole.valid_bytes, whole.tail), (2, bytes.len(), Tail::Clean));
         let first_chunks = start + 2 * crate::seal::sealed_bytes(crate::seal::CHUNK_BYTES_MAX);
         let cut = scan(&bytes[..first_chunks], &keys, |_| {}).expect("a segment");
-        assert_eq!((cut.records, cut.valid_bytes, cut.tail), (1, start, Tail::Torn));
+        assert_eq!((cut.records, cut.valid_bytes, cut.tail), (1, start, Tail::Torn { records: 0 }));
+        // Without its first chunk there is the second record, which tells that the first was durable.
+        bytes[start + 20] ^= 1;
+        let lost = scan(&bytes, &keys, |_| {}).expect("a segment");
+        assert_eq!((lost.records, lost.valid_bytes, lost.tail), (0, start, Tail::Torn { records: 0 }));
     }
 }

@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use torc_persist::blocks::WriteBytes;
 use torc_persist::load::{self, LoadError, Tolerance};
-use torc_persist::log::{Action, FileNumber, Policy, ShardLog};
+use torc_persist::log::{Action, FileNumber, NewSegment, Policy, ShardLog};
 use torc_persist::manifest::{Generation, Manifest, SegmentFile};
 use torc_persist::seal::{Algorithm, Keys, MasterKey};
 use torc_persist::store::{Directory, Store};
@@ -94,6 +94,12 @@ fn written(log: &mut ShardLog) -> WriteBytes {
     let Some(Action::Write { bytes, .. }) = log.next_action(0) else { panic!("there is something to write") };
     log.write_ended(Ok(bytes.len()));
     bytes
+}
+
+/// What was written is durable.
+fn sync(log: &mut ShardLog, now_us: u64) {
+    assert!(matches!(log.next_action(now_us), Some(Action::Sync { .. })));
+    log.sync_ended(Ok(()));
 }
 
 /// A segment with one write for each step, and where each ends.
@@ -218,11 +224,24 @@ fn garbage_behind_the_end_is_no_data() {
     }
 }
 
-/// Damage in the middle is never taken for an end: acknowledged writes stand behind it (scylla#2099 skipped them).
+/// Damage in what was durable is never taken for an end: acknowledged writes stand behind it (scylla#2099 skipped them).
 #[test]
 fn a_hole_stops_the_start_unless_it_is_wanted() {
     for keys in variants() {
-        let (content, ends) = three(&keys);
+        let (content, ends) = segment(
+            &keys,
+            &[
+                &|log| set(log, "a"),
+                &|log| {
+                    sync(log, 2_000_000);
+                    exec(log, &["b", "c"]);
+                },
+                &|log| {
+                    sync(log, 4_000_000);
+                    set(log, "d");
+                },
+            ],
+        );
         for (from, until) in [(ends[1], ends[2]), (ends[1] + 28, ends[1] + 32), (ends[1], ends[1] + 20)] {
             for filler in [0, 0x5a] {
                 let mut hole = content.clone();
@@ -238,6 +257,99 @@ fn a_hole_stops_the_start_unless_it_is_wanted() {
                 let told = Tolerance { torn_tail: true, hole: true };
                 assert_eq!(folder.load(told).expect("it is wanted"), ["a"]);
             }
+        }
+    }
+}
+
+/// Pages of several writes that no sync had covered were written back in any order: what was never durable needs nobody.
+#[test]
+fn a_hole_in_what_was_not_durable_is_an_end() {
+    for keys in variants() {
+        let (content, ends) = three(&keys);
+        let mut hole = content.clone();
+        hole[ends[1]..ends[2]].fill(0);
+        let folder = Folder::new(&keys);
+        folder.add(1, &[(1, &hole)]);
+        assert_eq!(folder.load(DEFAULT).expect("a torn end is allowed"), ["a"]);
+        match folder.load(STRICT) {
+            Err(LoadError::Torn(torn)) => assert_eq!((torn.at, torn.records), (ends[1], 1)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A second without a record, or the end of the server: a mark tells that the last ones are durable, and nothing else is
+/// written until there are others.
+#[test]
+fn damage_in_the_last_records_of_an_idle_log_is_noticed() {
+    for keys in variants() {
+        for ends in [false, true] {
+            let mut log = new_log(1, &keys);
+            let mut content = log.file_header().to_vec();
+            set(&mut log, "a");
+            content.extend_from_slice(&written(&mut log));
+            let begins_at = content.len();
+            set(&mut log, "b");
+            content.extend_from_slice(&written(&mut log));
+            let ends_at = content.len();
+            sync(&mut log, 1_000_000);
+            assert_eq!((log.next_action(1_900_000), log.next_sync_us()), (None, Some(2_000_000)));
+            let now_us = if ends { 1_900_000 } else { 2_000_000 };
+            if ends {
+                log.finish();
+                assert!(!log.is_finished());
+            }
+            let Some(Action::Write { offset, bytes, then_sync, .. }) = log.next_action(now_us) else {
+                panic!("a mark")
+            };
+            assert_eq!(log.position(), log.durable(), "nobody waits for it");
+            content.truncate(offset as usize);
+            content.extend_from_slice(&bytes);
+            log.write_ended(Ok(bytes.len()));
+            assert_eq!(then_sync, ends);
+            if then_sync {
+                log.sync_ended(Ok(()));
+            }
+            assert_eq!((log.next_action(u64::MAX / 2), log.next_sync_us()), (None, None), "it is left alone");
+            assert!(log.is_finished());
+            content[begins_at..ends_at].fill(0);
+            let folder = Folder::new(&keys);
+            folder.add(1, &[(1, &content)]);
+            assert!(matches!(folder.load(DEFAULT), Err(LoadError::Hole { .. })));
+        }
+    }
+}
+
+/// The first mark of a generation tells where the one before ended, so that a last block of zeros is no end.
+#[test]
+fn a_generation_that_goes_on_needs_all_of_the_one_before() {
+    let mut log = new_log(1, &Keys::default());
+    let mut first = log.file_header().to_vec();
+    for key in ["a", "b"] {
+        set(&mut log, key);
+        first.extend_from_slice(&written(&mut log));
+    }
+    let new = NewSegment::new(0, 2, FileNumber(1), 7, &Keys::default());
+    let mut second = new.header.clone();
+    log.switch_to(new);
+    sync(&mut log, 2_000_000);
+    second.extend_from_slice(&written(&mut log));
+    for (cut, is_whole) in [(0, true), (1, false), (first.len() - 40, false)] {
+        let folder = Folder::new(&Keys::default());
+        let mut cut_off = first[..first.len() - cut].to_vec();
+        cut_off.resize(first.len() + 100, 0);
+        folder.add(1, &[(1, &cut_off)]);
+        folder.add(2, &[(1, &second)]);
+        let mut store = folder.store();
+        let mut manifest = Manifest::load(&store).expect("it is sound").expect("it is there");
+        manifest.generations[1].continues = true;
+        manifest.publish(&mut store).expect("the folder is writable");
+        match folder.load(DEFAULT) {
+            Ok(keys) => assert!(is_whole && keys == ["a", "b"]),
+            Err(LoadError::Gap { file, needed, .. }) => {
+                assert!(!is_whole && file == "log.1.1" && needed == 3)
+            }
+            other => panic!("{other:?}"),
         }
     }
 }

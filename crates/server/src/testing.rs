@@ -81,7 +81,7 @@ impl Bench {
     /// All shards log, and nothing is written before [`Bench::write_logs`].
     pub(crate) fn begin_logs(&mut self) {
         for (id, shard) in self.shards.iter_mut().enumerate() {
-            let segment = NewSegment::new(id as ShardId, 1, FileNumber(1), &Keys::default());
+            let segment = NewSegment::new(id as ShardId, 1, FileNumber(1), 0, &Keys::default());
             shard.switch_log(OpenSegment { segment, file: SegmentFd::nowhere() });
         }
     }

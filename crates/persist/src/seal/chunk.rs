@@ -70,6 +70,22 @@ impl Sealer {
     }
 }
 
+/// A chunk behind damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where it begins.
+    pub at: usize,
+    /// Bytes that it takes.
+    pub bytes: usize,
+    pub number: u64,
+}
+
+impl Found {
+    pub fn content_bytes(self) -> usize {
+        self.bytes - OVERHEAD_BYTES
+    }
+}
+
 /// Opens the chunks of one file.
 #[derive(Debug)]
 pub struct Opener {
@@ -94,14 +110,13 @@ impl Opener {
         opened.then_some(sealed_bytes(header.bytes))
     }
 
-    /// Where in `bytes` the first chunk with one of the numbers behind `number` begins.
-    pub fn find_later(&self, bytes: &[u8], number: u64) -> Option<usize> {
+    /// The first chunk in `bytes` with one of the numbers behind `number`. Its content is appended to `content`.
+    pub fn find_later(&self, bytes: &[u8], number: u64, content: &mut Vec<u8>) -> Option<Found> {
         let later = number + 1..=number + 1 + (bytes.len() / OVERHEAD_BYTES) as u64;
-        let mut scratch = Vec::new();
-        (0..bytes.len()).find(|&at| {
-            let header = Header::read(&bytes[at..]).filter(|header| later.contains(&header.number));
-            scratch.clear();
-            header.is_some_and(|header| self.open(&bytes[at..], header.number, &mut scratch).is_some())
+        (0..bytes.len()).find_map(|at| {
+            let header = Header::read(&bytes[at..]).filter(|header| later.contains(&header.number))?;
+            let bytes = self.open(&bytes[at..], header.number, content)?;
+            Some(Found { at, bytes, number: header.number })
         })
     }
 }
@@ -189,8 +204,11 @@ mod tests {
                 assert_eq!(opened(&opener, &first[..index], 0), None);
             }
             let behind = [b"garbage", &second[..]].concat();
-            assert_eq!(opener.find_later(&behind, 0), Some(7));
-            assert_eq!(opener.find_later(&behind, 1), None);
+            let mut content = Vec::new();
+            let found = Found { at: 7, bytes: sealed_bytes(3), number: 1 };
+            assert_eq!(opener.find_later(&behind, 0, &mut content), Some(found));
+            assert_eq!(content, b"two");
+            assert_eq!(opener.find_later(&behind, 1, &mut content), None);
         }
     }
 

@@ -128,7 +128,7 @@ fn derive<const LEN: usize>(key: &hkdf::Prk, purpose: &[u8]) -> [u8; LEN] {
     bytes
 }
 
-fn random<const LEN: usize>() -> [u8; LEN] {
+pub(super) fn random<const LEN: usize>() -> [u8; LEN] {
     let mut bytes = [0; LEN];
     SystemRandom::new().fill(&mut bytes).expect("the system gives random bytes");
     bytes

@@ -23,3 +23,8 @@ mod stream;
 pub use chunk::{CHUNK_BYTES_MAX, Opener, Reserved, Sealer, sealed_bytes};
 pub use keys::{Algorithm, KEY_BLOCK_BYTES, KeyError, KeyId, KeyTextError, Keys, MasterKey};
 pub use stream::{RDB_MAGIC, Source, copy};
+
+/// A number that nobody who sends data can know.
+pub fn salt() -> u32 {
+    u32::from_le_bytes(keys::random())
+}

@@ -1,8 +1,9 @@
 //! The log against a simulated disk that loses, tears and reorders whatever was not synced, seeded and replayable.
 //!
-//! Goal: whatever happens, the state after recovery holds everything that was acknowledged and nothing that was never
-//! issued; transactions over several shards are there on all of them or on none; each log is a prefix of what its shard
-//! logged; recovering twice gives the same; and a recovered log can be written and can crash again.
+//! Goal: whatever happens, a start goes by itself, and the state after it holds everything that was acknowledged and nothing
+//! that was never issued; transactions over several shards are there on all of them or on none; each log is a prefix of what its shard
+//! logged; recovering twice gives the same; and a recovered log can be written and can crash again. What was durable and is
+//! damaged stops the start.
 //!
 //! Method: several shards log random single-shard changes and transactions; the disk carries their writes and syncs out
 //! in random order and with random delays and faults; at a random moment the power fails. `TORC_SEEDS=n` runs more
@@ -12,19 +13,20 @@ mod sim;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 
 use sim::{Random, SimDisk, overwrite};
 use torc_persist::blocks::WriteBytes;
-use torc_persist::load::{self, Plan, Tolerance};
+use torc_persist::load::{self, LoadError, Plan, Tolerance};
 use torc_persist::log::{Action, FileNumber, NewSegment, Policy, Position, ShardLog};
 use torc_persist::manifest::{Generation, Manifest, SegmentFile};
-use torc_persist::record::{Effect, Transaction};
+use torc_persist::record::{Effect, Format, Record, Transaction};
 use torc_persist::rewrite;
-use torc_persist::seal::{Algorithm, Keys, MasterKey};
-use torc_persist::segment::SegmentHeader;
+use torc_persist::seal::{Algorithm, KEY_BLOCK_BYTES, Keys, MasterKey, sealed_bytes};
+use torc_persist::segment::{self, SegmentHeader};
 use torc_persist::store::Store;
 
-const TOLERANCE: Tolerance = Tolerance { torn_tail: true, hole: true };
+const TOLERANCE: Tolerance = Tolerance { torn_tail: true, hole: false };
 
 /// A change that was issued, by its number.
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ struct Shard {
     /// Open files.
     inodes: BTreeMap<FileNumber, String>,
     pending: Vec<Pending>,
+    /// A segment in place of one that failed is being made.
+    reopening: Option<(SegmentHeader, Vec<u8>)>,
 }
 
 struct World {
@@ -73,6 +77,8 @@ struct World {
     faults: bool,
     /// Break the rule on purpose: acknowledge what was only written.
     acknowledges_early: bool,
+    /// Break the rule on purpose: tell that what was logged before is durable.
+    claims_early: bool,
     rewrites: bool,
     rewrite: Option<Rewrite>,
     /// The last generation that was begun, and the first of this life.
@@ -137,7 +143,7 @@ impl World {
             disk.sync(&name).expect("it is there");
             segments.push(SegmentFile { shard, first_sequence: 1, name: name.clone() });
             let inodes = BTreeMap::from([(FileNumber(0), disk.open(&name))]);
-            made.push(Shard { log, inodes, pending: Vec::new() });
+            made.push(Shard { log, inodes, pending: Vec::new(), reopening: None });
         }
         disk.sync_directory().expect("the directory is there");
         manifest.generations.push(Generation {
@@ -160,6 +166,7 @@ impl World {
             shards: made,
             faults: false,
             acknowledges_early: false,
+            claims_early: false,
             rewrites: false,
             rewrite: None,
             generation: number,
@@ -191,11 +198,12 @@ impl World {
 
     fn hand_over(&mut self, shard: usize) {
         let now_us = self.now_us;
-        let Shard { log, inodes, pending } = &mut self.shards[shard];
+        let Shard { log, inodes, pending, .. } = &mut self.shards[shard];
         while let Some(action) = log.next_action(now_us) {
             match action {
                 Action::Write { file, offset, bytes, then_sync } => {
                     let inode = inodes[&file].clone();
+                    let bytes = if self.claims_early { claiming_early(&bytes) } else { bytes };
                     pending.push(Pending::Write { inode, offset: offset as usize, bytes, then_sync });
                 }
                 Action::Sync { file } => {
@@ -299,7 +307,10 @@ impl World {
         if self.shards[shard].log.is_busy() {
             return;
         }
-        let (header, bytes) = self.shards[shard].log.reopen();
+        let Some((header, bytes)) = self.shards[shard].reopening.take() else {
+            self.shards[shard].reopening = Some(self.shards[shard].log.reopen());
+            return;
+        };
         let file = FileNumber(self.next_file);
         self.next_file += 1;
         let name = format!("log.{}.{shard}.{}.{}", header.generation, header.first_sequence, file.0);
@@ -364,7 +375,8 @@ impl World {
         for shard in 0..self.shards.len() as u16 {
             let file = FileNumber(self.next_file);
             self.next_file += 1;
-            segments.push(NewSegment::new(shard, number, file, &self.disk.keys));
+            let salt = (number as u32).wrapping_mul(0x9e37_79b9);
+            segments.push(NewSegment::new(shard, number, file, salt, &self.disk.keys));
             files.push(SegmentFile { shard, first_sequence: 1, name: format!("log.{number}.{shard}.1") });
         }
         let shards = self.shards.len() as u16;
@@ -395,6 +407,21 @@ impl World {
             });
         }
     }
+}
+
+/// These records, but for what they tell to be durable: everything before them.
+fn claiming_early(records: &[u8]) -> WriteBytes {
+    let mut bytes = records.to_vec();
+    let mut at = 0;
+    while let Some(record) = Record::read(&records[at..], Format::salted(0)) {
+        let end = at + record.bytes;
+        bytes[at + 28..at + 32].copy_from_slice(&1u32.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[at + 4..end]);
+        bytes[at..at + 4].copy_from_slice(&crc.to_le_bytes());
+        at = end;
+    }
+    assert_eq!(at, records.len(), "plain records are written one behind the other");
+    WriteBytes::from(Arc::new(bytes))
 }
 
 /// What a plan gives back to a life that began with this generation.
@@ -478,17 +505,27 @@ fn keys(life: usize) -> Keys {
 struct Options {
     faults: bool,
     acknowledges_early: bool,
+    claims_early: bool,
     encrypted: bool,
     rewrites: bool,
 }
 
-/// Several lives of one data directory, each ended by a crash. Returns where it was in the middle of a change to the files.
-fn run(seed: u64, policy: Policy, options: Options) -> Result<BTreeSet<String>, String> {
+/// What was reached in some lives.
+#[derive(Default)]
+struct Reached {
+    /// Changes to the files that a crash has interrupted.
+    interrupted: BTreeSet<String>,
+    /// Logs with whole records behind damage, which did not count.
+    with_holes: usize,
+}
+
+/// Several lives of one data directory, each ended by a crash.
+fn run(seed: u64, policy: Policy, options: Options) -> Result<Reached, String> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut disk = SimDisk::default();
     let mut next_change = 1;
     let mut before = BTreeSet::new();
-    let mut interrupted = BTreeSet::new();
+    let mut reached = Reached::default();
     for life in 0..3 {
         let shards = 2 + random.below(3);
         if options.encrypted {
@@ -497,6 +534,7 @@ fn run(seed: u64, policy: Policy, options: Options) -> Result<BTreeSet<String>, 
         let mut world = World::start(random.0, disk.clone(), shards, policy, 0);
         world.faults = options.faults;
         world.acknowledges_early = options.acknowledges_early;
+        world.claims_early = options.claims_early;
         world.rewrites = options.rewrites;
         world.before = before;
         if options.rewrites && !random.one_in(4) {
@@ -509,7 +547,7 @@ fn run(seed: u64, policy: Policy, options: Options) -> Result<BTreeSet<String>, 
             }
         }
         world.disk.fuse = None;
-        interrupted.extend(world.disk.interrupted.take());
+        reached.interrupted.extend(world.disk.interrupted.take());
         // Either the power fails, or the process dies and the cache survives for now.
         let process_only = random.one_in(2);
         if !process_only {
@@ -518,6 +556,9 @@ fn run(seed: u64, policy: Policy, options: Options) -> Result<BTreeSet<String>, 
         let plan =
             |disk: &SimDisk| load::plan(disk, TOLERANCE).map_err(|error| format!("life {life}: {error}"));
         let first = plan(&world.disk)?.ok_or("the manifest is gone")?;
+        let logs = first.generations.iter().flat_map(|generation| &generation.logs);
+        reached.with_holes +=
+            logs.filter(|log| log.torn.as_ref().is_some_and(|torn| torn.records > 0)).count();
         let state = recovered(&world.disk, &first, world.first_generation);
         judge(&world, &state).map_err(|what| format!("life {life}: {what}"))?;
         // Recovering changes nothing, so a crash in its middle does not either.
@@ -531,7 +572,7 @@ fn run(seed: u64, policy: Policy, options: Options) -> Result<BTreeSet<String>, 
         before = state.all;
         disk = again;
     }
-    Ok(interrupted)
+    Ok(reached)
 }
 
 fn seeds(count: u64) -> Box<dyn Iterator<Item = u64>> {
@@ -542,19 +583,35 @@ fn seeds(count: u64) -> Box<dyn Iterator<Item = u64>> {
     }
 }
 
-fn check(policy: Policy, options: Options) -> BTreeSet<String> {
-    let mut interrupted = BTreeSet::new();
+fn check(policy: Policy, options: Options) -> Reached {
+    let mut reached = Reached::default();
     for seed in seeds(if options.encrypted { 700 } else { 1_500 }) {
         match run(seed, policy, options) {
-            Ok(found) => interrupted.extend(found),
+            Ok(found) => {
+                reached.interrupted.extend(found.interrupted);
+                reached.with_holes += found.with_holes;
+            }
             Err(what) => panic!("TORC_SEED={seed}, {policy:?}, {options:?}: {what}"),
         }
     }
-    interrupted
+    // Under `always` one write is under way, and it is one chunk.
+    let no_holes = options.encrypted && policy == Policy::Always;
+    let single = std::env::var_os("TORC_SEED").is_some();
+    assert!(
+        single || no_holes || reached.with_holes > 10,
+        "{policy:?}, {options:?}: {} holes",
+        reached.with_holes
+    );
+    reached
 }
 
-const SOUND: Options =
-    Options { faults: false, acknowledges_early: false, encrypted: false, rewrites: false };
+const SOUND: Options = Options {
+    faults: false,
+    acknowledges_early: false,
+    claims_early: false,
+    encrypted: false,
+    rewrites: false,
+};
 const FAILING: Options = Options { faults: true, ..SOUND };
 
 #[test]
@@ -595,7 +652,7 @@ fn encrypted_everysec_with_failing_disks() {
 fn rewrites_are_whole_or_have_not_begun() {
     for policy in [Policy::Always, Policy::Everysec] {
         for options in [SOUND, FAILING, Options { encrypted: true, ..FAILING }] {
-            let interrupted = check(policy, Options { rewrites: true, ..options });
+            let interrupted = check(policy, Options { rewrites: true, ..options }).interrupted;
             let steps = ["create", "sync", "rename", "remove"];
             let files = ["log", "manifest", "base", "directory"];
             let impossible = [
@@ -623,6 +680,99 @@ fn acknowledging_too_early_is_noticed() {
         let noticed = (1..=200).filter(|&seed| run(seed, Policy::Always, options).is_err()).count();
         assert!(noticed > 20, "noticed in {noticed} of 200 seeds");
     }
+}
+
+/// The checker notices a log that tells more to be durable than is: then a power failure can stop a start.
+#[test]
+fn claiming_too_early_is_noticed() {
+    let options = Options { claims_early: true, ..SOUND };
+    let errors = (1..=200).filter_map(|seed| run(seed, Policy::Everysec, options).err());
+    let noticed = errors.filter(|error| error.contains("had been durable")).count();
+    assert!(noticed > 20, "noticed in {noticed} of 200 seeds");
+}
+
+impl World {
+    /// Time passes, and nothing is logged. Returns the number of writes.
+    fn pass_time(&mut self) -> usize {
+        let mut writes = 0;
+        for _ in 0..10 {
+            self.now_us += 1_000_000;
+            for shard in 0..self.shards.len() {
+                self.hand_over(shard);
+                let pending = &self.shards[shard].pending;
+                writes += pending.iter().filter(|one| matches!(one, Pending::Write { .. })).count();
+                while !self.shards[shard].pending.is_empty() {
+                    self.disk_step();
+                }
+            }
+        }
+        writes
+    }
+}
+
+/// Whatever is damaged of a log that had nothing to do any more: the start says so, unless it is the very last mark.
+#[test]
+fn what_was_durable_and_is_damaged_stops_the_start() {
+    let (mut holes, mut gaps) = (0, 0);
+    for seed in seeds(600) {
+        let policy = if seed % 2 == 0 { Policy::Always } else { Policy::Everysec };
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut disk = SimDisk::default();
+        if random.one_in(3) {
+            disk.keys = keys(0);
+        }
+        let mut world = World::start(random.0, disk, 2 + random.below(2), policy, 0);
+        world.rewrites = random.one_in(2);
+        let mut next_change = 1;
+        for _ in 0..10 + random.below(100) {
+            world.step(&mut next_change);
+        }
+        world.pass_time();
+        assert_eq!(world.pass_time(), 0, "TORC_SEED={seed}: an idle log is left alone");
+        let segments = |generation: &Generation| generation.segments.clone();
+        let listed: Vec<SegmentFile> = world.manifest.generations.iter().flat_map(segments).collect();
+        let chosen = random.below(listed.len());
+        let (shard, name) = (listed[chosen].shard, listed[chosen].name.clone());
+        let keys = world.disk.keys.clone();
+        let has_records = |file: &SegmentFile| {
+            let content = world.disk.read(&file.name).expect("it is there");
+            segment::scan(&content, &keys, |_| {}).expect("it is sound").records > 0
+        };
+        let is_last = !listed[chosen + 1..].iter().any(|file| file.shard == shard && has_records(file));
+        let inode = world.disk.open(&name);
+        world.disk.sync(&name).expect("it is there");
+        let content = world.disk.opened(&inode).durable.clone();
+        let mut last_record = 0;
+        let scan = segment::scan(&content, &keys, |record| last_record = record.bytes).expect("it is sound");
+        let (begins_at, last_record) = match keys.seals() {
+            true => (segment::HEADER_BYTES + KEY_BLOCK_BYTES, sealed_bytes(last_record)),
+            false => (segment::HEADER_BYTES, last_record),
+        };
+        // The mark of a log that was idle, or of a generation that was begun and not written to.
+        let ends_at = scan.valid_bytes - if is_last { last_record } else { 0 };
+        if ends_at <= begins_at {
+            continue;
+        }
+        let from = begins_at + random.below(ends_at - begins_at);
+        let until = match random.below(3) {
+            0 => from + 1,
+            1 => (from + 512).min(ends_at),
+            _ => ends_at,
+        };
+        let filler = if random.one_in(2) { 0 } else { 0x5a };
+        let damaged = &mut world.disk.opened(&inode).durable;
+        if damaged[from..until].iter().all(|byte| *byte == filler) {
+            continue;
+        }
+        damaged[from..until].fill(filler);
+        match load::plan(&world.disk, TOLERANCE) {
+            Err(LoadError::Hole { file, .. }) if file == name => holes += 1,
+            Err(LoadError::Gap { file, .. }) if file == name => gaps += 1,
+            other => panic!("TORC_SEED={seed}: {from}..{until} of {name} is damaged, and {other:?}"),
+        }
+    }
+    let single = std::env::var_os("TORC_SEED").is_some();
+    assert!(single || holes > 100 && gaps > 5, "{holes} holes, {gaps} gaps");
 }
 
 /// The keys are needed, and the error names file and key.

@@ -48,7 +48,8 @@ pub struct LoadedAof {
     pub functions: Vec<Vec<u8>>,
     pub effects: u64,
     pub keys: u64,
-    /// Records that don't count, because a transaction in them or before them is not whole.
+    /// Whole records that don't count, because a transaction in them or before them is not whole, or because a record before
+    /// them is missing that had not become durable.
     pub dropped_records: u64,
     /// A Redis or Valkey server has written it.
     pub is_foreign: bool,
@@ -258,7 +259,8 @@ impl AofLoad {
         for (place, log) in places.into_iter().zip(&generation.logs) {
             let (keyspace, outcome) = place.into_inner().expect("no holder panics");
             loaded.effects += outcome?;
-            loaded.dropped_records += log.dropped_records + log.skip.len() as u64;
+            let torn = log.torn.as_ref().map_or(0, |torn| torn.records);
+            loaded.dropped_records += log.dropped_records + log.skip.len() as u64 + torn;
             loaded.keyspaces.push(keyspace.expect("it was put back"));
         }
         Ok(())

@@ -246,7 +246,7 @@ impl Aof {
         let continues = follows && lock(&self.state).is_on;
         let generation = files.generation(number, slots, continues);
         let segments: Vec<NewSegment> = (0..slots.shards())
-            .map(|shard| NewSegment::new(shard, number, FileNumber(number), keys))
+            .map(|shard| NewSegment::new(shard, number, FileNumber(number), seal::salt(), keys))
             .collect();
         let headers = segments.iter().map(|segment| segment.header.as_slice());
         rewrite::prepare(&mut files.directory, &generation, headers)?;

@@ -569,16 +569,13 @@ impl Shard {
     pub fn hurry_log(&mut self) {
         self.logging.hurries = true;
         if let Some(log) = &mut self.logging.log {
-            log.set_policy(Policy::Always);
+            log.finish();
         }
     }
 
-    /// Everything is durable, or can't be.
+    /// Everything is durable and told to be so, or can't be.
     pub fn log_is_finished(&self) -> bool {
-        self.logging
-            .log
-            .as_ref()
-            .is_none_or(|log| !log.is_busy() && (log.failure().is_some() || log.durable() == log.position()))
+        self.logging.log.as_ref().is_none_or(|log| log.is_finished())
     }
 
     /// No packet waits for the log, and no transaction for its parts.

@@ -142,8 +142,12 @@ pub(super) fn dropped(log: &LogPlan) -> Vec<String> {
 }
 
 /// The end of a file that does not count.
-pub(super) fn cut_off(Torn { file, at, bytes }: &Torn, unit: &str) -> String {
-    format!("{bytes} bytes of {file} from offset {at} on, which are no whole {unit}")
+pub(super) fn cut_off(Torn { file, at, bytes, records }: &Torn, unit: &str) -> String {
+    let behind = match records {
+        0 => String::new(),
+        records => format!(", but for {records} behind the damage that had not become durable"),
+    };
+    format!("{bytes} bytes of {file} from offset {at} on, which are no whole {unit}{behind}")
 }
 
 /// Reads a base through.

@@ -30,7 +30,7 @@ const HELP: &str = "Usage: torc aof check DIR [OPTION]...
   --key-env NAME       environment variable with the master key
   --old-key-file FILE  an earlier master key; may be given several times
   --databases N        dump: number of databases (default 16)
-  --load-holes         dump: cut the log at damage that has valid records behind it
+  --load-holes         dump: cut the log at damage in what was durable
 
 DIR may also be the folder of a Redis or Valkey server. Nothing in it is changed. The server that writes to it must not be running.
 ";
