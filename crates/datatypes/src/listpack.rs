@@ -101,18 +101,6 @@ impl Listpack {
         Listpack { bytes: Box::new([FRAME_BYTES as u8, 0, 0, 0, 0, 0, END]) }
     }
 
-    /// A listpack of one element.
-    pub(crate) fn of_one(item: Item<'_>) -> Listpack {
-        let total = FRAME_BYTES + Listpack::bytes_for(item);
-        assert!(total <= LISTPACK_BYTES_MAX, "a listpack of {total} bytes");
-        let mut bytes = vec![0; total].into_boxed_slice();
-        bytes[..4].copy_from_slice(&(total as u32).to_le_bytes());
-        bytes[4] = 1;
-        write_element(&mut bytes[HEADER_BYTES..], item);
-        bytes[total - 1] = END;
-        Listpack { bytes }
-    }
-
     /// Takes bytes of unknown origin over if they are a well-formed listpack to the last byte.
     pub fn from_bytes(bytes: Box<[u8]>) -> Option<Listpack> {
         let total = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
@@ -660,12 +648,7 @@ mod tests {
     }
 
     #[test]
-    fn one_element_and_as_many_bytes_as_before() {
-        for item in [Item::Bytes(b""), Item::Bytes(&[b'x'; 300]), Item::Int(5), Item::Int(i64::MIN)] {
-            let mut pushed = Listpack::new();
-            pushed.insert(None, item);
-            assert_eq!(Listpack::of_one(item), pushed);
-        }
+    fn an_element_of_as_many_bytes_moves_nothing() {
         let mut listpack: Listpack = ["a", "value", "b"].into_iter().collect();
         let address = listpack.as_bytes().as_ptr();
         listpack.replace(listpack.seek(1).expect("is there"), Item::Bytes(b"other"));

@@ -161,11 +161,12 @@ impl Value {
         }
     }
 
-    /// Loads one element of a big set, sorted set or hash ahead of its use. Touches what leads there.
+    /// Loads one element of a big set, sorted set or hash, or the ends of a list, ahead of their use. Touches what leads there.
     #[inline]
     pub fn prefetch_element(&self, element: &[u8]) {
         match self {
-            Value::Str(_) | Value::Stream(_) | Value::List(_) => {}
+            Value::Str(_) | Value::Stream(_) => {}
+            Value::List(list) => list.prefetch_ends(),
             Value::Set(set) => set.prefetch_member(element),
             Value::ZSet(zset) => zset.prefetch_member(element),
             Value::Hash(hash) => hash.prefetch_field(element),

@@ -3,8 +3,9 @@
 use super::End;
 use super::node::Node;
 use super::quicklist::{Place, Quicklist};
+use super::run::Run;
 use crate::StrRef;
-use crate::listpack::{Listpack, element_bytes, item, start_before};
+use crate::listpack::{element_bytes, item, start_before};
 
 /// A number of neighbouring elements of a list, in their order or backwards.
 #[derive(Clone)]
@@ -25,8 +26,8 @@ impl<'a> Elements<'a> {
     }
 
     /// `count` elements from the one at byte `at` on.
-    pub(super) fn of_listpack(listpack: &'a Listpack, at: usize, count: usize, from: End) -> Elements<'a> {
-        let run = listpack.elements();
+    pub(super) fn of_run(run: &'a Run, at: usize, count: usize, from: End) -> Elements<'a> {
+        let run = run.elements();
         let at = if from == End::Front { at } else { at + element_bytes(&run[at..]) };
         Elements { left: count, from, run, at, nodes: None }
     }

@@ -1,6 +1,6 @@
 //! A list: short strings in an order, pushed and popped at both ends.
 //!
-//! A small list is one listpack; a long one is a [`quicklist`] of nodes. Owns when a list changes its encoding. The
+//! A small list is one [`run`] of elements; a long one is a [`quicklist`] of nodes. Owns when a list changes its encoding. The
 //! thresholds come in with each change as [`NodeLimits`]; a list never knows settings.
 
 mod elements;
@@ -20,14 +20,16 @@ pub use self::limits::NodeLimits;
 use self::node::Node;
 pub use self::parts::{ListBuilder, Part};
 use self::quicklist::Quicklist;
-use self::run::{ELEMENT_BYTES_MAX, RUN_BYTES_MAX, Run};
+use self::run::{ELEMENT_BYTES_MAX, Growth, RUN_BYTES_MAX, Run};
 use crate::entry::class::allocated_bytes;
-use crate::listpack::{FRAME_BYTES, Item, Listpack, Pos, element_bytes, item, start_before};
+use crate::listpack::{Item, Listpack, element_bytes, item};
 use crate::prefetch::prefetch;
 use crate::{Encoding, StrRef};
 
 /// Elements up to this length are taken out of a list without an allocation.
 const ELEMENT_INLINE_BYTES: usize = 128;
+/// What an element takes besides its text at most, in a list that is one run.
+const ELEMENT_FRAME_BYTES_MAX: usize = 10;
 
 /// One of the two ends of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ pub struct List {
 
 #[derive(Clone, Debug)]
 enum Form {
-    Compact(Listpack),
+    Compact(Run),
     General(Box<Quicklist>),
 }
 
@@ -64,18 +66,15 @@ impl Default for List {
 impl List {
     /// An empty list. What is stored has at least one element.
     pub fn new() -> List {
-        List { form: Form::Compact(Listpack::new()) }
+        List { form: Form::Compact(Run::new()) }
     }
 
     /// A list of elements that are pushed one by one at an end.
     pub fn of<'e>(end: End, elements: impl Iterator<Item = StrRef<'e>> + Clone, limits: NodeLimits) -> List {
-        let mut all = elements.clone();
-        if let (Some(only), None) = (all.next(), all.next())
-            && !limits.are_exceeded(FRAME_BYTES + only.len(), 1)
-        {
-            return List { form: Form::Compact(Listpack::of_one(only.into())) };
-        }
-        let mut list = List::new();
+        let bytes = elements.clone().map(|element| Listpack::bytes_for(element.into())).sum();
+        let fits = bytes <= limits.node_bytes().min(RUN_BYTES_MAX);
+        let run = Run::with_room(end, if fits { bytes } else { 0 });
+        let mut list = List { form: Form::Compact(run) };
         list.push(end, elements, limits);
         list
     }
@@ -84,7 +83,7 @@ impl List {
     #[inline]
     pub fn len(&self) -> usize {
         match &self.form {
-            Form::Compact(listpack) => listpack.len(),
+            Form::Compact(run) => run.count(),
             Form::General(list) => list.len(),
         }
     }
@@ -92,7 +91,7 @@ impl List {
     #[inline]
     pub fn is_empty(&self) -> bool {
         match &self.form {
-            Form::Compact(listpack) => listpack.is_empty(),
+            Form::Compact(run) => run.count() == 0,
             Form::General(list) => list.len() == 0,
         }
     }
@@ -101,8 +100,16 @@ impl List {
     #[inline]
     pub(crate) fn prefetch(&self) {
         match &self.form {
-            Form::Compact(listpack) => listpack.prefetch(),
+            Form::Compact(run) => run.prefetch(),
             Form::General(list) => prefetch(&**list),
+        }
+    }
+
+    /// Loads both ends ahead of their use. Touches what leads there.
+    #[inline]
+    pub(crate) fn prefetch_ends(&self) {
+        if let Form::Compact(run) = &self.form {
+            run.prefetch_ends();
         }
     }
 
@@ -110,13 +117,7 @@ impl List {
     #[inline]
     pub fn peek(&self, end: End) -> Option<StrRef<'_>> {
         match &self.form {
-            Form::Compact(listpack) => {
-                let pos = match end {
-                    End::Front => listpack.first(),
-                    End::Back => listpack.last(),
-                };
-                pos.map(|pos| listpack.get(pos).into())
-            }
+            Form::Compact(run) => (run.count() > 0).then(|| run.peek(end).into()),
             Form::General(list) => list.peek(end),
         }
     }
@@ -139,10 +140,7 @@ impl List {
             return Elements::none();
         }
         match &self.form {
-            Form::Compact(listpack) => {
-                let at = offset(listpack.elements(), listpack.len(), start);
-                Elements::of_listpack(listpack, at, count, from)
-            }
+            Form::Compact(run) => Elements::of_run(run, run.offset(start), count, from),
             Form::General(list) => Elements::of_quicklist(list, start, count, from),
         }
     }
@@ -156,13 +154,9 @@ impl List {
     ) {
         self.make_room_for(elements.clone(), limits);
         match &mut self.form {
-            Form::Compact(listpack) => elements.for_each(|element| {
-                let pos = match end {
-                    End::Front => listpack.first(),
-                    End::Back => None,
-                };
-                listpack.insert(pos, element.into());
-            }),
+            Form::Compact(run) => {
+                elements.for_each(|element| run.push(end, element.into(), Growth::Ahead));
+            }
             Form::General(list) => elements.for_each(|element| list.push(end, element, limits)),
         }
     }
@@ -171,13 +165,10 @@ impl List {
     #[inline]
     pub fn drop_end(&mut self, end: End, limits: NodeLimits) {
         match &mut self.form {
-            Form::Compact(listpack) => {
-                let pos = match end {
-                    End::Front => listpack.first(),
-                    End::Back => listpack.last(),
-                };
-                if let Some(pos) = pos {
-                    listpack.remove(pos);
+            Form::Compact(run) => {
+                if run.count() > 0 {
+                    run.drop_end(end);
+                    run.fit_loosely();
                 }
             }
             Form::General(list) if list.len() > 0 => {
@@ -208,10 +199,7 @@ impl List {
     pub fn remove_range(&mut self, start: usize, count: usize, limits: NodeLimits) {
         match &mut self.form {
             _ if count == 0 => {}
-            Form::Compact(listpack) => {
-                let pos = listpack.seek(start as i64).expect("the range lies in the list");
-                listpack.remove_run(pos, count);
-            }
+            Form::Compact(run) => run.remove(run.offset(start)..run.offset(start + count), count),
             Form::General(list) => {
                 list.remove_range(start, count);
                 self.has_shrunk(limits);
@@ -229,12 +217,10 @@ impl List {
     ) -> bool {
         self.make_room_for(std::iter::once(element), limits);
         match &mut self.form {
-            Form::Compact(listpack) => {
-                let Some(pos) = find(listpack, pivot) else { return false };
-                match side {
-                    Side::Before => listpack.insert(Some(pos), element.into()),
-                    Side::After => listpack.insert_after(pos, element.into()),
-                };
+            Form::Compact(run) => {
+                let Some((_, at)) = run.find(pivot) else { return false };
+                let behind = if side == Side::After { element_bytes(&run.elements()[at..]) } else { 0 };
+                run.insert(at + behind, element.into());
                 true
             }
             Form::General(list) => {
@@ -251,9 +237,9 @@ impl List {
         self.make_room_for(std::iter::once(element), limits);
         let Some(index) = self.position(index) else { return false };
         match &mut self.form {
-            Form::Compact(listpack) => {
-                let pos = listpack.seek(index as i64).expect("the index lies in the list");
-                listpack.replace(pos, element.into());
+            Form::Compact(run) => {
+                run.replace(run.offset(index), element.into());
+                run.fit_loosely();
             }
             Form::General(list) => {
                 let (place, index) = list.seek(index);
@@ -273,7 +259,7 @@ impl List {
         limits: NodeLimits,
     ) -> usize {
         match &mut self.form {
-            Form::Compact(listpack) => remove_matching(listpack, needle, max, from),
+            Form::Compact(run) => run.remove_matching(needle, max, from),
             Form::General(list) => {
                 let removed = list.remove_matching(needle, max, from);
                 if removed > 0 {
@@ -304,7 +290,7 @@ impl List {
     #[inline]
     pub fn heap_bytes(&self) -> usize {
         match &self.form {
-            Form::Compact(listpack) => allocated_bytes(listpack.total_bytes()),
+            Form::Compact(run) => run.heap_bytes(),
             Form::General(list) => allocated_bytes(size_of::<Quicklist>()) + list.heap_bytes(),
         }
     }
@@ -334,18 +320,31 @@ impl List {
     }
 
     /// Before elements are added: a compact list that would grow too large becomes a long one. Integers do not count, as
-    /// they hardly take any room (Redis 7.2).
-    fn make_room_for<'e>(&mut self, elements: impl Iterator<Item = StrRef<'e>>, limits: NodeLimits) {
-        let Form::Compact(listpack) = &self.form else { return };
-        let (mut bytes, mut len) = (listpack.total_bytes(), listpack.len());
-        for element in elements {
+    /// they hardly take any room, and neither does what surrounds an element (Redis 7.2), up to what a run may hold.
+    #[inline]
+    fn make_room_for<'e>(&mut self, elements: impl Iterator<Item = StrRef<'e>> + Clone, limits: NodeLimits) {
+        let Form::Compact(run) = &self.form else { return };
+        let (mut bytes, mut len) = (run.listpack_bytes(), run.count());
+        for element in elements.clone() {
             bytes += if let StrRef::Int(_) = element { 0 } else { element.len() };
             len += 1;
         }
-        if limits.are_exceeded(bytes, len) {
-            let list = general(listpack);
-            self.form = Form::General(Box::new(list));
+        let takes = || elements.map(|element| Listpack::bytes_for(element.into())).sum::<usize>();
+        let may_overflow = bytes + (len - run.count()) * ELEMENT_FRAME_BYTES_MAX > RUN_BYTES_MAX;
+        if limits.are_exceeded(bytes, len) || (may_overflow && run.len() + takes() > RUN_BYTES_MAX) {
+            self.become_general();
         }
+    }
+
+    #[cold]
+    fn become_general(&mut self) {
+        let Form::Compact(run) = &mut self.form else { return };
+        let run = std::mem::replace(run, Run::new());
+        let mut list = Quicklist::default();
+        if run.count() > 0 {
+            list.push_node(End::Back, Node::Packed(run));
+        }
+        self.form = Form::General(Box::new(list));
     }
 
     /// After elements were removed: a long list with a single small node becomes a compact one.
@@ -356,16 +355,9 @@ impl List {
             && let Node::Packed(run) = list.node(place)
             && limits.are_half_used_at_most(run.listpack_bytes(), run.count())
         {
-            self.form = Form::Compact(Listpack::of_elements(run.elements(), run.count()));
+            self.form = Form::Compact(Run::of_elements(run.elements(), run.count()));
         }
     }
-}
-
-/// A long list of the elements of a compact one.
-fn general(listpack: &Listpack) -> Quicklist {
-    let mut list = Quicklist::default();
-    push_all(&mut list, listpack);
-    list
 }
 
 /// Adds the elements of a listpack at the back, in as few nodes as can hold them.
@@ -390,45 +382,6 @@ fn push_all(list: &mut Quicklist, listpack: &Listpack) {
     if count > 0 {
         list.push_node(End::Back, Node::Packed(Run::of_elements(&elements[start..], count)));
     }
-}
-
-/// Where element number `index` of `count` begins, or the end.
-fn offset(elements: &[u8], count: usize, index: usize) -> usize {
-    if index <= count / 2 {
-        (0..index).fold(0, |at, _| at + element_bytes(&elements[at..]))
-    } else {
-        (index..count).fold(elements.len(), |at, _| start_before(elements, at))
-    }
-}
-
-fn find(listpack: &Listpack, needle: &Needle<'_>) -> Option<Pos> {
-    let mut next = listpack.first();
-    while let Some(pos) = next {
-        if needle.is(listpack.get(pos)) {
-            return Some(pos);
-        }
-        next = listpack.next(pos);
-    }
-    None
-}
-
-fn remove_matching(listpack: &mut Listpack, needle: &Needle<'_>, max: usize, from: End) -> usize {
-    let mut removed = 0;
-    let mut next = match from {
-        End::Front => listpack.first(),
-        End::Back => listpack.last(),
-    };
-    while let Some(pos) = next.filter(|_| removed < max) {
-        let before = listpack.prev(pos);
-        if needle.is(listpack.get(pos)) {
-            let behind = listpack.remove(pos);
-            removed += 1;
-            next = if from == End::Front { behind } else { before };
-        } else {
-            next = if from == End::Front { listpack.next(pos) } else { before };
-        }
-    }
-    removed
 }
 
 /// An element taken out of its list.

@@ -6,7 +6,7 @@ use super::run::{RUN_BYTES_MAX, Run};
 use super::{End, Needle, NodeLimits};
 use crate::StrRef;
 use crate::entry::class::allocated_bytes;
-use crate::listpack::{Item, Listpack, element_bytes, item};
+use crate::listpack::{Item, Listpack, element_bytes};
 
 /// A part of a long list.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub(super) enum Node {
     Plain(Box<Bytes>),
 }
 
-const _: () = assert!(size_of::<Node>() == 24, "a list of a million elements pays for this a thousand times");
+const _: () = assert!(size_of::<Node>() == 16, "a list of a million elements pays for this a thousand times");
 
 impl Node {
     /// A node for one element.
@@ -24,7 +24,7 @@ impl Node {
         if limits.is_large(element.len()) {
             Node::Plain(Box::new(element.to_bytes()))
         } else {
-            Node::Packed(Run::of(element.into()))
+            Node::Packed(Run::of_node(element.into()))
         }
     }
 
@@ -130,7 +130,7 @@ impl Node {
     /// Number of the first element that equals the needle.
     pub(super) fn find(&self, needle: &Needle<'_>) -> Option<usize> {
         match self {
-            Node::Packed(run) => matches(run.elements(), needle).next().map(|(index, _)| index),
+            Node::Packed(run) => run.find(needle).map(|(index, _)| index),
             Node::Plain(bytes) => needle.equals(StrRef::Shared(bytes)).then_some(0),
         }
     }
@@ -147,24 +147,8 @@ impl Node {
                 }
             }
             Node::Packed(run) => {
-                let found = matches(run.elements(), needle).count();
-                if found == 0 {
-                    return Removed::Some(0);
-                }
-                let removed = found.min(max);
-                if removed == run.count() {
-                    return Removed::All;
-                }
-                let skipped = if from == End::Back { found - removed } else { 0 };
-                let mut kept = Vec::with_capacity(run.len());
-                let mut kept_to = 0;
-                for (_, at) in matches(run.elements(), needle).skip(skipped).take(removed) {
-                    kept.extend_from_slice(&run.elements()[kept_to..at]);
-                    kept_to = at + element_bytes(&run.elements()[at..]);
-                }
-                kept.extend_from_slice(&run.elements()[kept_to..]);
-                *run = Run::of_elements(&kept, run.count() - removed);
-                Removed::Some(removed)
+                let removed = run.remove_matching(needle, max, from);
+                if run.count() == 0 { Removed::All } else { Removed::Some(removed) }
             }
         }
     }
@@ -175,25 +159,8 @@ impl Node {
 pub(super) enum Removed {
     /// So many elements; others are left.
     Some(usize),
-    /// Every element: the node has to go, as it is.
+    /// Every element: the node has to go.
     All,
-}
-
-/// Numbers and places of the elements that equal the needle.
-fn matches<'a>(elements: &'a [u8], needle: &'a Needle<'_>) -> impl Iterator<Item = (usize, usize)> + 'a {
-    let (mut index, mut at) = (0, 0);
-    std::iter::from_fn(move || {
-        while at < elements.len() {
-            let place = (index, at);
-            let is_match = needle.is(item(&elements[at..]));
-            at += element_bytes(&elements[at..]);
-            index += 1;
-            if is_match {
-                return Some(place);
-            }
-        }
-        None
-    })
 }
 
 impl<'a> From<Item<'a>> for StrRef<'a> {

@@ -1,17 +1,16 @@
 //! A list as a sequence of its nodes, which is how RDB files carry it. Never knows that format.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use super::node::Node;
 use super::quicklist::Quicklist;
+use super::run::Run;
 use super::{End, Form, List, NodeLimits, push_all};
 use crate::listpack::Listpack;
 
 /// Neighbouring elements of a list.
 pub enum Part<'a> {
-    Packed(Cow<'a, Listpack>),
+    Packed(Listpack),
     /// A large element alone.
     Plain(&'a [u8]),
 }
@@ -28,15 +27,13 @@ impl List {
     /// Visits all parts in order.
     pub fn for_each_part(&self, mut visit: impl FnMut(Part<'_>)) {
         let list = match &self.form {
-            Form::Compact(listpack) => return visit(Part::Packed(Cow::Borrowed(listpack))),
+            Form::Compact(run) => return visit(Part::Packed(run.to_listpack())),
             Form::General(list) => list,
         };
         let mut next = list.end_place(End::Front);
         while let Some(place) = next {
             visit(match list.node(place) {
-                Node::Packed(run) => {
-                    Part::Packed(Cow::Owned(Listpack::of_elements(run.elements(), run.count())))
-                }
+                Node::Packed(run) => Part::Packed(run.to_listpack()),
                 Node::Plain(bytes) => Part::Plain(bytes),
             });
             next = list.next(place);
@@ -76,7 +73,8 @@ impl ListBuilder {
     pub fn finish(mut self, limits: NodeLimits) -> Option<List> {
         if let Some(listpack) = self.only.take() {
             if !limits.are_exceeded(listpack.total_bytes(), listpack.len()) {
-                return Some(List { form: Form::Compact(listpack) });
+                let run = Run::of_elements(listpack.elements(), listpack.len());
+                return Some(List { form: Form::Compact(run) });
             }
             push_all(&mut self.list, &listpack);
         }
@@ -115,7 +113,7 @@ mod tests {
                 list.for_each_part(|part| {
                     parts += 1;
                     match part {
-                        Part::Packed(listpack) => builder.push_packed(listpack.into_owned()),
+                        Part::Packed(listpack) => builder.push_packed(listpack),
                         Part::Plain(bytes) => builder.push_plain(bytes.to_vec()),
                     }
                 });

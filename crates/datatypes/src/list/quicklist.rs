@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use super::node::{Node, Removed};
+use super::run::Growth;
 use super::{End, Needle, NodeLimits, Side};
 use crate::StrRef;
 use crate::entry::class::allocated_bytes;
@@ -128,8 +129,8 @@ impl Quicklist {
         let place = self.end_place(end);
         match place.filter(|place| self.node(*place).allows(element.len(), limits)) {
             Some(place) => {
-                let bytes_wanted = limits.node_bytes();
-                self.edit(place, |node| node.run_mut().push(end, element.into(), bytes_wanted));
+                let growth = Growth::Doubling(limits.node_bytes());
+                self.edit(place, |node| node.run_mut().push(end, element.into(), growth));
             }
             None => self.push_node(end, Node::of(element, limits)),
         }
@@ -194,7 +195,9 @@ impl Quicklist {
             Side::After => (self.next(place), End::Front, place.behind()),
         };
         match neighbour.filter(|neighbour| self.node(*neighbour).allows(element.len(), limits)) {
-            Some(neighbour) => self.edit(neighbour, |node| node.run_mut().push(its_end, element.into(), 0)),
+            Some(neighbour) => {
+                self.edit(neighbour, |node| node.run_mut().push(its_end, element.into(), Growth::Tight))
+            }
             None => {
                 self.insert_node(new_place, Node::of(element, limits));
             }
@@ -212,11 +215,11 @@ impl Quicklist {
     ) {
         let mut rest = self.edit(place, |node| node.split_off(at));
         if side == Side::Before && self.node(place).allows(element.len(), limits) {
-            self.edit(place, |node| node.run_mut().push(End::Back, element.into(), 0));
+            self.edit(place, |node| node.run_mut().push(End::Back, element.into(), Growth::Tight));
             let rest = self.insert_node(place.behind(), rest);
             self.join_around(rest, limits);
         } else if side == Side::After && rest.allows(element.len(), limits) {
-            rest.run_mut().push(End::Front, element.into(), 0);
+            rest.run_mut().push(End::Front, element.into(), Growth::Tight);
             let rest = self.insert_node(place.behind(), rest);
             let centre = self.prev(rest).expect("the node that was split");
             self.join_around(centre, limits);
@@ -236,7 +239,7 @@ impl Quicklist {
         if matches!(node, Node::Plain(_))
             && let Some(next) = self.next(place).filter(|next| self.node(*next).allows(element.len(), limits))
         {
-            self.edit(next, |node| node.run_mut().push(End::Front, element.into(), 0));
+            self.edit(next, |node| node.run_mut().push(End::Front, element.into(), Growth::Tight));
             self.remove_node(place);
             return;
         }

@@ -299,3 +299,50 @@ fn a_queue_leaves_no_room_behind() {
     assert!(list.node_lens().len() <= 6);
     assert!(list.heap_bytes() < 60_000);
 }
+
+/// What is pushed and popped at an end of a compact list does not move the others every time, and neither does a queue
+/// through it; no more than a fifth of its memory is room, or a class of the allocator.
+#[test]
+fn a_compact_list_moves_seldom() {
+    let limits = NodeLimits::new(-2);
+    for (push_end, drop_end) in [(End::Front, End::Front), (End::Front, End::Back), (End::Back, End::Front)] {
+        let mut list = list_of((0..100).map(|_| "an element of a list"), limits);
+        let (mut random, mut moves) = (Random(11), 0);
+        let mut place = address(&list, drop_end);
+        for _ in 0..10_000 {
+            if list.len() < 90 || (list.len() < 110 && random.below(2) == 0) {
+                push(&mut list, push_end, b"an element of a list", limits);
+            } else {
+                list.drop_end(drop_end, limits);
+            }
+            let now = address(&list, drop_end);
+            // Where it did not move, the element at the end is a neighbour of the one before.
+            moves += usize::from(now.abs_diff(place) > 44);
+            place = now;
+            assert!(list.heap_bytes() <= 2560 + 512, "{}", list.heap_bytes());
+        }
+        assert!(moves < 2_500, "{push_end:?} {drop_end:?}: {moves} moves");
+        assert_eq!(list.encoding(), Encoding::Listpack);
+    }
+}
+
+fn address(list: &List, end: End) -> usize {
+    let Some(StrRef::Bytes(bytes)) = list.peek(end) else { panic!("texts") };
+    bytes.as_ptr().addr()
+}
+
+/// With the largest limit, elements so short that what surrounds them is most of them.
+#[test]
+fn many_short_elements_fit_into_no_run() {
+    let limits = NodeLimits::new(-5);
+    for count in [21_000, 22_000, 30_000, 60_000] {
+        let texts = vec!["a"; count];
+        let elements = texts.iter().map(|text| bytes(text.as_bytes()));
+        let list = List::of(End::Front, elements.clone(), limits);
+        let encoding = if count * 3 > RUN_BYTES_MAX { Encoding::Quicklist } else { Encoding::Listpack };
+        assert_eq!((list.len(), list.encoding()), (count, encoding));
+        let mut list = list_of(["b"], limits);
+        list.push(End::Back, elements, limits);
+        assert_eq!((list.len(), list.encoding()), (count + 1, encoding));
+    }
+}
