@@ -249,14 +249,24 @@ pub enum PartResult {
     Entries {
         entries: Vec<(usize, Entry)>,
         watch_broken: bool,
-        /// What one of the keys holds is meant for a client that waits already.
-        is_promised: bool,
+        claim: Claim,
     },
     Keyspace {
         keyspace: Box<Keyspace>,
         watch_broken: bool,
     },
     Done,
+}
+
+/// Whom what the keys of a participant hold is meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody in particular.
+    Free,
+    /// A client that has waited for longer.
+    Promised,
+    /// The client that asks: its bell has been rung here.
+    Called,
 }
 
 pub struct Release {
@@ -288,8 +298,9 @@ pub enum BellChange {
     None,
     /// The wait begins.
     Hang(Box<NewBell>),
-    /// Nothing was found: the bell stays in its place.
-    Keep(WaitId),
+    /// Nothing was found: the bell stays in its place. `is_overdue`: the client's time is up, and it has not looked because others
+    /// come first here. The bell rings when its turn comes, whatever its keys have then.
+    Keep { wait: WaitId, is_overdue: bool },
     /// The wait is over.
     TakeDown(WaitId),
 }

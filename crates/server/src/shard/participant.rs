@@ -102,13 +102,13 @@ impl Shard {
             }
             Work::Export { keys, watcher, wait: _ } => {
                 let watch_broken = self.watch_broken(watcher);
-                let is_promised = keys.iter().any(|key| self.is_promised(key));
+                let claim = self.claim_of(heard, &keys);
                 let mut entries = Vec::with_capacity(keys.len());
                 for key in &keys {
                     let key = self.keyspace.key(key);
                     self.keyspace.export(&key, &mut entries);
                 }
-                PartResult::Entries { entries, watch_broken, is_promised }
+                PartResult::Entries { entries, watch_broken, claim }
             }
             Work::ExportWhole { watcher } => {
                 let watch_broken = self.watch_broken(watcher);

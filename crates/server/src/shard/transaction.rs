@@ -21,7 +21,7 @@ use crate::clients::ClientKey;
 use crate::connection::{Connection, Suspension};
 use crate::locks::{Mode, Scope};
 use crate::packet::{
-    BellChange, Granted, Homecoming, Invocation, Packet, PartOfLog, PartResult, Prepare, Release, Sequence,
+    BellChange, Claim, Granted, Homecoming, Invocation, Packet, PartOfLog, PartResult, Prepare, Release, Sequence,
     ShardId, WaitId, Work,
 };
 use crate::registry::{Registered, Route};
@@ -608,7 +608,6 @@ pub(crate) struct Gathered {
     client: ClientKey,
     pub(super) parts: Vec<GatheredPart>,
     pub(super) watch_broken: bool,
-    pub(super) is_promised: bool,
 }
 
 pub(super) struct GatheredPart {
@@ -617,6 +616,7 @@ pub(super) struct GatheredPart {
     entries: Vec<(usize, Entry)>,
     pub(super) events: Vec<Event>,
     pub(super) keyspace: Option<Box<torc_keyspace::Keyspace>>,
+    claim: Claim,
     bell: BellChange,
     /// For its log.
     effects: Effects,
@@ -629,18 +629,18 @@ impl Gathered {
             client,
             parts: Vec::with_capacity(parts.len()),
             watch_broken: false,
-            is_promised: false,
         };
         for (shard, part) in parts {
-            let (entries, keyspace, broken) = match part.result {
-                Some(PartResult::Entries { entries, watch_broken, is_promised }) => {
-                    gathered.is_promised |= is_promised;
-                    (entries, None, watch_broken)
+            let (entries, keyspace, broken, claim) = match part.result {
+                Some(PartResult::Entries { entries, watch_broken, claim }) => {
+                    (entries, None, watch_broken, claim)
                 }
                 Some(PartResult::Keyspace { keyspace, watch_broken }) => {
-                    (Vec::new(), Some(keyspace), watch_broken)
+                    (Vec::new(), Some(keyspace), watch_broken, Claim::Free)
                 }
-                Some(PartResult::Reply { .. } | PartResult::Done) => (Vec::new(), None, false),
+                Some(PartResult::Reply { .. } | PartResult::Done) => {
+                    (Vec::new(), None, false, Claim::Free)
+                }
                 // Only the deliberately broken protocol gets here without an answer.
                 None => continue,
             };
@@ -651,6 +651,7 @@ impl Gathered {
                 entries,
                 events: Vec::new(),
                 keyspace,
+                claim,
                 bell: BellChange::None,
                 effects: Effects::default(),
             });
@@ -658,10 +659,16 @@ impl Gathered {
         gathered
     }
 
+    /// Others have waited for some of the keys, and it is not this command's turn with any of them.
+    pub(super) fn comes_later(&self) -> bool {
+        let has = |claim| self.parts.iter().any(|part| part.claim == claim);
+        has(Claim::Promised) && !has(Claim::Called)
+    }
+
     /// What the participants are told about a command that waits.
-    pub(super) fn change_bells(&mut self, mut change: impl FnMut(ShardId) -> BellChange) {
+    pub(super) fn change_bells(&mut self, mut change: impl FnMut(ShardId, Claim) -> BellChange) {
         for part in &mut self.parts {
-            part.bell = change(part.shard);
+            part.bell = change(part.shard, part.claim);
         }
     }
 

@@ -9,7 +9,7 @@ use torc_datatypes::Kind;
 use torc_resp::{Args, OwnedArgs, Reply, ReplyBuf};
 
 use crate::locks::RequestId;
-use crate::packet::{BellChange, Invocation, LateReply, NewBell, Packet, ReturnAddress, WaitId};
+use crate::packet::{BellChange, Claim, Invocation, LateReply, NewBell, Packet, ReturnAddress, WaitId};
 use crate::registry::Route;
 
 use super::super::Shard;
@@ -240,9 +240,19 @@ impl Shard {
         }
     }
 
-    /// Is what the key holds meant for somebody who waits already? (What a stream holds is for all.)
-    pub(in crate::shard) fn is_promised(&self, key: &[u8]) -> bool {
-        self.blocking.table.holders_of(key).next().is_some()
+    /// Whom what these keys hold is meant for, as a command sees it that wants them, or one that waits for them by a bell.
+    /// (What a stream holds is for all.)
+    pub(in crate::shard) fn claim_of(&self, wait: Option<WaitId>, keys: &[Box<[u8]>]) -> Claim {
+        let table = &self.blocking.table;
+        let is_promised = match wait {
+            None => keys.iter().any(|key| table.holders_of(key).next().is_some()),
+            Some(id) => match table.find(id).and_then(|number| Some((number, table.get(number)?))) {
+                None => false,
+                Some((_, Wait { what: What::Bell(Bell::Rung), .. })) => return Claim::Called,
+                Some((number, wait)) => wait.keys.iter().any(|key| table.is_held_before(number, wait.db, key)),
+            },
+        };
+        if is_promised { Claim::Promised } else { Claim::Free }
     }
 
     /// Has a bell been rung for this key? (Commands that hold keys of each other may be served nevertheless.)
@@ -273,10 +283,13 @@ impl Shard {
             BellChange::None => {}
             BellChange::Hang(bell) if self.blocking.hangs_bells_late => self.blocking.late_bells.push(*bell),
             BellChange::Hang(bell) => self.hang_bell(*bell),
-            BellChange::Keep(id) => {
+            BellChange::Keep { wait: id, is_overdue } => {
                 if let Some(number) = self.blocking.table.find(id) {
                     self.let_go(number);
                     self.blocking.table.get_mut(number).expect("found above").what = What::Bell(Bell::Silent);
+                    if is_overdue {
+                        self.blocking.table.wants_any_turn(number);
+                    }
                 }
             }
             BellChange::TakeDown(id) => {

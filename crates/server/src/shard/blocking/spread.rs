@@ -10,7 +10,7 @@ use torc_resp::{Args, OwnedArgs, Reply, ReplyBuf};
 use crate::clients::ClientKey;
 use crate::connection::{BlockedOn, Suspension};
 use crate::locks::Mode;
-use crate::packet::{BellChange, Invocation, NewBell, Packet, ShardId, WaitId};
+use crate::packet::{BellChange, Claim, Invocation, NewBell, Packet, ShardId, WaitId};
 use crate::registry::Route;
 
 use super::super::Shard;
@@ -29,6 +29,8 @@ pub struct SpreadWait {
     /// Where the bells are.
     shards: Vec<ShardId>,
     deadline_us: Option<u64>,
+    /// An attempt has found nothing. Until then others came first, and the client has not looked.
+    has_looked: bool,
     /// The wait has ended while an attempt is under way: that one finds the client gone.
     ending: Option<Ending>,
 }
@@ -48,9 +50,8 @@ impl Shard {
         let Route::Data(run) = invocation.command.route else {
             unreachable!("only data commands are gathered");
         };
-        // Who comes new does not take what is meant for others: it goes through the queue, as if it had found nothing.
-        let is_new = self.clients.get(client).is_some_and(|one| one.blocked_on.is_none());
-        let held_off = gathered.is_promised && is_new && invocation.may_wait;
+        // Who is not called does not take what is meant for others: it goes through the queue, as if it had found nothing.
+        let held_off = invocation.may_wait && gathered.comes_later();
         let mut reply = ReplyBuf::new();
         self.acting = Origin { shard: self.id, client: Some(client) };
         if held_off {
@@ -64,7 +65,7 @@ impl Shard {
         }
         let Some(wait) = self.waiting.take() else {
             if let Some(wait) = self.forget_spread(client) {
-                gathered.change_bells(|_| BellChange::TakeDown(wait));
+                gathered.change_bells(|_, _| BellChange::TakeDown(wait));
             }
             self.send_home(gathered);
             return self.answer(client, reply);
@@ -73,15 +74,20 @@ impl Shard {
         match &mut connection.blocked_on {
             None => self.begin_spread(client, gathered, invocation, args, *wait, held_off),
             Some(BlockedOn::Several(spread)) => {
-                if spread.deadline_us.is_some_and(|deadline_us| deadline_us <= self.now.monotonic_us) {
+                let is_overdue = spread.deadline_us.is_some_and(|deadline| deadline <= self.now.monotonic_us);
+                if is_overdue && !held_off {
                     return self.end_attempt(client, gathered, invocation, args, Ending::TimedOut);
                 }
+                spread.has_looked |= !held_off;
                 spread.args = args;
                 let wait = WaitId { home: self.id, client, number: spread.number };
                 connection.suspension = Suspension::Blocked;
                 connection.output.release_later_pushes();
                 self.flush_soon(client);
-                gathered.change_bells(|_| BellChange::Keep(wait));
+                gathered.change_bells(|_, claim| BellChange::Keep {
+                    wait,
+                    is_overdue: is_overdue && claim == Claim::Promised,
+                });
                 self.send_home(gathered);
             }
             Some(BlockedOn::OneShard { .. }) => unreachable!("an attempt over shards waits over shards"),
@@ -107,7 +113,7 @@ impl Shard {
         ending: Ending,
     ) {
         if let Some(wait) = self.forget_spread(client) {
-            gathered.change_bells(|_| BellChange::TakeDown(wait));
+            gathered.change_bells(|_, _| BellChange::TakeDown(wait));
         }
         self.send_home(gathered);
         self.answer_in_vain(client, invocation, args.as_args(), ending);
@@ -127,7 +133,7 @@ impl Shard {
         invocation: Invocation,
         args: OwnedArgs,
         wait: torc_commands::Wait,
-        may_ring: bool,
+        held_off: bool,
     ) {
         let connection = self.clients.get_mut(client).expect("a connection outlives its transaction");
         if connection.flags.closing || connection.flags.input_ended {
@@ -144,7 +150,8 @@ impl Shard {
         let wait = WaitId { home: self.id, client, number };
         let mut shards = Vec::new();
         let slots = &self.slots;
-        gathered.change_bells(|shard| {
+        let may_ring = held_off;
+        gathered.change_bells(|shard, _| {
             let here = keys.iter().filter(|key| slots.owner(slot_of(key)) == shard);
             let keys: Vec<Box<[u8]>> = here.cloned().collect();
             if keys.is_empty() {
@@ -158,7 +165,8 @@ impl Shard {
             self.blocking.table.add_deadline(deadline_us, number);
         }
         self.blocking.spread.insert(number, client);
-        let spread = SpreadWait { number, invocation, args, shards, deadline_us, ending: None };
+        let has_looked = !held_off;
+        let spread = SpreadWait { number, invocation, args, shards, deadline_us, has_looked, ending: None };
         let connection = self.clients.get_mut(client).expect("found above");
         connection.blocked_on = Some(BlockedOn::Several(Box::new(spread)));
         connection.suspension = Suspension::Blocked;
@@ -172,9 +180,17 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(wait.client) else { return };
         let is_between_attempts = connection.suspension == Suspension::Blocked;
         let Some(BlockedOn::Several(spread)) = &mut connection.blocked_on else { return };
-        if !is_between_attempts || spread.number != wait.number {
-            return;
+        if is_between_attempts && spread.number == wait.number {
+            self.try_again(wait);
         }
+    }
+
+    /// One more attempt; none is under way.
+    fn try_again(&mut self, wait: WaitId) {
+        let connection = self.clients.get_mut(wait.client).expect("the caller saw a blocked client");
+        let Some(BlockedOn::Several(spread)) = &mut connection.blocked_on else {
+            unreachable!("the caller saw a spread wait");
+        };
         let (invocation, args) = (spread.invocation, std::mem::take(&mut spread.args));
         let plan = self.plan_gather(args.as_args(), invocation);
         let mut connection = self.clients.take(wait.client).expect("found above");
@@ -192,12 +208,18 @@ impl Shard {
         plan
     }
 
-    /// The time of a spread wait is up. An attempt that is under way decides itself.
+    /// The time of a spread wait is up. An attempt that is under way decides itself. A client that has not looked yet does so
+    /// once more: what others come first for may be on its way from one of its keys to another.
     pub(super) fn spread_is_overdue(&mut self, client: ClientKey) {
-        let is_between_attempts =
-            self.clients.get(client).is_some_and(|one| one.suspension == Suspension::Blocked);
-        if is_between_attempts {
-            self.end_spread(client, Ending::TimedOut);
+        let Some(connection) = self.clients.get(client) else { return };
+        let Some(BlockedOn::Several(spread)) = &connection.blocked_on else { return };
+        match (connection.suspension, spread.has_looked) {
+            (Suspension::Blocked, true) => self.end_spread(client, Ending::TimedOut),
+            (Suspension::Blocked, false) => {
+                let wait = WaitId { home: self.id, client, number: spread.number };
+                self.try_again(wait);
+            }
+            _ => {}
         }
     }
 

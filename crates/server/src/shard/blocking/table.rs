@@ -189,6 +189,23 @@ impl WaitTable {
         place.map(|place| wait.held.swap_remove(place)).is_some()
     }
 
+    /// Is it somebody's turn to have the key who stands before this place?
+    pub(super) fn is_held_before(&self, number: u64, db: usize, key: &[u8]) -> bool {
+        let queue = self.queues.get(db).and_then(|queues| queues.get(key));
+        queue.is_some_and(|queue| queue.holders.iter().any(|&holder| holder < number))
+    }
+
+    /// From now on keys are of use to this wait whatever they hold.
+    pub(super) fn wants_any_turn(&mut self, number: u64) {
+        let wait = self.waits.get_mut(&number).expect("the wait is in the table");
+        if !std::mem::replace(&mut wait.also_gone, true) {
+            for key in &wait.keys {
+                let queue = self.queues[wait.db].get_mut(key).expect("an awaited key has a queue");
+                queue.also_gone += 1;
+            }
+        }
+    }
+
     /// The waits that hold this key, of any database.
     pub(super) fn holders_of(&self, key: &[u8]) -> impl Iterator<Item = &Wait> {
         let queues = self.queues.iter().filter_map(move |queues| queues.get(key));
