@@ -300,7 +300,10 @@ pub enum BellChange {
     Hang(Box<NewBell>),
     /// Nothing was found: the bell stays in its place. `is_overdue`: the client's time is up, and it has not looked because others
     /// come first here. The bell rings when its turn comes, whatever its keys have then.
-    Keep { wait: WaitId, is_overdue: bool },
+    Keep {
+        wait: WaitId,
+        is_overdue: bool,
+    },
     /// The wait is over.
     TakeDown(WaitId),
 }

@@ -21,8 +21,8 @@ use crate::clients::ClientKey;
 use crate::connection::{Connection, Suspension};
 use crate::locks::{Mode, Scope};
 use crate::packet::{
-    BellChange, Claim, Granted, Homecoming, Invocation, Packet, PartOfLog, PartResult, Prepare, Release, Sequence,
-    ShardId, WaitId, Work,
+    BellChange, Claim, Granted, Homecoming, Invocation, Packet, PartOfLog, PartResult, Prepare, Release,
+    Sequence, ShardId, WaitId, Work,
 };
 use crate::registry::{Registered, Route};
 use crate::saving::SaveJob;
@@ -624,12 +624,8 @@ pub(super) struct GatheredPart {
 
 impl Gathered {
     fn from_parts(txn: u64, client: ClientKey, parts: BTreeMap<ShardId, Part>) -> Gathered {
-        let mut gathered = Gathered {
-            txn,
-            client,
-            parts: Vec::with_capacity(parts.len()),
-            watch_broken: false,
-        };
+        let mut gathered =
+            Gathered { txn, client, parts: Vec::with_capacity(parts.len()), watch_broken: false };
         for (shard, part) in parts {
             let (entries, keyspace, broken, claim) = match part.result {
                 Some(PartResult::Entries { entries, watch_broken, claim }) => {
@@ -638,9 +634,7 @@ impl Gathered {
                 Some(PartResult::Keyspace { keyspace, watch_broken }) => {
                     (Vec::new(), Some(keyspace), watch_broken, Claim::Free)
                 }
-                Some(PartResult::Reply { .. } | PartResult::Done) => {
-                    (Vec::new(), None, false, Claim::Free)
-                }
+                Some(PartResult::Reply { .. } | PartResult::Done) => (Vec::new(), None, false, Claim::Free),
                 // Only the deliberately broken protocol gets here without an answer.
                 None => continue,
             };

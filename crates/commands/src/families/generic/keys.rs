@@ -111,7 +111,7 @@ pub const RANDOMKEY: Command = Command {
     spec: Spec {
         name: "randomkey",
         arity: Arity::exactly(1),
-        flags: Flags::READONLY,
+        flags: Flags::READONLY.and(Flags::TOUCHES_ARBITRARY_KEYS),
         keys: &[],
         categories: KEYSPACE,
         tips: &["request_policy:all_shards", "response_policy:special", "nondeterministic_output"],

@@ -17,7 +17,7 @@ pub const SCAN: Command = Command {
     spec: Spec {
         name: "scan",
         arity: Arity::at_least(2),
-        flags: Flags::READONLY,
+        flags: Flags::READONLY.and(Flags::TOUCHES_ARBITRARY_KEYS),
         keys: &[],
         categories: KEYSPACE,
         tips: &["nondeterministic_output", "request_policy:special", "response_policy:special"],

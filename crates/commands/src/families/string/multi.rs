@@ -130,6 +130,7 @@ pub(super) const MSETEX: Command = Command {
             notes: "",
             by_options: None,
         }],
+        tips: &["request_policy:multi_shard", "response_policy:all_succeeded"],
         docs: &Docs {
             syntax: "MSETEX numkeys:int key value [key value ...] [NX | XX] [EX seconds:int | PX milliseconds:int | EXAT unix-time-seconds:unix-time | PXAT unix-time-milliseconds:unix-time | KEEPTTL]",
             summary: "Stores strings at several keys with one expiration time, all at once.",

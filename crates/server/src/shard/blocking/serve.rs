@@ -249,7 +249,9 @@ impl Shard {
             Some(id) => match table.find(id).and_then(|number| Some((number, table.get(number)?))) {
                 None => false,
                 Some((_, Wait { what: What::Bell(Bell::Rung), .. })) => return Claim::Called,
-                Some((number, wait)) => wait.keys.iter().any(|key| table.is_held_before(number, wait.db, key)),
+                Some((number, wait)) => {
+                    wait.keys.iter().any(|key| table.is_held_before(number, wait.db, key))
+                }
             },
         };
         if is_promised { Claim::Promised } else { Claim::Free }
