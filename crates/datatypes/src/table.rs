@@ -11,6 +11,7 @@ use hashbrown::hash_table::Iter as PartIter;
 
 use crate::element_hash::element_hash;
 use crate::entry::class::allocated_bytes;
+use crate::prefetch::prefetch_address;
 
 /// Elements of a part that make it split: what 1,024 buckets hold.
 const PART_LEN_MAX: usize = 896;
@@ -22,6 +23,8 @@ const PART_BUCKETS_MAX: usize = 1_024;
 const DEPTH_MAX: u32 = 20;
 /// Bits of a scan position, taken from the top of the hash.
 const POSITION_BITS: u32 = 48;
+/// Buckets in which a search that begins at the first of them mostly ends.
+const BUCKETS_AHEAD: usize = 4;
 
 /// What a table holds: something with a key of bytes.
 pub trait Keyed: Clone {
@@ -41,6 +44,39 @@ pub(crate) type Place = (usize, usize);
 struct Part<E> {
     table: HashTable<E>,
     depth: u32,
+    /// Address of the table's control bytes, or 0: below them lie the buckets. For prefetching alone, so that of a copy may
+    /// be wrong.
+    control: usize,
+}
+
+impl<E: Keyed> Part<E> {
+    fn new(table: HashTable<E>, depth: u32) -> Part<E> {
+        let mut part = Part { table, depth, control: 0 };
+        part.note_control();
+        part
+    }
+
+    /// The table has got other memory.
+    fn note_control(&mut self) {
+        let address_of = |element: &E| std::ptr::from_ref(element).addr();
+        let control = self.table.iter().next().and_then(|first| {
+            let is_first = |element: &E| address_of(element) == address_of(first);
+            let bucket = self.table.find_bucket_index(inner(first.key_hash()), is_first)?;
+            Some(address_of(first) + (bucket + 1) * size_of::<E>())
+        });
+        self.control = control.unwrap_or(0);
+    }
+
+    /// Loads what a search for this hash begins with: control bytes, and the buckets where elements mostly are.
+    #[inline]
+    fn prefetch_slot(&self, hash: u64) {
+        let control = std::ptr::without_provenance::<u8>(self.control);
+        let bucket = inner(hash) as usize & (self.table.num_buckets().max(1) - 1);
+        let behind = control.wrapping_sub(bucket * size_of::<E>());
+        prefetch_address(control.wrapping_add(bucket));
+        prefetch_address(behind.wrapping_sub(size_of::<E>()));
+        prefetch_address(behind.wrapping_sub(BUCKETS_AHEAD * size_of::<E>()));
+    }
 }
 
 /// A hash table of elements with distinct keys.
@@ -68,7 +104,7 @@ impl<E: Keyed> Table<E> {
         Table {
             depth: 0,
             directory: Vec::new(),
-            parts: vec![Part { table: HashTable::new(), depth: 0 }],
+            parts: vec![Part::new(HashTable::new(), 0)],
             len: 0,
             element_bytes: 0,
             bucket_bytes: 0,
@@ -110,10 +146,17 @@ impl<E: Keyed> Table<E> {
         self.parts[self.part_of(hash)].table.find(inner(hash), |element| element.key_is(key))
     }
 
-    /// Loads the table of a key, and what may be its element, ahead of their use.
+    /// Loads the place of a key ahead of its use; returns what [`Table::prefetch_element`] wants once it has arrived.
     #[inline]
-    pub fn prefetch(&self, key: &[u8]) {
+    pub fn prefetch_slot(&self, key: &[u8]) -> u64 {
         let hash = element_hash(key);
+        self.parts[self.part_of(hash)].prefetch_slot(hash);
+        hash
+    }
+
+    /// Loads what may be the element of a key ahead of its use. Touches the key's place.
+    #[inline]
+    pub fn prefetch_element(&self, hash: u64) {
         // Looks like a search for something that is not there: every candidate's memory is asked for, none is read.
         self.parts[self.part_of(hash)].table.find(inner(hash), |element| {
             element.prefetch();
@@ -168,6 +211,7 @@ impl<E: Keyed> Table<E> {
         let bytes_before = bytes_of(table);
         table.insert_unique(inner(hash), element, |element| inner(element.key_hash()));
         self.bucket_bytes += bytes_of(table) - bytes_before;
+        self.parts[part].note_control();
     }
 
     /// Takes an element out.
@@ -335,9 +379,9 @@ impl<E: Keyed> Table<E> {
         }
         let [low, high] = halves;
         self.bucket_bytes += bytes_of(&low) + bytes_of(&high);
-        self.parts[index] = Part { table: low, depth };
+        self.parts[index] = Part::new(low, depth);
         let high_index = self.parts.len() as u32;
-        self.parts.push(Part { table: high, depth });
+        self.parts.push(Part::new(high, depth));
         // The directory range of the old part: all indices that share its upper `old_depth` bits.
         let shift = self.depth - old_depth;
         let first = self.directory_index(hash) >> shift << shift;
@@ -368,6 +412,7 @@ impl<E: Keyed> Table<E> {
                 self.bucket_bytes -= bytes_of(table);
                 table.shrink_to(len * 2, |element| inner(element.key_hash()));
                 self.bucket_bytes += bytes_of(table);
+                self.parts[index].note_control();
             }
             return;
         }
@@ -384,6 +429,7 @@ impl<E: Keyed> Table<E> {
         }
         self.bucket_bytes += bytes_of(table);
         self.parts[index].depth = depth;
+        self.parts[index].note_control();
         let shift = self.depth - depth;
         let start = first >> shift << shift;
         self.directory[start..start + (1 << shift)].fill(index as u32);
@@ -475,6 +521,17 @@ mod tests {
         assert_eq!(table.element_bytes, model.iter().map(Vec::len).sum::<usize>());
         let buckets: usize = table.parts.iter().map(|part| bytes_of(&part.table)).sum();
         assert_eq!(table.bucket_bytes, buckets);
+        // The hints for prefetching are right: a search finds its element where they say, or a little behind.
+        let mut searched = 0;
+        for part in table.parts.iter().filter(|part| !part.table.is_empty()) {
+            for element in &part.table {
+                let bucket = inner(element.key_hash()) as usize & (part.table.num_buckets() - 1);
+                let expected = part.control - (bucket + 1) * size_of::<Word>();
+                let found = std::ptr::from_ref(element).addr();
+                searched += usize::from(expected.abs_diff(found) < BUCKETS_AHEAD * size_of::<Word>());
+            }
+        }
+        assert!(searched * 3 >= table.len() * 2, "{searched} of {} elements are near", table.len());
     }
 
     /// Growth over many splits and back to nothing, with scans under way that must not lose what stays.

@@ -161,15 +161,27 @@ impl Value {
         }
     }
 
-    /// Loads one element of a big set, sorted set or hash, or the ends of a list, ahead of their use. Touches what leads there.
+    /// Loads the place of an element of a big set, sorted set or hash ahead of its use; returns what
+    /// [`Value::prefetch_element`] wants once it has arrived. Touches what leads there.
     #[inline]
-    pub fn prefetch_element(&self, element: &[u8]) {
+    pub fn prefetch_slot(&self, element: &[u8]) -> u64 {
+        match self {
+            Value::Str(_) | Value::Stream(_) | Value::List(_) => 0,
+            Value::Set(set) => set.prefetch_slot(element),
+            Value::ZSet(zset) => zset.prefetch_slot(element),
+            Value::Hash(hash) => hash.prefetch_slot(element),
+        }
+    }
+
+    /// Loads that element, or the ends of a list, ahead of their use. Touches what leads there.
+    #[inline]
+    pub fn prefetch_element(&self, hash: u64) {
         match self {
             Value::Str(_) | Value::Stream(_) => {}
             Value::List(list) => list.prefetch_ends(),
-            Value::Set(set) => set.prefetch_member(element),
-            Value::ZSet(zset) => zset.prefetch_member(element),
-            Value::Hash(hash) => hash.prefetch_field(element),
+            Value::Set(set) => set.prefetch_member(hash),
+            Value::ZSet(zset) => zset.prefetch_member(hash),
+            Value::Hash(hash_value) => hash_value.prefetch_field(hash),
         }
     }
 

@@ -92,8 +92,13 @@ impl Fields {
     }
 
     #[inline]
-    pub(super) fn prefetch(&self, name: &[u8]) {
-        self.table.prefetch(name);
+    pub(super) fn prefetch_slot(&self, name: &[u8]) -> u64 {
+        self.table.prefetch_slot(name)
+    }
+
+    #[inline]
+    pub(super) fn prefetch_field(&self, hash: u64) {
+        self.table.prefetch_element(hash);
     }
 
     /// The field of this name, expired or not.

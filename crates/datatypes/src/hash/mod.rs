@@ -149,11 +149,17 @@ impl Hash {
         }
     }
 
+    /// Loads the place of a field of a big hash ahead of its use; returns what [`Hash::prefetch_field`] wants.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, name: &[u8]) -> u64 {
+        if let Form::General(fields) = &self.form { fields.prefetch_slot(name) } else { 0 }
+    }
+
     /// Loads a field of a big hash ahead of its use.
     #[inline]
-    pub(crate) fn prefetch_field(&self, name: &[u8]) {
+    pub(crate) fn prefetch_field(&self, hash: u64) {
         if let Form::General(fields) = &self.form {
-            fields.prefetch(name);
+            fields.prefetch_field(hash);
         }
     }
 

@@ -141,11 +141,17 @@ impl Set {
         }
     }
 
+    /// Loads the place of a member of a big set ahead of its use; returns what [`Set::prefetch_member`] wants.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, member: &[u8]) -> u64 {
+        if let Form::Table(table) = &self.form { table.prefetch_slot(member) } else { 0 }
+    }
+
     /// Loads a member of a big set ahead of its use.
     #[inline]
-    pub(crate) fn prefetch_member(&self, member: &[u8]) {
+    pub(crate) fn prefetch_member(&self, hash: u64) {
         if let Form::Table(table) = &self.form {
-            table.prefetch(member);
+            table.prefetch_element(hash);
         }
     }
 

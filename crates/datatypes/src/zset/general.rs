@@ -37,8 +37,13 @@ impl General {
     }
 
     #[inline]
-    pub(super) fn prefetch(&self, member: &[u8]) {
-        self.table.prefetch(member);
+    pub(super) fn prefetch_slot(&self, member: &[u8]) -> u64 {
+        self.table.prefetch_slot(member)
+    }
+
+    #[inline]
+    pub(super) fn prefetch_member(&self, hash: u64) {
+        self.table.prefetch_element(hash);
     }
 
     #[inline]

@@ -116,11 +116,17 @@ impl ZSet {
         }
     }
 
+    /// Loads the place of a member of a big sorted set ahead of its use; returns what [`ZSet::prefetch_member`] wants.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, member: &[u8]) -> u64 {
+        if let Form::General(general) = &self.form { general.prefetch_slot(member) } else { 0 }
+    }
+
     /// Loads a member of a big sorted set ahead of its use.
     #[inline]
-    pub(crate) fn prefetch_member(&self, member: &[u8]) {
+    pub(crate) fn prefetch_member(&self, hash: u64) {
         if let Form::General(general) = &self.form {
-            general.prefetch(member);
+            general.prefetch_member(hash);
         }
     }
 

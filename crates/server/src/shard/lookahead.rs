@@ -8,7 +8,7 @@
 
 use smallvec::SmallVec;
 use torc_commands::KeyHint;
-use torc_datatypes::Entry;
+use torc_datatypes::{Entry, Value};
 use torc_keyspace::Key;
 use torc_resp::{Args, BIG_BYTES, Limits, Parsed, RequestParser, Span};
 
@@ -141,6 +141,8 @@ impl Shard {
         }
         let values = entries.iter().filter_map(|&(entry, element)| Some((entry.value()?, element)));
         values.clone().for_each(|(value, _)| value.prefetch());
-        values.for_each(|(value, element)| value.prefetch_element(element));
+        let slots: SmallVec<[(&Value, u64); REQUESTS_MAX]> =
+            values.map(|(value, element)| (value, value.prefetch_slot(element))).collect();
+        slots.iter().for_each(|&(value, hash)| value.prefetch_element(hash));
     }
 }
