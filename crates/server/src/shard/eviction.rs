@@ -106,6 +106,7 @@ impl Shard {
             self.lease(self.keyspace.counted_bytes_in(db) + self.evicting.elsewhere);
             if self.process.budget.excess() > 0 {
                 self.make_room();
+                self.pipeline_time.interrupt();
             } else if self.process.budget.excess_with_room() > 0 && !self.evicting.has_asked {
                 self.ask_ahead();
             }

@@ -16,6 +16,35 @@ use super::dispatch::key_list;
 use super::stats::CommandStats;
 use super::{Shard, Waiter};
 
+/// Commands of a pipeline follow each other: where one ends the next begins, and the counter, which costs as much as a
+/// small command does, is read once for both.
+#[derive(Default)]
+pub(super) struct PipelineTime {
+    /// Requests of one connection or batch are run one after the other.
+    is_on: bool,
+    /// When the last one ended; `None` when something else was done since.
+    ended: Option<u64>,
+}
+
+impl PipelineTime {
+    /// Requests are run, from the first on.
+    #[inline]
+    pub(super) fn start(&mut self) {
+        *self = PipelineTime { is_on: true, ended: None };
+    }
+
+    /// Something else is done that is nobody's time.
+    #[inline]
+    pub(super) fn interrupt(&mut self) {
+        self.ended = None;
+    }
+
+    #[inline]
+    pub(super) fn stop(&mut self) {
+        *self = PipelineTime::default();
+    }
+}
+
 /// A single-shard command that waits for locks on this shard.
 pub(crate) struct Deferred {
     pub(super) invocation: Invocation,
@@ -54,7 +83,7 @@ impl Shard {
         if self.hot_keys.is_due() {
             self.sample_keys(invocation, args);
         }
-        let started = (self.cycles)();
+        let started = self.begins();
         let len_before = out.len();
         if self.changes.is_observed() | invocation.remembers_reads {
             self.changes.actor = self.acting.token();
@@ -109,6 +138,12 @@ impl Shard {
         });
     }
 
+    /// Reading of the cycle counter at the beginning of a command.
+    #[inline]
+    fn begins(&mut self) -> u64 {
+        self.pipeline_time.ended.take().unwrap_or_else(|| (self.cycles)())
+    }
+
     /// The counter that times single commands.
     pub(crate) fn cycles_now(&self) -> u64 {
         (self.cycles)()
@@ -150,7 +185,11 @@ impl Shard {
         failed: bool,
         args: Args<'_>,
     ) {
-        let ns = (self.cycles_to_ns)((self.cycles)().wrapping_sub(started));
+        let ended = (self.cycles)();
+        if self.pipeline_time.is_on {
+            self.pipeline_time.ended = Some(ended);
+        }
+        let ns = (self.cycles_to_ns)(ended.wrapping_sub(started));
         self.stats.commands_processed += 1;
         self.stats.commands[command.id as usize].record(ns, failed);
         if self.state.notices(ns) {

@@ -68,12 +68,14 @@ impl Shard {
         let mut start = 0;
         for chunk in commands.chunks_mut(COMMANDS_AHEAD) {
             self.prefetch_chunk(&batch, chunk, start);
+            self.pipeline_time.start();
             for command in chunk {
                 let end = command.arguments_end as usize;
                 self.run_forwarded(from, command, batch.arguments.range(start..end), &mut replies);
                 start = end;
             }
         }
+        self.pipeline_time.stop();
         batch.replies = replies;
         batch.commands = commands;
         // Before the replies, so that a client that has its reply finds its entry.

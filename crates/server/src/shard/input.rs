@@ -122,6 +122,7 @@ impl Shard {
         let mut commands_left = COMMANDS_PER_TURN_MAX;
         let mut lookahead = std::mem::take(&mut self.lookahead);
         lookahead.clear();
+        self.pipeline_time.start();
         while start < end {
             if commands_left == 0 || connection.output.outstanding() >= REPLIES_IN_FLIGHT_MAX {
                 // With replies outstanding, their arrival makes the connection runnable again.
@@ -152,6 +153,7 @@ impl Shard {
                 }
                 continue;
             }
+            self.pipeline_time.interrupt();
             match parser.parse(&buffer[start..end]) {
                 Ok(Parsed::Request { consumed }) => {
                     commands_left -= 1;
@@ -187,6 +189,7 @@ impl Shard {
                 }
             }
         }
+        self.pipeline_time.stop();
         connection.parser = parser;
         self.lookahead = lookahead;
         start..end
@@ -196,7 +199,7 @@ impl Shard {
     /// authenticated yet (its limits would change under way), the connection's own parser does it alone.
     #[inline]
     fn plan(
-        &self,
+        &mut self,
         connection: &Connection,
         parser: &RequestParser,
         lookahead: &mut Lookahead,
@@ -208,6 +211,7 @@ impl Shard {
         if parser.is_mid_request() || !connection.flags.authenticated {
             return None;
         }
+        self.pipeline_time.interrupt();
         self.look_ahead(lookahead, connection.db, parser.limits(), input);
         lookahead.next()
     }

@@ -19,13 +19,71 @@ use super::Shard;
 /// Requests that are parsed ahead.
 const REQUESTS_MAX: usize = 16;
 
+/// Commands that are found again without a lookup.
+const RECENT_MAX: usize = 2;
+
 /// Requests at the front of a connection's input.
 #[derive(Default)]
 pub(super) struct Lookahead {
     parser: RequestParser,
+    recent: Recent,
     spans: Vec<Span>,
     planned: Vec<Planned>,
     next: usize,
+}
+
+/// The commands that were looked up last, by the very bytes of their names: most requests repeat one of them.
+#[derive(Default)]
+struct Recent {
+    found: [Option<(Name, &'static Registered)>; RECENT_MAX],
+    oldest: usize,
+}
+
+/// A name of 1 to 16 bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Name {
+    len: usize,
+    head: u64,
+    tail: u64,
+}
+
+impl Name {
+    /// The head and the tail overlap unless all bytes are needed, so nothing is left out.
+    #[inline]
+    fn of(name: &[u8]) -> Option<Name> {
+        let len = name.len();
+        let (head, tail) = match len {
+            8..=16 => (u64::from_le_bytes(*name.first_chunk()?), u64::from_le_bytes(*name.last_chunk()?)),
+            4..8 => (
+                u64::from(u32::from_le_bytes(*name.first_chunk()?)),
+                u64::from(u32::from_le_bytes(*name.last_chunk()?)),
+            ),
+            1..4 => {
+                let byte = |at: usize| u64::from(name[at]);
+                (byte(0) | byte(len / 2) << 8 | byte(len - 1) << 16, 0)
+            }
+            _ => return None,
+        };
+        Some(Name { len, head, tail })
+    }
+}
+
+impl Recent {
+    /// A command without subcommands, by what clients call it.
+    #[inline]
+    fn command(&mut self, called: &[u8]) -> Option<&'static Registered> {
+        let name = Name::of(called);
+        let known = self.found.iter().flatten().find(|(known, _)| Some(*known) == name);
+        if let Some((_, command)) = known {
+            return Some(command);
+        }
+        let command = registry().called(called).filter(|command| command.subcommands.is_empty())?;
+        if let Some(name) = name {
+            self.found[self.oldest] = Some((name, command));
+            self.oldest = (self.oldest + 1) % RECENT_MAX;
+        }
+        Some(command)
+    }
 }
 
 /// One whole request.
@@ -88,7 +146,7 @@ impl Lookahead {
             let Ok(Parsed::Request { consumed }) = self.parser.parse(&input[start..]) else { break };
             let spans_start = self.spans.len();
             let args = self.parser.args(&input[start..]);
-            let command = registry().called(args.get(0)).filter(|command| command.subcommands.is_empty());
+            let command = self.recent.command(args.get(0));
             self.spans.extend_from_slice(args.spans());
             let spans_end = self.spans.len();
             self.planned.push(Planned { len: consumed, spans_start, spans_end, command, key: None });
@@ -144,5 +202,48 @@ impl Shard {
         let slots: SmallVec<[(&Value, u64); REQUESTS_MAX]> =
             values.map(|(value, element)| (value, value.prefetch_slot(element))).collect();
         slots.iter().for_each(|&(value, hash)| value.prefetch_element(hash));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every command, one after the other and again, in both cases; and names that are none.
+    #[test]
+    fn what_was_found_last_is_what_a_lookup_finds() {
+        let mut recent = Recent::default();
+        let names: Vec<Vec<u8>> = registry()
+            .top_level()
+            .iter()
+            .flat_map(|command| {
+                let name = command.name.as_bytes();
+                let (mut longer, mut other) = (name.to_vec(), name.to_vec());
+                longer.push(b'x');
+                other[name.len() / 2] ^= 1;
+                [name.to_vec(), name.to_ascii_uppercase(), name.to_vec(), longer, other, name[1..].to_vec()]
+            })
+            .collect();
+        for name in &names {
+            let found = registry().called(name).filter(|command| command.subcommands.is_empty());
+            for _ in 0..2 {
+                assert_eq!(recent.command(name).map(|command| command.id), found.map(|command| command.id));
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_equal_when_all_their_bytes_are() {
+        let texts: Vec<Vec<u8>> = (0..20usize)
+            .flat_map(|len| {
+                (0..=len).map(move |at| (0..len).map(|index| b'a' + u8::from(index == at)).collect())
+            })
+            .collect();
+        for (index, text) in texts.iter().enumerate() {
+            assert_eq!(Name::of(text).is_some(), (1..=16).contains(&text.len()));
+            for other in &texts[..index] {
+                assert!(Name::of(text).is_none() || (Name::of(text) == Name::of(other)) == (text == other));
+            }
+        }
     }
 }

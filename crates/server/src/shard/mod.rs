@@ -214,6 +214,7 @@ pub struct Shard {
     expire_allowance: upkeep::ExpireAllowance,
     evicting: eviction::Evicting,
     lookahead: lookahead::Lookahead,
+    pipeline_time: execute::PipelineTime,
     /// Slot and hash of the key of the command that is being dispatched, when they are known.
     key_hint: Option<KeyHint>,
 }
@@ -297,6 +298,7 @@ impl Shard {
             expire_allowance: upkeep::ExpireAllowance::default(),
             evicting: eviction::Evicting::default(),
             lookahead: lookahead::Lookahead::default(),
+            pipeline_time: execute::PipelineTime::default(),
             key_hint: None,
             id: setup.id,
             home: setup.id,

@@ -74,6 +74,7 @@ impl Shard {
     pub(in crate::shard) fn serve_waiting(&mut self, own: Option<RequestId>) {
         if self.keyspace.has_ready() || self.blocking.has_work() {
             self.serve_ready_keys(own);
+            self.pipeline_time.interrupt();
         }
     }
 
