@@ -28,6 +28,10 @@ const REDIS_NAMES: &str = "redis_up redis_uptime_in_seconds redis_connected_clie
     redis_pubsub_patterns redis_loading_dump_file redis_db_avg_ttl_seconds redis_aof_enabled redis_aof_rewrite_in_progress \
     redis_aof_last_bgrewrite_status redis_aof_last_write_status redis_aof_current_size_bytes";
 
+/// What every Prometheus client library shows of its process.
+const PROCESS_NAMES: &str = "process_cpu_seconds_total process_start_time_seconds process_resident_memory_bytes \
+    process_virtual_memory_bytes process_open_fds process_max_fds";
+
 /// What every shard shows.
 const SHARD_NAMES: &str = "torc_shard_commands_total torc_shard_keyspace_hits_total \
     torc_shard_keyspace_misses_total torc_shard_keys torc_shard_bytes torc_shard_clients \
@@ -92,7 +96,8 @@ fn every_figure_is_there_and_right() {
             && samples.get("redis_blocked_clients") == Some(1.0)
             && samples.get("redis_connected_clients") == Some(1.0)
     });
-    for name in REDIS_NAMES.split_whitespace().chain(EVENT_NAMES) {
+    let names = [REDIS_NAMES, PROCESS_NAMES].map(str::split_whitespace);
+    for name in names.into_iter().flatten().chain(EVENT_NAMES) {
         assert!(samples.has_name(name), "{name} is not in\n{}", samples.page);
     }
     for name in SHARD_NAMES.split_whitespace() {
@@ -141,6 +146,9 @@ fn every_figure_is_there_and_right() {
     assert!(samples.named("torc_shard_forwarded_share").any(|(_, share)| (0.4..1.0).contains(&share)));
     assert!(samples.sum("torc_ring_enters_total") > 0.0 && samples.sum("torc_loop_turn_seconds_count") > 0.0);
     assert!(samples.sum("redis_memory_used_rss_bytes") > 1e6);
+    let files = samples.sum("process_open_fds");
+    assert!(files > 20.0 && files < samples.sum("process_max_fds"), "{files} files are open");
+    assert!(samples.sum("process_virtual_memory_bytes") > samples.sum("process_resident_memory_bytes"));
 
     let mut client = server.client();
     client.cmd("CONFIG RESETSTAT");

@@ -29,6 +29,11 @@ pub fn raise_open_files(clients: u64, shards: u64) -> io::Result<u64> {
     Ok(raised.saturating_sub(reserved).min(clients))
 }
 
+/// How many descriptors the process may have open.
+pub fn open_files_max() -> io::Result<u64> {
+    Ok(sys::limit(libc::RLIMIT_NOFILE)?.0)
+}
+
 /// Raises the soft limit of locked memory to the hard one and returns it in bytes (`u64::MAX` is unlimited).
 /// Rings count as locked memory on kernels before 5.12, and registered buffers on all.
 pub fn raise_locked_memory() -> io::Result<u64> {

@@ -80,7 +80,7 @@ pub fn allocated() -> usize {
 }
 
 pub fn figures() -> MemoryFigures {
-    MemoryFigures { rss: rss(), ..allocator_figures() }
+    MemoryFigures { rss: resident_set_bytes(), ..allocator_figures() }
 }
 
 /// The same without the kernel's figure.
@@ -94,10 +94,20 @@ pub fn allocator_figures() -> MemoryFigures {
 }
 
 /// Resident set of the process.
-fn rss() -> usize {
+pub fn resident_set_bytes() -> usize {
+    statm_bytes(1)
+}
+
+/// Address space of the process, most of which is no memory.
+pub fn address_space_bytes() -> usize {
+    statm_bytes(0)
+}
+
+/// A column of `/proc/self/statm`, which counts pages.
+fn statm_bytes(column: usize) -> usize {
     const PAGE_BYTES: usize = 4096;
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * PAGE_BYTES
+    statm.split(' ').nth(column).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * PAGE_BYTES
 }
 
 /// Memory of the machine.

@@ -5,6 +5,7 @@
 
 mod board;
 mod events;
+mod host;
 mod http;
 mod page;
 mod process;
@@ -90,5 +91,6 @@ fn render(process: &ProcessInfo) -> String {
     let mut page = Page::new();
     process::write(&mut page, process, &snapshots);
     shards::write(&mut page, &snapshots);
+    host::write(&mut page, process);
     page.into_text()
 }
