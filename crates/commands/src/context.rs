@@ -90,6 +90,18 @@ impl<'a> Context<'a> {
         keys
     }
 
+    /// The time at which a command looks at fields of a hash: now, or before any of them expires for a client that imports.
+    #[inline]
+    pub fn fields_at_ms(&self) -> i64 {
+        if self.keyspace.shows_expired { i64::MIN } else { self.now_ms }
+    }
+
+    /// Is it too late to set such an expiry? (Nothing goes away while data are imported.)
+    #[inline]
+    pub fn is_over(&self, expire_at: i64) -> bool {
+        expire_at <= self.now_ms && !self.keyspace.keeps_expired
+    }
+
     /// How a command looks up a key that it reads.
     #[inline]
     pub fn reading(&self) -> Lookup {

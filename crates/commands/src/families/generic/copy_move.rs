@@ -1,5 +1,6 @@
 //! COPY and MOVE: a key at a second place, or in another database.
 
+use torc_datatypes::Value;
 use torc_keyspace::{Class, Lookup};
 use torc_resp::{Args, CommandError, Reply};
 
@@ -57,6 +58,14 @@ fn copy(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
     }
     let source = cx.keyspace.peek(cx.db, &from, cx.now_ms).expect("found above");
     let mut entry = source.duplicate(to.bytes);
+    // Fields that have expired are not copied (Valkey 9.0), unless nothing else is there: no hash is empty.
+    let at_ms = cx.fields_at_ms();
+    if let Some(Value::Hash(hash)) = entry.value_mut()
+        && hash.expires_from().is_some_and(|first| first <= at_ms)
+        && hash.live_len(at_ms) > 0
+    {
+        hash.take_expired(at_ms, usize::MAX, |_| {});
+    }
     if let Some(replaced) = cx.keyspace.remove(db_to, &to, cx.now_ms, cx.changes) {
         release(cx, replaced);
     }

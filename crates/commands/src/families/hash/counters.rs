@@ -30,7 +30,7 @@ pub(super) const HINCRBY: Command = Command {
 
 fn hincrby(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let increment = args.int(3)?;
-    let (now_ms, limits) = (cx.now_ms, limits(cx));
+    let (now_ms, limits) = (cx.fields_at_ms(), limits(cx));
     let name = args.get(2);
     let mut at = cx.at(args.get(1), cx.writing());
     let old = hash_at(at.entry())?.and_then(|hash| hash.get(name, now_ms)).unwrap_or(StrRef::Int(0));
@@ -67,7 +67,7 @@ fn hincrbyfloat(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
     if !increment.is_finite() {
         return Err(CommandError::Text("ERR value is NaN or Infinity"));
     }
-    let (now_ms, limits) = (cx.now_ms, limits(cx));
+    let (now_ms, limits) = (cx.fields_at_ms(), limits(cx));
     let name = args.get(2);
     let mut at = cx.at(args.get(1), cx.writing());
     let old = hash_at(at.entry())?.and_then(|hash| hash.get(name, now_ms)).unwrap_or(StrRef::Int(0));

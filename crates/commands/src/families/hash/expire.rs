@@ -132,7 +132,7 @@ fn set_expiry(
         return Err(CommandError::InvalidExpire(clock.name));
     }
     let expire_at = clock.moment(time)?;
-    let now_ms = cx.now_ms;
+    let (now_ms, is_over) = (cx.fields_at_ms(), cx.is_over(expire_at));
     let mut at = cx.at(args.get(1), cx.writing());
     let exists = hash_at(at.entry())?.is_some();
     reply.array(names.len());
@@ -144,7 +144,7 @@ fn set_expiry(
     let (mut told_set, mut told_gone) = (Gone::default(), Gone::default());
     edit(&mut at, |hash| {
         for name in names.iter() {
-            let done = expire_field(hash, name, conditions, expire_at, now_ms);
+            let done = expire_field(hash, name, conditions, (expire_at, is_over), now_ms);
             set += u64::from(told_set.note(name, done == DONE));
             gone += u64::from(told_gone.note(name, done == REMOVED));
             reply.int(done);
@@ -164,12 +164,18 @@ fn set_expiry(
 }
 
 /// Sets when a field expires, or removes it if that is over; returns what to answer.
-fn expire_field(hash: &mut Hash, name: &[u8], conditions: Conditions, expire_at: i64, now_ms: i64) -> i64 {
+fn expire_field(
+    hash: &mut Hash,
+    name: &[u8],
+    conditions: Conditions,
+    (expire_at, is_over): (i64, bool),
+    now_ms: i64,
+) -> i64 {
     let Some(field) = hash.find(name, now_ms) else { return NO_FIELD };
     if !conditions.hold(field.expire_at, expire_at) {
         return NOT_SET;
     }
-    if expire_at <= now_ms {
+    if is_over {
         hash.remove(name, now_ms);
         return REMOVED;
     }
@@ -199,7 +205,7 @@ pub(super) const HPERSIST: Command = Command {
 
 fn hpersist(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let names = fields_behind(args, 2, 1)?.ok_or(WRONG_COUNT)?;
-    let now_ms = cx.now_ms;
+    let now_ms = cx.fields_at_ms();
     let mut at = cx.at(args.get(1), cx.writing());
     let exists = hash_at(at.entry())?.is_some();
     reply.array(names.len());
@@ -252,7 +258,7 @@ pub(super) const HTTL: Command = Command {
 
 fn httl(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let base_ms = cx.now_ms;
-    tell_expiry(cx, args, reply, |at_ms| seconds(at_ms - base_ms))
+    tell_expiry(cx, args, reply, |at_ms| seconds((at_ms - base_ms).max(0)))
 }
 
 pub(super) const HPTTL: Command = Command {
@@ -277,7 +283,7 @@ pub(super) const HPTTL: Command = Command {
 
 fn hpttl(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let base_ms = cx.now_ms;
-    tell_expiry(cx, args, reply, |at_ms| at_ms - base_ms)
+    tell_expiry(cx, args, reply, |at_ms| (at_ms - base_ms).max(0))
 }
 
 pub(super) const HEXPIRETIME: Command = Command {
@@ -341,7 +347,7 @@ fn tell_expiry(
     shown: impl Fn(i64) -> i64,
 ) -> Result<(), CommandError> {
     let names = fields_behind(args, 2, 1)?.ok_or(CommandError::Syntax)?;
-    let now_ms = cx.now_ms;
+    let now_ms = cx.fields_at_ms();
     let hash = hash_at(cx.read(args.get(1)))?;
     reply.array(names.len());
     for name in names.iter() {

@@ -29,7 +29,7 @@ pub(super) const HGET: Command = Command {
 };
 
 fn hget(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    let now_ms = cx.now_ms;
+    let now_ms = cx.fields_at_ms();
     let hash = hash_at(cx.read(args.get(1)))?;
     write_optional(reply, hash.and_then(|hash| hash.get(args.get(2), now_ms)));
     Ok(())
@@ -56,7 +56,7 @@ pub(super) const HMGET: Command = Command {
 };
 
 fn hmget(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    let now_ms = cx.now_ms;
+    let now_ms = cx.fields_at_ms();
     let hash = hash_at(cx.read(args.get(1)))?;
     let names = args.from(2);
     reply.array(names.len());
@@ -87,7 +87,7 @@ pub(super) const HEXISTS: Command = Command {
 };
 
 fn hexists(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    let now_ms = cx.now_ms;
+    let now_ms = cx.fields_at_ms();
     let hash = hash_at(cx.read(args.get(1)))?;
     let exists = hash.is_some_and(|hash| hash.find(args.get(2), now_ms).is_some());
     reply.int(i64::from(exists));
@@ -115,7 +115,7 @@ pub(super) const HSTRLEN: Command = Command {
 };
 
 fn hstrlen(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    let now_ms = cx.now_ms;
+    let now_ms = cx.fields_at_ms();
     let hash = hash_at(cx.read(args.get(1)))?;
     let value = hash.and_then(|hash| hash.get(args.get(2), now_ms));
     reply.int(value.map_or(0, |value| value.len()) as i64);
@@ -211,7 +211,7 @@ fn store_pairs(cx: &mut Context<'_>, args: Args<'_>, name: &'static str) -> Resu
     if !args.len().is_multiple_of(2) {
         return Err(CommandError::WrongArity(name));
     }
-    let (now_ms, limits) = (cx.now_ms, limits(cx));
+    let (now_ms, limits) = (cx.fields_at_ms(), limits(cx));
     let mut at = cx.at(args.get(1), cx.writing());
     hash_at(at.entry())?;
     let pairs = (args.len() - 2) as u64 / 2;
@@ -252,7 +252,7 @@ pub(super) const HSETNX: Command = Command {
 };
 
 fn hsetnx(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    let (now_ms, limits) = (cx.now_ms, limits(cx));
+    let (now_ms, limits) = (cx.fields_at_ms(), limits(cx));
     let name = args.get(2);
     let mut at = cx.at(args.get(1), cx.writing());
     if hash_at(at.entry())?.is_some_and(|hash| hash.find(name, now_ms).is_some()) {
@@ -290,7 +290,7 @@ pub(super) const HDEL: Command = Command {
 };
 
 fn hdel(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    let now_ms = cx.now_ms;
+    let now_ms = cx.fields_at_ms();
     let mut at = cx.at(args.get(1), cx.writing());
     if hash_at(at.entry())?.is_none() {
         reply.int(0);
@@ -330,7 +330,7 @@ pub(super) const HGETDEL: Command = Command {
 
 fn hgetdel(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let names = fields_behind(args, 2, 1)?.ok_or(WRONG_COUNT)?;
-    let now_ms = cx.now_ms;
+    let now_ms = cx.fields_at_ms();
     let mut at = cx.at(args.get(1), cx.writing());
     let exists = at.entry().map(hash_of).transpose()?.is_some();
     reply.array(names.len());

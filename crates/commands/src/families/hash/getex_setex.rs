@@ -37,10 +37,11 @@ fn hgetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     let word = fields_word(args, 2).ok_or(WRONG_COUNT)?;
     let options = Options::parse(args.range(0..word), 2, Known { persist: true, ..Known::default() })?;
     let names = fields_behind(args, word, 1)?.ok_or(WRONG_COUNT)?;
-    let now_ms = cx.now_ms;
+    let now_ms = cx.fields_at_ms();
+    let wanted = Wanted::of(options.expiry, args, cx, "hgetex");
     let mut at = cx.at(args.get(1), cx.reading());
     let exists = hash_at(at.entry())?.is_some();
-    let wanted = Wanted::of(options.expiry, args, now_ms, "hgetex")?;
+    let wanted = wanted?;
     reply.array(names.len());
     if !exists {
         names.iter().for_each(|_| reply.null());
@@ -91,15 +92,20 @@ enum Wanted {
 }
 
 impl Wanted {
-    fn of(expiry: Expiry, args: Args<'_>, now_ms: i64, name: &'static str) -> Result<Wanted, CommandError> {
+    fn of(
+        expiry: Expiry,
+        args: Args<'_>,
+        cx: &Context<'_>,
+        name: &'static str,
+    ) -> Result<Wanted, CommandError> {
         Ok(match expiry {
             Expiry::Unspecified | Expiry::Keep => Wanted::Nothing,
             Expiry::Persist => Wanted::Persist,
             Expiry::Time { unit, index } => {
                 let time = args.int(index)?;
-                let moment = unit.moment(time, now_ms).filter(|_| time >= 0);
+                let moment = unit.moment(time, cx.now_ms).filter(|_| time >= 0);
                 match moment.ok_or(CommandError::InvalidExpire(name))? {
-                    at if at <= now_ms => Wanted::Gone,
+                    at if cx.is_over(at) => Wanted::Gone,
                     at => Wanted::At(at),
                 }
             }
@@ -146,7 +152,8 @@ fn hsetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     let known = Known { conditions: true, field_conditions: true, keepttl: true, ..Known::default() };
     let options = Options::parse(args.range(0..word), 2, known)?;
     let pairs = fields_behind(args, word, 2)?.ok_or(WRONG_COUNT)?;
-    let (now_ms, limits) = (cx.now_ms, limits(cx));
+    let (now_ms, limits) = (cx.fields_at_ms(), limits(cx));
+    let wanted = Wanted::of(options.expiry, args, cx, "hsetex");
     let mut at = cx.at(args.get(1), cx.writing());
     let hash = hash_at(at.entry())?;
     let key_fits = match options.condition {
@@ -158,7 +165,7 @@ fn hsetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
         reply.int(0);
         return Ok(());
     }
-    let wanted = Wanted::of(options.expiry, args, now_ms, "hsetex")?;
+    let wanted = wanted?;
     let is_there = |name: &[u8]| hash.is_some_and(|hash| hash.find(name, now_ms).is_some());
     let mut names = pairs.iter().step_by(2);
     let fields_fit = match options.field_condition {

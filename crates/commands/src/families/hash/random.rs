@@ -38,14 +38,15 @@ fn hrandfield(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Re
     let wanted = if args.len() > 2 { Some(parse_count(args)?) } else { None };
     let key = cx.key(args.get(1));
     let lookup = cx.reading();
+    let at_ms = cx.fields_at_ms();
     let entry = cx.keyspace.get(cx.db, &key, cx.now_ms, lookup, cx.changes);
     let hash = hash_at(entry)?;
     let Some((count, with_values)) = wanted else {
-        let drawn = hash.and_then(|hash| hash.random(cx.now_ms, |len| cx.rng.index(len)));
+        let drawn = hash.and_then(|hash| hash.random(at_ms, |len| cx.rng.index(len)));
         write_optional(reply, drawn.map(|field| field.name));
         return Ok(());
     };
-    let hash = hash.filter(|hash| count != 0 && hash.live_len(cx.now_ms) > 0);
+    let hash = hash.filter(|hash| count != 0 && hash.live_len(at_ms) > 0);
     let Some(hash) = hash else {
         reply.array(0);
         return Ok(());
@@ -53,9 +54,9 @@ fn hrandfield(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Re
     let number = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     let mut out = Fields { reply, with_values };
     if count < 0 {
-        draw(hash, number, cx.now_ms, cx.rng, &mut out);
+        draw(hash, number, at_ms, cx.rng, &mut out);
     } else {
-        draw_distinct(hash, number, cx.now_ms, cx.rng, &mut out);
+        draw_distinct(hash, number, at_ms, cx.rng, &mut out);
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub(super) const HGETALL: Command = Command {
 };
 
 fn hgetall(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    let now_ms = cx.now_ms;
+    let now_ms = cx.fields_at_ms();
     let hash = hash_at(cx.read(args.get(1)))?;
     reply.map(live_len(hash, now_ms));
     for_each(hash, now_ms, |field| {
@@ -63,7 +63,7 @@ pub(super) const HKEYS: Command = Command {
 };
 
 fn hkeys(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    let now_ms = cx.now_ms;
+    let now_ms = cx.fields_at_ms();
     let hash = hash_at(cx.read(args.get(1)))?;
     reply.array(live_len(hash, now_ms));
     for_each(hash, now_ms, |field| write_string(reply, field.name));
@@ -92,7 +92,7 @@ pub(super) const HVALS: Command = Command {
 };
 
 fn hvals(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    let now_ms = cx.now_ms;
+    let now_ms = cx.fields_at_ms();
     let hash = hash_at(cx.read(args.get(1)))?;
     reply.array(live_len(hash, now_ms));
     for_each(hash, now_ms, |field| write_string(reply, field.value));
@@ -133,7 +133,7 @@ pub(super) const HSCAN: Command = Command {
 
 fn hscan(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let cursor = parse_cursor(args.get(2))?;
-    let now_ms = cx.now_ms;
+    let now_ms = cx.fields_at_ms();
     let Some(entry) = cx.read(args.get(1)) else {
         write_head(reply, 0, 0);
         return Ok(());
