@@ -134,6 +134,55 @@ fn a_key_that_changes_on_its_way_is_sent_again() {
 }
 
 #[test]
+fn inside_a_transaction_the_keys_wait_with_it() {
+    // With everything locked (DBSIZE), and with the keys alone.
+    for (shards, whole) in [(1, false), (1, true), (3, false), (3, true)] {
+        let server = Server::torc(shards);
+        let (mut mover, mut reader, mut target) = (server.client(), server.client(), Target::new());
+        mover.cmd("MSET a 1 b 2 c 3");
+        mover.cmd("MULTI");
+        mover.cmd("SET a 10");
+        migrate(&mut mover, &target, "'' 0 5000 KEYS a b missing");
+        assert_eq!(reply(&mut mover), Value::Simple("QUEUED".into()));
+        mover.cmd(if whole { "DBSIZE" } else { "EXISTS c" });
+        mover.cmd("EXISTS a b c");
+        mover.send(&["EXEC"]).expect("the server reads");
+        target.expect(&["SELECT", "0"]);
+        let sent = target.expect(&["RESTORE", "a", "0"]);
+        assert_eq!(&sent[3][..3], b"\x00\xc0\x0a", "what the transaction has written");
+        target.expect(&["RESTORE", "b", "0"]);
+        // Nobody sees a part of it; the keys of others are free.
+        for key in ["a", "c"] {
+            reader.send(&["GET", key]).expect("the server reads");
+        }
+        target.answer("+OK\r\n+OK\r\n+OK\r\n");
+        assert_eq!(reply(&mut mover), Value::Array(vec![ok(), ok(), Value::Int(1), Value::Int(1)]));
+        assert_eq!(reply(&mut reader), Value::NullBulk);
+        assert_eq!(reply(&mut reader), Value::Bulk("3".into()));
+        assert_eq!(reader.int("DBSIZE"), 1);
+    }
+}
+
+#[test]
+fn a_transaction_that_gets_no_answer_goes_on() {
+    let server = Server::torc(3);
+    let (mut mover, mut target) = (server.client(), Target::new());
+    mover.cmd("MSET a 1 b 2");
+    mover.cmd("MULTI");
+    migrate(&mut mover, &target, "'' 0 100 KEYS a b");
+    assert_eq!(reply(&mut mover), Value::Simple("QUEUED".into()));
+    mover.cmd("INCR a");
+    mover.send(&["EXEC"]).expect("the server reads");
+    target.expect(&["SELECT", "0"]);
+    let replies = reply(&mut mover);
+    let [Value::Error(text), Value::Int(2)] = replies.elements().expect("an array") else {
+        panic!("{replies:?}")
+    };
+    assert_eq!(text, "IOERR error or timeout reading to target instance");
+    assert_eq!(mover.text("GET b"), "2");
+}
+
+#[test]
 fn a_key_that_never_rests_stays() {
     let server = Server::torc(2);
     let (mut mover, mut writer, mut target) = (server.client(), server.client(), Target::new());

@@ -47,13 +47,13 @@ impl Shard {
         finish: impl FnOnce(&mut Shard, &mut Connection, T) -> Result<Flow, CommandError> + Send + 'static,
     ) -> Flow {
         let (send, done) = channel::<LastStep>();
-        let (id, server) = (self.id, self.server.clone());
+        let (home, server) = (self.home, self.server.clone());
         let work = move || {
             let result = work();
             // Nobody listens any more when the server is ending.
             let _ = send.send(Box::new(move |shard, connection| finish(shard, connection, result)));
             if let Some(server) = server {
-                server.wake(id);
+                server.wake(home);
             }
         };
         std::thread::spawn(work);

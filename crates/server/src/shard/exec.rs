@@ -5,7 +5,7 @@
 //! the other. A queued command that needs other shards (INFO, PUBLISH, …) suspends the run with the locks held; the
 //! keys are not visible to anybody meanwhile.
 
-use torc_commands::{Flags, Run};
+use torc_commands::{Access, Flags, Run, keys};
 use torc_keyspace::{Class, Event, slot_of};
 use torc_resp::{Args, CommandError, Mark, OwnedArgs, Proto, Reply, ReplyBuf};
 
@@ -131,7 +131,7 @@ impl Shard {
             word,
         }));
         let local_and_free = match &plan {
-            None => self.shards() == 1 && self.locks.is_empty(),
+            None => runs_through && self.shards() == 1 && self.locks.is_empty(),
             Some(plan) => {
                 let keys = plan.keys_on(self.id).map(|(key, _)| key);
                 // A command that may have to ask other shards must not leave the others' keys open meanwhile.
@@ -160,13 +160,21 @@ impl Shard {
             match held.command.route {
                 Route::Data(Run::EveryShard { .. } | Run::ByCursor { .. }) => return None,
                 Route::Data(Run::Anywhere { reaches, .. }) if reaches(args) => return None,
-                Route::Data(_) => {}
+                Route::Data(_) | Route::Session(_) => {}
                 _ => continue,
             }
-            for (index, _) in key_list(held.command, args) {
-                let key = args.get(index);
-                plan.add(self.slots.owner(slot_of(key)), self.fingerprint(key), Some(key), Mode::Exclusive);
-            }
+            // A request with wrong keys says so when it runs.
+            let _ = keys::for_each(held.command.spec, args, |index, access| {
+                if !access.has(Access::NOT_KEY) {
+                    let key = args.get(index);
+                    plan.add(
+                        self.slots.owner(slot_of(key)),
+                        self.fingerprint(key),
+                        Some(key),
+                        Mode::Exclusive,
+                    );
+                }
+            });
         }
         for (shard, fingerprint) in &connection.watched {
             plan.add(*shard, *fingerprint, None, Mode::Shared);
@@ -328,47 +336,74 @@ impl Shard {
             | Run::Anywhere { .. }
             | Run::Split { .. }
             | Run::Container => {
-                let keys = key_list(invocation.command, args);
-                let owner_of = |shard: &Shard, index: usize| shard.slots.owner(slot_of(args.get(index)));
-                let home = keys.first().map_or(self.id, |&(index, _)| owner_of(self, index));
-                let mut visitors: Vec<(ShardId, usize)> = Vec::new();
-                for &(index, _) in &keys {
-                    let owner = owner_of(self, index);
-                    if owner != home {
-                        visitors.push((owner, index));
-                    }
-                }
-                let told = gathered.parts[home as usize].events.len();
-                self.visit(gathered, home, &visitors, args, true);
+                let keys: Vec<&[u8]> =
+                    key_list(invocation.command, args).iter().map(|&(index, _)| args.get(index)).collect();
                 let reaches = matches!(run, Run::Anywhere { reaches, .. } if reaches(args));
-                if reaches {
-                    self.others = gathered.lend_but(home);
-                }
-                self.inside(gathered, home as usize, |shard| shard.execute(invocation, run, args, out));
-                gathered.take_back(std::mem::take(&mut self.others));
-                self.visit(gathered, home, &visitors, args, false);
-                if reaches || !visitors.is_empty() {
-                    self.replay_at_owners(gathered, home, told);
-                }
+                self.inside_with(gathered, &keys, reaches, |shard| shard.execute(invocation, run, args, out));
             }
         }
     }
 
-    /// Move the entries of visiting keys to `home`'s keyspace (`arrive`), or back to their owners.
-    fn visit(
+    /// A step of a session command inside EXEC, with its keys at hand: EXEC holds them.
+    pub(super) fn with_held_keys(
+        &mut self,
+        connection: &mut Connection,
+        keys: &[Box<[u8]>],
+        step: impl FnOnce(&mut Shard, &mut Connection) -> Result<Flow, CommandError>,
+    ) -> Result<Flow, CommandError> {
+        let execution = connection.exec.as_mut().expect("EXEC is under way");
+        let mut gathered = execution.gathered.take().expect("EXEC holds its keys while it waits");
+        let outcome = if gathered.is_whole() {
+            let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+            let mut outcome = Ok(Flow::Done);
+            self.inside_with(&mut gathered, &keys, false, |shard| outcome = step(shard, connection));
+            outcome
+        } else {
+            self.with_entries(&mut gathered, |shard| step(shard, connection))
+        };
+        connection.exec.as_mut().expect("EXEC is under way").gathered = Some(gathered);
+        outcome
+    }
+
+    /// Act with the keyspace of the first key's shard in this shard's place, and all keys in it. `reaches`: with the other
+    /// keyspaces at hand too.
+    fn inside_with(
         &mut self,
         gathered: &mut Gathered,
-        home: ShardId,
-        visitors: &[(ShardId, usize)],
-        args: Args<'_>,
-        arrive: bool,
+        keys: &[&[u8]],
+        reaches: bool,
+        act: impl FnOnce(&mut Shard),
     ) {
-        for &(owner, index) in visitors {
+        let owner_of = |shard: &Shard, key: &[u8]| shard.slots.owner(slot_of(key));
+        let home = keys.first().map_or(self.id, |key| owner_of(self, key));
+        let mut visitors: Vec<(ShardId, &[u8])> = Vec::new();
+        for &key in keys {
+            let owner = owner_of(self, key);
+            if owner != home {
+                visitors.push((owner, key));
+            }
+        }
+        let told = gathered.parts[home as usize].events.len();
+        self.visit(gathered, home, &visitors, true);
+        if reaches {
+            self.others = gathered.lend_but(home);
+        }
+        self.inside(gathered, home as usize, act);
+        gathered.take_back(std::mem::take(&mut self.others));
+        self.visit(gathered, home, &visitors, false);
+        if reaches || !visitors.is_empty() {
+            self.replay_at_owners(gathered, home, told);
+        }
+    }
+
+    /// Move the entries of visiting keys to `home`'s keyspace (`arrive`), or back to their owners.
+    fn visit(&mut self, gathered: &mut Gathered, home: ShardId, visitors: &[(ShardId, &[u8])], arrive: bool) {
+        for &(owner, key) in visitors {
             let (from, to) = if arrive { (owner, home) } else { (home, owner) };
             let mut entries = Vec::new();
             {
                 let keyspace = gathered.keyspace(from);
-                let key = keyspace.key(args.get(index));
+                let key = keyspace.key(key);
                 keyspace.export(&key, &mut entries);
             }
             gathered.keyspace(to).import(entries);

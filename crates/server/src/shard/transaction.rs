@@ -308,13 +308,23 @@ impl Shard {
     }
 
     /// A step of a session command that needs keys: they are locked and brought here, `step` sees them in this shard's
-    /// keyspace, and they go home. The connection is suspended until then.
+    /// keyspace, and they go home. The connection is suspended until then. Inside EXEC they stay with it.
     pub fn with_keys(
         &mut self,
         connection: &mut Connection,
         keys: &[Box<[u8]>],
         step: impl FnOnce(&mut Shard, &mut Connection) -> Result<Flow, CommandError> + 'static,
     ) -> Flow {
+        if connection.exec.is_some() {
+            // They are here already, once EXEC has laid them down to wait.
+            let (home, keys) = (self.home, keys.to_vec());
+            return self.call_then(
+                connection,
+                &[home],
+                |_| (),
+                move |shard, connection, _| shard.with_held_keys(connection, &keys, step),
+            );
+        }
         let mut plan = Plan::default();
         for key in keys {
             plan.add(self.slots.owner(slot_of(key)), self.fingerprint(key), Some(key), Mode::Exclusive);

@@ -11,6 +11,9 @@
 //!    deleted meanwhile is deleted there. After [`ROUNDS_MAX`] rounds a key that still changes stays, and the reply is
 //!    an error.
 //!
+//! Inside EXEC its keys stay locked from the first command to the last, also while the other server is asked: a
+//! transaction is one moment, and Redis stops as a whole for it.
+//!
 //! A target that does not read the RDB version of a dump is sent an older one.
 
 mod target;
@@ -102,9 +105,6 @@ fn keyword_at(args: Args<'_>) -> Option<usize> {
 
 fn migrate(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
     let order = Order::parse(args)?;
-    if connection.exec.is_some() {
-        return Err(CommandError::Text("ERR MIGRATE is not possible inside a transaction"));
-    }
     let keys = order.keys.clone();
     Ok(shard.with_keys(connection, &keys, move |shard, connection| collect(shard, connection, order)))
 }
