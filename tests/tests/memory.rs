@@ -1,11 +1,13 @@
 //! `maxmemory`: what a server under a write load of three times its budget takes, refuses and forgets.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use torc_resp::Value;
 use torc_tests::raw::{bulk, ok, request};
-use torc_tests::{Client, Launch, PATIENCE, Server, scratch_dir, wait_until};
+use torc_tests::{Client, Launch, PATIENCE, Server, free_port, scrape, scratch_dir, torc_binary, wait_until};
 
 const MIB: usize = 1 << 20;
 const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
@@ -111,7 +113,7 @@ fn writes_are_refused_where_no_key_may_go() {
         assert_eq!(other.cmd("DEL k:1"), Value::Int(1));
         assert!(client.cmd("EXEC").to_string().contains(OOM));
         assert_eq!(other.cmd("MULTI"), ok());
-        assert_eq!(other.cmd("GET k:2").to_string(), Value::Error(OOM.into()).to_string());
+        assert_eq!(other.cmd("INCR k:2").to_string(), Value::Error(OOM.into()).to_string());
         assert!(other.cmd("EXEC").to_string().contains("EXECABORT"));
         assert_eq!(figure(&mut other, "evicted_keys"), 0);
         assert_eq!(other.cmd("EXPIRE k:3 1000"), Value::Int(1));
@@ -168,4 +170,95 @@ fn a_share_of_the_machine_is_shown_in_bytes() {
     let quarter = figure(&mut client, "maxmemory");
     assert!((half / 2 - 100..=half / 2 + 100).contains(&quarter), "{quarter} of {half}");
     assert!(client.cmd("CONFIG SET maxmemory 101%").to_string().contains("argument must be a memory value"));
+}
+
+/// A control group whose processes may use so much memory together; gone with this.
+struct Group {
+    folder: PathBuf,
+}
+
+impl Group {
+    fn new(bytes: usize) -> Option<Group> {
+        let versions = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+        versions.iter().find_map(|(root, limit)| {
+            let folder = Path::new(root).join(format!("torc-test-{}", std::process::id()));
+            fs::create_dir(&folder).ok()?;
+            let group = Group { folder };
+            fs::write(group.folder.join(limit), bytes.to_string()).ok()?;
+            Some(group)
+        })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.folder);
+    }
+}
+
+/// A server that ends with this, before its group does.
+struct InGroup {
+    child: Child,
+    _group: Option<Group>,
+}
+
+impl Drop for InGroup {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// With everything on that is on by default, and a log; where control groups can be made, in one of this size.
+#[test]
+fn two_shards_start_and_serve_in_64_mb() {
+    const LIMIT: usize = 64 * MIB;
+    let group = Group::new(LIMIT);
+    let folder = scratch_dir("small");
+    let (port, metrics) = (free_port(), free_port());
+    let enter = r#"if [ -n "$1" ]; then echo $$ >"$1/cgroup.procs" || exit 9; fi; shift; exec "$@""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", enter, "sh"]).arg(group.as_ref().map_or(Path::new(""), |group| &group.folder));
+    command.arg(torc_binary()).args(["--shards", "2", "--appendonly", "yes"]);
+    command.args(["--port", &port.number.to_string(), "--metrics-port", &metrics.number.to_string()]);
+    let log = folder.join("log");
+    let child = command
+        .current_dir(&folder)
+        .stdout(fs::File::create(&log).expect("the folder is writable"))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("there is a shell");
+    let is_limited = group.is_some();
+    let mut server = InGroup { child, _group: group };
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    let mut client = None;
+    let connected = wait_until(Duration::from_secs(60), || {
+        client = Client::connect("127.0.0.1", port.number).ok();
+        client.is_some() || server.child.try_wait().is_ok_and(|status| status.is_some())
+    });
+    let mut client = client.filter(|_| connected).unwrap_or_else(|| panic!("it does not start: {}", said()));
+    assert!(wait_until(PATIENCE, || client.cmd("SET key v") == ok()), "it does not serve: {}", said());
+    let value = "v".repeat(100);
+    for id in 0..2_000 {
+        assert_eq!(client.cmd(&format!("SET key:{id} {value}")), ok());
+    }
+    assert_eq!(client.cmd("GET key:1999"), bulk(&value));
+    assert!(scrape(metrics.number).has_name("redis_up"));
+    client.cmd("BGREWRITEAOF");
+    let is_saved = || {
+        client.cmd("BGSAVE");
+        client.info("persistence", "rdb_saves").is_some_and(|saves| saves != "0")
+    };
+    assert!(wait_until(PATIENCE, is_saved), "{}", said());
+    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).expect("it still runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel counts");
+    let peak = peak.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10;
+    let _ = client.send(&["SHUTDOWN"]);
+    let ended = server.child.wait().expect("it was started");
+    assert!(ended.success(), "{ended}: {}", said());
+    println!("peak of the resident set: {} KiB", peak >> 10);
+    assert!(peak < LIMIT, "a resident set of {peak}");
+    if !is_limited {
+        eprintln!("skipped: a control group of 64 MB: none can be made here; the resident set stayed below");
+    }
 }

@@ -15,7 +15,6 @@ use crate::packet::{Packet, ShardId};
 use crate::registry::Registered;
 
 use super::Shard;
-use super::exec::runs_inside_multi;
 
 /// Parts of buried values that are freed between two looks at the budget.
 const RELEASE_PER_STEP: usize = 512;
@@ -236,8 +235,7 @@ impl Shard {
         }
     }
 
-    /// Is this command refused because memory is used up, and no key may go? Inside MULTI all commands are, so that the
-    /// queue does not grow either.
+    /// Is this command refused because memory is used up, and no key may go?
     #[inline]
     pub(super) fn lacks_memory(&mut self, connection: &Connection, command: &Registered) -> bool {
         self.evicting.is_limited
@@ -250,9 +248,8 @@ impl Shard {
         let denied = |command: &Registered| command.spec.flags.has(Flags::DENYOOM);
         let is_concerned = match &connection.multi {
             _ if connection.exec.is_some() => false,
-            None => denied(command),
             Some(multi) if command.name == "exec" => multi.queue.iter().any(|held| denied(held.command)),
-            Some(_) => !runs_inside_multi(command),
+            _ => denied(command),
         };
         if !is_concerned {
             return false;
@@ -347,8 +344,11 @@ impl Shard {
     }
 }
 
-/// Which keys may go; `None`: none.
+/// Which keys may go; `None`: none. What is being imported stays.
 fn policy_of(config: &Config) -> Option<Eviction> {
+    if config.import_mode() {
+        return None;
+    }
     let (keys, order) = config.maxmemory_policy().split_once('-')?;
     let order = match order {
         "lru" => Order::Lru,
