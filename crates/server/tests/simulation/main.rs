@@ -7,6 +7,7 @@
 
 mod blocking;
 mod checker;
+mod memory;
 mod model;
 mod pubsub;
 mod tracking;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use torc_keyspace::{Rng, SlotMap};
 use torc_resp::{Proto, Value, ValueReader, encode_command};
 use torc_server::clients::ClientKey;
-use torc_server::config::Config;
+use torc_server::config::{self, Startup};
 use torc_server::connection::PeerInfo;
 use torc_server::packet::{Packet, ShardId};
 use torc_server::process::ProcessInfo;
@@ -47,10 +47,19 @@ const EPOCH_MS: i64 = 1_700_000_000_000;
 
 impl World {
     pub(crate) fn new(shards: usize, clients: usize, seed: u64) -> World {
+        World::with_settings(shards, clients, seed, &[])
+    }
+
+    /// `args` as on the command line.
+    pub(crate) fn with_settings(shards: usize, clients: usize, seed: u64, args: &[String]) -> World {
         let slots = Arc::new(SlotMap::even(shards as u16));
         let hub = Hub::new();
-        let config = Arc::new(Config::default());
+        let Ok(Startup::Serve(loaded)) = config::start(args, std::iter::empty()) else {
+            panic!("a simulation's configuration is right: {args:?}");
+        };
+        let config = Arc::new(loaded.config);
         let process = Arc::new(ProcessInfo::new(6379, shards));
+        process.budget.set_maxmemory(config.maxmemory() as usize);
         let shard_list = (0..shards)
             .map(|id| {
                 Shard::new(ShardSetup {
@@ -192,7 +201,7 @@ impl World {
             return;
         }
         let to = self.rng.below(shards) as usize;
-        if (from, to) == self.slow && self.rng.below(16) > 0 {
+        if self.stuck == Some((from, to)) || (from, to) == self.slow && self.rng.below(16) > 0 {
             return;
         }
         if let Some(packet) = self.channels[from][to].pop_front() {
@@ -267,6 +276,26 @@ impl World {
             }
         }
         panic!("the shards never come to rest");
+    }
+
+    pub(crate) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// A tick of every shard, as the loop of each makes it ten times a second.
+    pub(crate) fn tick(&mut self) {
+        for shard in 0..self.shards.len() {
+            self.shards[shard].tick();
+            self.collect(shard);
+        }
+    }
+
+    /// Work between turns, as far as a shard has some.
+    pub(crate) fn background(&mut self, shard: usize) {
+        if self.shards[shard].has_background() {
+            self.shards[shard].background();
+            self.collect(shard);
+        }
     }
 
     /// Locks that are still held or waited for, over all shards.
