@@ -54,6 +54,15 @@ fn histories_are_strictly_serializable() {
     }
 }
 
+/// A client that others come before, whose time is up while an element goes from one of its lists to another: its null had no place
+/// in any order when it did not look once more.
+#[test]
+fn a_time_out_waits_for_what_is_on_its_way() {
+    if let Err(report) = run(3_419, Mix::Waiting, false) {
+        panic!("{report}");
+    }
+}
+
 /// The checker must notice when transactions go on without waiting for all grants.
 #[test]
 fn a_broken_protocol_is_noticed() {
