@@ -230,3 +230,31 @@ fn debug_sleep_stops_every_shard() {
         assert!(started.elapsed() >= SLEEP, "a shard went on");
     }
 }
+
+/// What a shard answers is then too much to move: its header lies apart.
+#[test]
+fn many_keys_come_from_all_shards_in_one_reply() {
+    const KEYS: usize = 40_000;
+    let server = Server::torc(4);
+    let mut client = server.client();
+    let mut batch = Vec::new();
+    for id in 0..KEYS {
+        batch.extend(request(&[b"SET", format!("a-key-of-some-length:{id}").as_bytes(), b"v"]));
+    }
+    client.send_raw(&batch).expect("the server reads");
+    (0..KEYS).for_each(|_| assert_eq!(client.receive().expect("the server answers"), ok()));
+    let names = client.cmd("KEYS *");
+    assert_eq!(names.elements().map(<[Value]>::len), Some(KEYS));
+    let mut seen = std::collections::BTreeSet::new();
+    let mut cursor = "0".to_owned();
+    loop {
+        let reply = client.cmd(&format!("SCAN {cursor} COUNT 15000"));
+        let parts = reply.elements().expect("a cursor and names");
+        seen.extend(parts[1].elements().expect("names").iter().map(ToString::to_string));
+        cursor = String::from_utf8(parts[0].as_bytes().expect("a cursor").to_vec()).expect("digits");
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), KEYS);
+}

@@ -125,6 +125,21 @@ impl ReplyBuf {
         }
     }
 
+    /// The line that begins at `mark`, without its end, and the place behind it. A header that was put in front of much is a
+    /// blob of its own.
+    pub fn line_at(&self, mark: Mark) -> Option<(&[u8], Mark)> {
+        const LINE_END: &[u8] = b"\r\n";
+        if let Some(splice) = self.blobs.get(mark.blobs)
+            && splice.at == mark.at
+        {
+            let line = splice.blob.strip_suffix(LINE_END)?;
+            return Some((line, Mark { at: mark.at, blobs: mark.blobs + 1 }));
+        }
+        let rest = self.bytes.get(mark.at..)?;
+        let length = rest.iter().position(|&byte| byte == b'\r')?;
+        Some((&rest[..length], mark.skip(length + LINE_END.len())))
+    }
+
     /// The bytes between two places, those of blobs included.
     pub fn len_between(&self, start: Mark, end: Mark) -> usize {
         let blobs = &self.blobs[start.blobs..end.blobs];

@@ -60,15 +60,14 @@ fn fold_arrays(parts: &[ReplyBuf], _rng: u64, proto: Proto, out: &mut ReplyBuf) 
 
 /// The count in `*<count>\r\n`, and where the elements start.
 fn array_header(part: &ReplyBuf) -> Option<(usize, Mark)> {
-    let (count, header_bytes) = header(part.bytes(), b'*')?;
-    Some((usize::try_from(count).ok()?, Mark::default().skip(header_bytes)))
+    let (count, elements) = header(part, Mark::default(), b'*')?;
+    Some((usize::try_from(count).ok()?, elements))
 }
 
-/// The number in a line with that prefix, and the length of the line.
-pub(super) fn header(bytes: &[u8], prefix: u8) -> Option<(i64, usize)> {
-    let end = bytes.iter().position(|&byte| byte == b'\r')?;
-    let digits = bytes[..end].strip_prefix(&[prefix])?;
-    Some((number::parse_i64(digits)?, end + 2))
+/// The number in the line at `mark`, which has that prefix, and the place behind the line.
+pub(super) fn header(part: &ReplyBuf, mark: Mark, prefix: u8) -> Option<(i64, Mark)> {
+    let (line, behind) = part.line_at(mark)?;
+    Some((number::parse_i64(line.strip_prefix(&[prefix])?)?, behind))
 }
 
 /// DBSIZE
@@ -99,7 +98,7 @@ fn dbsize(cx: &mut Context<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Resul
 }
 
 fn fold_sum(parts: &[ReplyBuf], _rng: u64, proto: Proto, out: &mut ReplyBuf) {
-    let numbers = parts.iter().map(|part| header(part.bytes(), b':').map(|(number, _)| number));
+    let numbers = parts.iter().map(|part| header(part, Mark::default(), b':').map(|(number, _)| number));
     match numbers.sum::<Option<i64>>() {
         Some(sum) => Reply::new(out, proto).int(sum),
         None => fold_first_error(parts, out),
@@ -142,14 +141,16 @@ fn randomkey(cx: &mut Context<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Re
 
 /// The candidate of one part; a part's chance is its share of all keys.
 fn fold_random(parts: &[ReplyBuf], rng: u64, proto: Proto, out: &mut ReplyBuf) {
-    let Some(sizes) = parts.iter().map(|part| header(part.bytes(), b':')).collect::<Option<Vec<_>>>() else {
+    let Some(sizes) =
+        parts.iter().map(|part| header(part, Mark::default(), b':')).collect::<Option<Vec<_>>>()
+    else {
         return fold_first_error(parts, out);
     };
     let total: i64 = sizes.iter().map(|(size, _)| size).sum();
     let mut place = ((u128::from(rng) * total as u128) >> u64::BITS) as i64;
-    for (part, (size, line_bytes)) in parts.iter().zip(sizes) {
+    for (part, (size, candidate)) in parts.iter().zip(sizes) {
         if place < size {
-            return out.copy_range(part, Mark::default().skip(line_bytes), part.mark());
+            return out.copy_range(part, candidate, part.mark());
         }
         place -= size;
     }

@@ -87,14 +87,12 @@ struct Parts {
 impl Parts {
     /// `None` for an error, and for nothing.
     fn read(reply: &ReplyBuf) -> Option<Parts> {
-        let bytes = reply.bytes();
-        let (_, outer) = header(bytes, b'*')?;
-        let (digits, bulk) = header(&bytes[outer..], b'$')?;
-        let at = outer + bulk;
-        let cursor = number::parse_u64(bytes.get(at..at + usize::try_from(digits).ok()?)?)?;
-        let at = at + digits as usize + b"\r\n".len();
-        let (names, inner) = header(&bytes[at..], b'*')?;
-        Some(Parts { cursor, names: names as usize, start: Mark::default().skip(at + inner) })
+        let (_, outer) = header(reply, Mark::default(), b'*')?;
+        let (_, bulk) = header(reply, outer, b'$')?;
+        let (digits, behind) = reply.line_at(bulk)?;
+        let cursor = number::parse_u64(digits)?;
+        let (names, start) = header(reply, behind, b'*')?;
+        Some(Parts { cursor, names: names as usize, start })
     }
 }
 
