@@ -135,6 +135,140 @@ fn a_background_save_shows_one_moment() {
     assert_eq!(client.int("DBSIZE"), 50_000 + ACCOUNTS as i64, "nothing of later, nothing lost");
 }
 
+const HUGE_ELEMENTS: usize = 8_000;
+
+/// Values that are saved slice by slice, of all types, and a long string.
+fn fill_huge(client: &mut Client) {
+    let call = |client: &mut Client, words: &[String]| {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        assert!(!matches!(client.call(&words), Value::Error(_)), "{}", words[0]);
+    };
+    for start in (0..HUGE_ELEMENTS).step_by(500) {
+        let numbers = start..start + 500;
+        let name = |number: usize| format!("element:{number}");
+        let key = |command: &str, key: &str| vec![command.to_owned(), key.to_owned()];
+        let with = |mut words: Vec<String>, more: &mut dyn Iterator<Item = String>| {
+            words.extend(more);
+            words
+        };
+        let pairs = |number: usize| [name(number), "x".repeat(number % 50)];
+        call(client, &with(key("HSET", "{h}hash"), &mut numbers.clone().flat_map(pairs)));
+        let scores = |number: usize| [(number % 700).to_string(), name(number)];
+        call(client, &with(key("ZADD", "{h}zset"), &mut numbers.clone().flat_map(scores)));
+        call(client, &with(key("RPUSH", "{h}list"), &mut numbers.clone().map(name)));
+        call(client, &with(key("SADD", "{h}set"), &mut numbers.clone().map(name)));
+        for number in numbers.step_by(10) {
+            client.call(&["XADD", "other-stream", &format!("{}-1", number + 1), "name", &name(number)]);
+        }
+    }
+    client.cmd("XGROUP CREATE other-stream group 0");
+    client.cmd("XREADGROUP GROUP group me COUNT 300 STREAMS other-stream >");
+    client.call(&["SET", "long", &"long text ".repeat(10_000)]);
+}
+
+/// All elements, as every server shows them.
+fn show_huge(client: &mut Client) -> Vec<Value> {
+    let mut shown = vec![client.cmd("HLEN {h}hash")];
+    for start in (0..HUGE_ELEMENTS).step_by(500) {
+        let names =
+            (start..start + 500).map(|number| format!("element:{number}")).collect::<Vec<_>>().join(" ");
+        shown.push(client.cmd(&format!("HMGET {{h}}hash {names}")));
+    }
+    for command in [
+        "ZRANGE {h}zset 0 -1 WITHSCORES",
+        "LRANGE {h}list 0 -1",
+        "SORT {h}set ALPHA",
+        "XRANGE other-stream - +",
+        "XPENDING other-stream group",
+        "GET long",
+        "DBSIZE",
+    ] {
+        shown.push(client.cmd(command));
+    }
+    shown
+}
+
+/// One round of changes to all of them; `round` counts from 0.
+fn change_huge(client: &mut Client, round: usize) {
+    for number in (round * 37..).step_by(1_111).take(5) {
+        let number = number % HUGE_ELEMENTS;
+        client.cmd(&format!("HSET {{h}}hash element:{number} changed new:{round}:{number} 1"));
+        client.cmd(&format!("HDEL {{h}}hash element:{}", number + 1));
+        client.cmd(&format!("ZADD {{h}}zset 5000 element:{number} 7 new:{round}:{number}"));
+        client.cmd(&format!("ZREM {{h}}zset element:{}", number + 2));
+        client.cmd(&format!("LSET {{h}}list {} changed", number / 2));
+        client.cmd("RPOPLPUSH {h}list {h}list");
+        client.cmd(&format!("SMOVE {{h}}set {{h}}moved element:{number}"));
+        client.cmd(&format!("XDEL other-stream {}-1", number + 1));
+        client.cmd(&format!("XADD other-stream * name new:{number}"));
+    }
+    client.cmd("XTRIM other-stream MAXLEN 750");
+    client.call(&["APPEND", "long", "more"]);
+    match round {
+        3 => client.cmd("RENAME {h}hash {h}renamed"),
+        5 => client.cmd("DEL {h}zset"),
+        7 => client.cmd("SET {h}set string"),
+        // To another shard, and an EXEC over several.
+        9 => client.cmd("RENAME {h}list other-list"),
+        _ => Value::Null,
+    };
+}
+
+/// Huge values change, move and go while they are saved: the file has them as they were.
+#[test]
+fn huge_values_are_saved_as_they_were_while_they_change() {
+    for shards in [1, 4] {
+        // Slices come slowly, so that there is something to change between them.
+        let mut server = Launch::torc(shards).setting("rdb-key-save-delay", "20000").start();
+        let mut client = server.client();
+        fill_huge(&mut client);
+        let (before, shown) = (client.text("DEBUG DIGEST"), show_huge(&mut client));
+        assert_eq!(client.text("BGSAVE"), "Background saving started");
+        let (deadline, mut rounds) = (Instant::now() + Duration::from_secs(60), 0);
+        while client.info("persistence", "rdb_bgsave_in_progress").as_deref() == Some("1") {
+            assert!(Instant::now() < deadline, "the snapshot does not end");
+            change_huge(&mut client, rounds);
+            rounds += 1;
+        }
+        assert!(rounds > 3, "{rounds} rounds of changes");
+        assert_eq!(client.info("persistence", "rdb_last_bgsave_status").as_deref(), Some("ok"));
+        server.kill9();
+        let loaded = on_files_of(Launch::torc(2), server.dir());
+        assert_eq!(loaded.client().text("DEBUG DIGEST"), before, "after {rounds} rounds");
+        drop(loaded);
+        if let Some(kind) = valkey() {
+            let loaded = on_files_of(Launch::of(kind), server.dir());
+            let mut client = loaded.client();
+            assert!(show_huge(&mut client) == shown, "the reference reads something else");
+        }
+    }
+}
+
+/// The same for the base of a log: with what was logged behind its cut it is what there was in the end.
+#[test]
+fn a_base_with_huge_values_and_its_log_are_the_last_state() {
+    let launch = || Launch::torc(2).setting("appendonly", "yes").setting("rdb-key-save-delay", "20000");
+    let mut server = launch().start();
+    let mut client = server.client();
+    fill_huge(&mut client);
+    assert!(client.text("BGREWRITEAOF").starts_with("Background append only file rewriting"));
+    let (deadline, mut rounds) = (Instant::now() + Duration::from_secs(60), 0);
+    while client.info("persistence", "aof_rewrite_in_progress").as_deref() == Some("1") {
+        assert!(Instant::now() < deadline, "the rewrite does not end");
+        change_huge(&mut client, rounds);
+        rounds += 1;
+    }
+    assert!(rounds > 3, "{rounds} rounds of changes");
+    assert_eq!(client.info("persistence", "aof_last_bgrewrite_status").as_deref(), Some("ok"));
+    let last = client.text("DEBUG DIGEST");
+    client.cmd("CONFIG SET appendfsync always");
+    client.cmd("SET synced 1");
+    client.cmd("DEL synced");
+    server.kill9();
+    let loaded = on_files_of(launch(), server.dir());
+    assert_eq!(loaded.client().text("DEBUG DIGEST"), last, "after {rounds} rounds");
+}
+
 fn number(text: String) -> i64 {
     text.parse().expect("a number")
 }

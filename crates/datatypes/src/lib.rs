@@ -26,6 +26,7 @@ pub mod number;
 pub mod prefetch;
 pub mod rdb;
 mod sample;
+mod saving;
 pub mod set;
 pub mod stream;
 pub mod table;

@@ -5,10 +5,16 @@
 //!
 //! A directory of 2^depth indices, addressed by the upper hash bits, leads to parts. A full part splits in two by its
 //! next hash bit; two small neighbours join again.
+//!
+//! A table may be saved bit by bit while it changes: whoever is about to change an element that is not saved yet keeps
+//! it as it was ([`saving`]).
+
+mod saving;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Iter as PartIter;
 
+use self::saving::SavingSlot;
 use crate::element_hash::element_hash;
 use crate::entry::class::allocated_bytes;
 use crate::prefetch::prefetch_address;
@@ -91,6 +97,7 @@ pub struct Table<E> {
     element_bytes: usize,
     /// Bytes of the parts' buckets, as the allocator counts them.
     bucket_bytes: usize,
+    saving: SavingSlot<E>,
 }
 
 impl<E: Keyed> Default for Table<E> {
@@ -108,6 +115,7 @@ impl<E: Keyed> Table<E> {
             len: 0,
             element_bytes: 0,
             bucket_bytes: 0,
+            saving: SavingSlot::default(),
         }
     }
 
@@ -173,6 +181,7 @@ impl<E: Keyed> Table<E> {
     #[inline]
     pub fn edit<R>(&mut self, key: &[u8], change: impl FnOnce(&mut E) -> R) -> Option<R> {
         let hash = element_hash(key);
+        self.keep_if_saving(hash);
         let part = self.part_of(hash);
         let element = self.parts[part].table.find_mut(inner(hash), |element| element.key_is(key))?;
         self.element_bytes -= element.heap_bytes();
@@ -199,6 +208,7 @@ impl<E: Keyed> Table<E> {
     }
 
     fn insert_hashed(&mut self, hash: u64, element: E) {
+        self.keep_if_saving(hash);
         self.reserve(hash);
         self.element_bytes += element.heap_bytes();
         self.len += 1;
@@ -217,6 +227,7 @@ impl<E: Keyed> Table<E> {
     /// Takes an element out.
     pub fn remove(&mut self, key: &[u8]) -> Option<E> {
         let hash = element_hash(key);
+        self.keep_if_saving(hash);
         let part = self.part_of(hash);
         let found = self.parts[part].table.find_entry(inner(hash), |element| element.key_is(key)).ok()?;
         let (element, _) = found.remove();
@@ -227,6 +238,10 @@ impl<E: Keyed> Table<E> {
     /// Takes an element out that is drawn with equal chances for all. `random` gives numbers below its argument.
     pub fn remove_random(&mut self, random: impl FnMut(usize) -> usize) -> Option<E> {
         let (part, bucket) = self.draw(random)?;
+        if self.saving.is_taken() {
+            let drawn = self.at((part, bucket)).expect("it was just drawn").key_hash();
+            self.keep_if_saving(drawn);
+        }
         let found = self.parts[part].table.get_bucket_entry(bucket).ok()?;
         let (element, _) = found.remove();
         self.removed(&element, element.key_hash());
@@ -235,6 +250,7 @@ impl<E: Keyed> Table<E> {
 
     /// Takes an element out whose key has this hash and which is the one that `is_it` tells.
     pub fn remove_where(&mut self, hash: u64, is_it: impl Fn(&E) -> bool) -> Option<E> {
+        self.keep_if_saving(hash);
         let part = self.part_of(hash);
         let found = self.parts[part].table.find_entry(inner(hash), is_it).ok()?;
         let (element, _) = found.remove();

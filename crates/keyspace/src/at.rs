@@ -79,8 +79,8 @@ impl At<'_> {
         }
     }
 
-    /// Stores a value with memory of its own, whatever was there; returns the live entry that it replaces. The key does
-    /// not expire afterwards.
+    /// Stores a value with memory of its own, whatever was there; returns the live entry that it replaces, for the caller to
+    /// release. The key does not expire afterwards.
     pub fn put(&mut self, value: Value) -> Option<Entry> {
         let replaced = self.remove();
         let entry = Entry::boxed(self.key.bytes, value, None);
@@ -98,17 +98,26 @@ impl At<'_> {
         })
     }
 
-    /// Takes the entry out.
+    /// Takes the entry out; the caller releases it ([`crate::Graveyard::release`]) or puts it elsewhere.
     pub fn remove(&mut self) -> Option<Entry> {
         let found = self.found.take()?;
         Some(self.keyspace.dbs[self.db].remove(self.key.slot, self.key.hash, found))
     }
 
+    /// Takes the entry out and frees it: now if that is quick, otherwise in the background. Returns whether it was there.
+    #[inline]
+    pub fn discard(&mut self) -> bool {
+        let Some(entry) = self.remove() else { return false };
+        self.keyspace.graveyard.release(entry);
+        true
+    }
+
     /// Takes the entry out because a command gave it an expiry that is over: counts as expired, and as a change
     /// (Valkey 8.1; Redis 7.2 names the event "del").
     pub fn expire_now(&mut self) {
-        let Some(entry) = self.remove() else { return };
-        self.keyspace.graveyard.release(entry);
+        if !self.discard() {
+            return;
+        }
         self.keyspace.count_expired(self.db, self.key.bytes);
         self.tell(&[b"DEL", self.key.bytes]);
         self.changes.change(Class::EXPIRED, "expired", self.db, self.key.bytes);

@@ -94,11 +94,11 @@ pub(crate) struct Found {
 /// What the expiry walk took out.
 pub(crate) enum Gone {
     Key(Entry),
-    /// Some parts of a value; if none are left, the key went with them.
+    /// Some parts of a value; if none are left, the entry went with them.
     Parts {
         key: Box<[u8]>,
         names: Vec<Box<[u8]>>,
-        key_too: bool,
+        vacant: Option<Entry>,
     },
 }
 
@@ -218,7 +218,8 @@ impl Database {
         }
     }
 
-    /// The entry for reading and for stamping its access clock; nothing else may change (see [`EntryMut`]).
+    /// The entry for reading, for stamping its access clock, and for going on with the save of its value; nothing else may
+    /// change (see [`EntryMut`]).
     #[inline]
     pub(crate) fn entry_to_touch(&mut self, slot: u16, found: Found) -> &mut Entry {
         entry_in(&mut self.heads, &mut self.splits, slot, found)
@@ -550,21 +551,20 @@ impl Database {
         drop(entry);
         step.visited += count;
         step.expired_parts += count;
-        if key_too {
-            self.take(slot, found);
-        }
-        on_gone(Gone::Parts { key, names, key_too });
+        let vacant = key_too.then(|| self.take(slot, found));
+        on_gone(Gone::Parts { key, names, vacant });
         (!key_too).then(|| Timing::of(self.entry(slot, found)))
     }
 
-    /// Calls `visit` for entries of a slot from `position` on, whole home lines at a time, until `limit` are reached or
-    /// a part of the slot is done. Returns how many, and where to go on (`None`: the slot is done).
+    /// Calls `visit` for entries of a slot from `position` on, whole home lines at a time, until `limit` are reached,
+    /// `visit` does not want one (which is visited again then, with others of its line), or a part of the slot is done.
+    /// Returns how many, and where to go on (`None`: the slot is done).
     pub(crate) fn mark_slot(
         &mut self,
         slot: u16,
         position: u64,
         limit: usize,
-        visit: &mut impl FnMut(&mut Entry),
+        visit: &mut impl FnMut(&mut Entry) -> bool,
     ) -> (usize, Option<u64>) {
         let slot = usize::from(slot);
         let (segment, depth, base) = match self.splits.get_mut(slot).and_then(Option::as_mut) {
@@ -581,9 +581,11 @@ impl Database {
         if line_count > 0 {
             let tag_min = (position.saturating_sub(base) >> unit) as u32;
             for line in segment.home(tag_min as u16)..line_count {
-                visited += segment.visit_home_mut(line, tag_min, visit);
-                if visited >= limit && line + 1 < line_count {
-                    return (visited, Some(base + (u64::from(segment.first_tag(line + 1)) << unit)));
+                let (more, all_wanted) = segment.visit_home_mut(line, tag_min, visit);
+                visited += more;
+                let next = line + usize::from(all_wanted);
+                if !all_wanted || visited >= limit && next < line_count {
+                    return (visited, Some(base + (u64::from(segment.first_tag(next)) << unit)));
                 }
             }
         }

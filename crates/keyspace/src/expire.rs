@@ -148,8 +148,11 @@ impl Keyspace {
                         self.note_expired(db, entry.key(), changes);
                         self.graveyard.release(entry);
                     }
-                    Gone::Parts { key, names, key_too } => {
-                        self.note_expired_parts(db, &key, &names, key_too, changes);
+                    Gone::Parts { key, names, vacant } => {
+                        self.note_expired_parts(db, &key, &names, vacant.is_some(), changes);
+                        if let Some(entry) = vacant {
+                            self.graveyard.release(entry);
+                        }
                     }
                 }
             }

@@ -1,5 +1,6 @@
 //! Flushed tables on their way out: freed a bounded number of entries at a time, so that FLUSHALL ASYNC on a shard
-//! with millions of keys delays nobody. Never looks at keys.
+//! with millions of keys delays nobody. Values that are being saved are kept for the snapshot, which frees them when it
+//! has them. Never looks at keys.
 
 use std::collections::VecDeque;
 
@@ -35,6 +36,8 @@ impl Flushed {
 pub struct Graveyard {
     tables: VecDeque<Flushed>,
     entries: Vec<Entry>,
+    /// Entries whose values are being saved.
+    unsaved: Vec<Entry>,
     /// Lines of a segment that is partly freed.
     lines: Vec<crate::segment::Line>,
     pending: usize,
@@ -53,11 +56,18 @@ impl Graveyard {
     /// Frees an entry that was taken out: now if that is quick, otherwise bit by bit.
     #[inline]
     pub fn release(&mut self, entry: Entry) {
-        if is_large(&entry) {
+        if is_being_saved(&entry) {
+            self.unsaved.push(entry);
+        } else if is_large(&entry) {
             self.pending += 1;
             self.bytes += entry.size_bytes();
             self.entries.push(entry);
         }
+    }
+
+    /// Entries that were released while their values were being saved: whoever saves them releases them again.
+    pub(crate) fn take_unsaved(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.unsaved)
     }
 
     /// Keys not freed yet (`lazyfree_pending_objects`).
@@ -130,6 +140,12 @@ impl Graveyard {
 #[inline]
 pub(crate) fn is_large(entry: &Entry) -> bool {
     entry.value().is_some_and(|value| value.free_effort() > INLINE_FREE_EFFORT_MAX)
+}
+
+/// Whether an entry must not be freed: a snapshot does not have all of its value yet.
+#[inline]
+pub(crate) fn is_being_saved(entry: &Entry) -> bool {
+    entry.value().is_some_and(|value| value.save_id().is_some())
 }
 
 #[cfg(test)]

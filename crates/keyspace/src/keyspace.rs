@@ -11,7 +11,7 @@ use crate::change::{Changes, Class};
 use crate::database::{Database, EntryMut, Found};
 use crate::evict::Pool;
 use crate::expire::Cycle;
-use crate::graveyard::{Flushed, Graveyard, is_large};
+use crate::graveyard::{Flushed, Graveyard, is_being_saved, is_large};
 use crate::key::{Hasher, Key};
 use crate::rng::Rng;
 use crate::scan::Cursor;
@@ -274,7 +274,7 @@ impl Keyspace {
         expire: SetExpire,
     ) {
         let mut entry = self.dbs[db].entry_mut(key.slot, found);
-        if is_large(&entry) {
+        if is_large(&entry) || is_being_saved(&entry) {
             self.graveyard.release(entry.split_off());
         }
         match expire {
@@ -313,6 +313,9 @@ impl Keyspace {
         if entry.clock() == 0 {
             entry.set_clock(self.new_clock(now_ms));
         }
+        if is_being_saved(&entry) {
+            self.huge_has_moved(&entry);
+        }
         let found = self.dbs[db].insert_new(key, entry, &self.hasher);
         if is_new {
             changes.event(Class::NEW, "new", db, key.bytes);
@@ -338,17 +341,23 @@ impl Keyspace {
         }
     }
 
-    /// Takes a key out; `None` if it is not there or has expired.
+    /// Takes a key out; `None` if it is not there or has expired. The caller releases the entry ([`Graveyard::release`])
+    /// or puts it elsewhere.
     pub fn remove(&mut self, db: usize, key: &Key<'_>, now_ms: i64, changes: &mut Changes) -> Option<Entry> {
         let found = self.find_live(db, key, now_ms, changes)?;
         Some(self.dbs[db].remove(key.slot, key.hash, found))
     }
 
-    /// Takes a key out of all databases, expired or not, and appends its entries to `entries`. Nobody is told.
+    /// Takes a key out of all databases, expired or not, and appends its entries to `entries`. Nobody is told. What a
+    /// snapshot needs of them is saved at once.
     pub fn export(&mut self, key: &Key<'_>, entries: &mut Exported) {
-        for (db, database) in self.dbs.iter_mut().enumerate() {
-            if let Some(found) = database.find(key) {
-                entries.push((db, database.remove(key.slot, key.hash, found)));
+        for db in 0..self.dbs.len() {
+            if let Some(found) = self.dbs[db].find(key) {
+                let mut entry = self.dbs[db].remove(key.slot, key.hash, found);
+                if is_being_saved(&entry) {
+                    self.save_huge_at_once(&mut entry);
+                }
+                entries.push((db, entry));
             }
         }
     }
@@ -528,6 +537,7 @@ impl Keyspace {
                 }
             }
         }
+        self.keep_huge_of(db);
         self.dbs[db].take_all()
     }
 

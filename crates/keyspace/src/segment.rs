@@ -249,13 +249,14 @@ impl Segment {
         visited
     }
 
-    /// The same with entries lent for change of what only their table knows.
+    /// The same with entries lent for change of what only their table knows, and until `visit` wants no more. Returns how
+    /// many were visited, and whether all were wanted.
     pub(crate) fn visit_home_mut(
         &mut self,
         home: usize,
         tag_min: u32,
-        visit: &mut impl FnMut(&mut Entry),
-    ) -> usize {
+        visit: &mut impl FnMut(&mut Entry) -> bool,
+    ) -> (usize, bool) {
         let mut visited = 0;
         let mut at = home;
         let line_count = self.lines.len();
@@ -263,7 +264,9 @@ impl Segment {
             for entry in self.lines[at].0.iter_mut().flatten() {
                 let tag = entry.hash_bits();
                 if (usize::from(tag) * line_count) >> TAG_BITS == home && u32::from(tag) >= tag_min {
-                    visit(entry);
+                    if !visit(entry) {
+                        return (visited, false);
+                    }
                     visited += 1;
                 }
             }
@@ -272,7 +275,7 @@ impl Segment {
             }
             at = self.next(at);
         }
-        visited
+        (visited, true)
     }
 
     /// Loads the entries of `line` that expire, or parts of whose values do, ahead of their use.

@@ -3,23 +3,30 @@
 //! At the cut every database turns its *mark* over: entries that carry another mark are not saved yet. A walk saves and
 //! marks them in small steps, and whoever is about to change or remove an entry before the walk has come to it saves it
 //! first. New entries are born marked. So exactly what was there at the cut is saved, each key once, and nothing is kept
-//! per key. Owns the walk and what it has written; never knows files, nor the other shards.
+//! per key. A huge value is saved bit by bit ([`huge`]). Owns the walk and what it has written; never knows files, nor
+//! the other shards.
 
-use torc_datatypes::rdb::{Writer, code, record};
-use torc_datatypes::{Entry, is_expired};
+mod huge;
+mod part;
+#[cfg(test)]
+mod tests;
 
-use crate::graveyard::Flushed;
+use std::collections::VecDeque;
+
+use torc_datatypes::rdb::record;
+use torc_datatypes::{Entry, Value, is_expired};
+
+use self::huge::{Huge, Place};
+pub use self::part::SavedPart;
+use crate::graveyard::{Flushed, is_large};
 use crate::keyspace::Keyspace;
 use crate::scan::Cursor;
 use crate::segment::Line;
 
-/// Saved keys of one database, as a file holds them: behind a selection of the database.
-#[derive(Debug, Default)]
-pub struct SavedPart {
-    pub bytes: Vec<u8>,
-    /// The RDB version that a reader must know for it.
-    pub version: u16,
-}
+/// Bytes that one step of the walk compresses at most, but for the key that passes this.
+const STEP_PACKED_BYTES: usize = 16 * 1024;
+/// Bytes that one step of the walk saves at most, but for the key that passes this.
+const STEP_BYTES: usize = 128 * 1024;
 
 /// What a database has to do with the snapshot under way.
 pub(crate) struct Snapshot {
@@ -34,22 +41,63 @@ pub(crate) struct Snapshot {
     /// Tables that were flushed before the walk had come to them.
     flushed: Vec<Flushed>,
     lines: Vec<Line>,
+    /// Whole records.
     part: SavedPart,
+    /// Bytes that were compressed in the step under way.
+    packed_bytes: usize,
+    /// Huge values whose records have begun. That of the first is being written, into `open`.
+    huge: VecDeque<Huge>,
+    open: SavedPart,
+    /// A part of that record was taken away: nothing else may be until the record has ended.
+    is_open: bool,
+    /// Ends of such records (or whole ones).
+    ended: VecDeque<SavedPart>,
+    /// What is saved, and is to be freed.
+    saved: Vec<Entry>,
 }
 
 impl Snapshot {
-    /// Saves an entry that does not carry the mark.
-    pub(crate) fn save(&mut self, entry: &Entry) {
+    fn new(db: usize, mark: bool, compresses: bool) -> Snapshot {
+        Snapshot {
+            db,
+            mark,
+            compresses,
+            abandoned: false,
+            next: Some(Cursor { slot: 0, position: 0 }),
+            flushed: Vec::new(),
+            lines: Vec::new(),
+            part: SavedPart::new(compresses),
+            packed_bytes: 0,
+            huge: VecDeque::new(),
+            open: SavedPart::new(compresses),
+            is_open: false,
+            ended: VecDeque::new(),
+            saved: Vec::new(),
+        }
+    }
+
+    /// Saves an entry that does not carry the mark, or begins to.
+    pub(crate) fn save(&mut self, entry: &mut Entry) {
         if self.abandoned {
             return;
         }
-        if self.part.bytes.is_empty() {
-            let mut writer = Writer::new(&mut self.part.bytes, false);
-            writer.byte(code::SELECT_DB);
-            writer.length(self.db as u64);
+        if entry.value().is_some_and(Value::is_huge) {
+            let key = entry.key().into();
+            return self.begin_huge(entry, Place::UnderKey(key));
         }
-        let version = record::write_record(entry, self.compresses, &mut self.part.bytes);
-        self.part.version = self.part.version.max(version);
+        if self.part.is_empty() {
+            self.part.select(self.db);
+        }
+        let (version, packed_bytes) = self.part.write(|writer| record::write_record(entry, writer));
+        self.packed_bytes += packed_bytes;
+        self.part.needs(version);
+    }
+
+    /// Whether the step under way has saved enough.
+    fn has_enough(&self, len_before: usize) -> bool {
+        !self.huge.is_empty()
+            || self.packed_bytes >= STEP_PACKED_BYTES
+            || self.part.len() >= len_before + STEP_BYTES
     }
 
     /// Takes flushed tables over; what is left of them for the caller is their length.
@@ -62,14 +110,16 @@ impl Snapshot {
 
     /// Saves some flushed entries and frees them; returns how many were looked at.
     fn save_flushed(&mut self, entries_max: usize) -> usize {
+        let len_before = self.part.len();
         let mut visited = 0;
-        while visited < entries_max {
+        while visited < entries_max && !self.has_enough(len_before) {
             if let Some(line) = self.lines.pop() {
-                for entry in line.0.into_iter().flatten() {
+                for mut entry in line.0.into_iter().flatten() {
                     visited += 1;
                     if entry.is_marked() != self.mark {
-                        self.save(&entry);
+                        self.save(&mut entry);
                     }
+                    self.let_go(entry);
                 }
             } else if let Some(table) = self.flushed.last_mut() {
                 match table.segments.pop() {
@@ -84,12 +134,22 @@ impl Snapshot {
         visited
     }
 
+    /// A flushed entry is saved, or its save has begun.
+    fn let_go(&mut self, entry: Entry) {
+        if let Some(id) = entry.value().and_then(Value::save_id) {
+            let huge = self.huge.iter_mut().find(|huge| huge.id == id);
+            huge.expect("its save has begun here").place = Place::Here(entry);
+        } else if is_large(&entry) {
+            self.saved.push(entry);
+        }
+    }
+
     fn has_flushed(&self) -> bool {
         !(self.flushed.is_empty() && self.lines.is_empty())
     }
 
     fn is_through(&self) -> bool {
-        self.next.is_none() && !self.has_flushed()
+        self.next.is_none() && !self.has_flushed() && self.huge.is_empty()
     }
 }
 
@@ -99,18 +159,8 @@ impl Keyspace {
         for (db, database) in self.dbs.iter_mut().enumerate() {
             debug_assert!(database.snapshot.is_none(), "one snapshot at a time");
             database.mark = !database.mark;
-            database.snapshot = (database.totals().len > 0).then(|| {
-                Box::new(Snapshot {
-                    db,
-                    mark: database.mark,
-                    compresses,
-                    abandoned: false,
-                    next: Some(Cursor { slot: 0, position: 0 }),
-                    flushed: Vec::new(),
-                    lines: Vec::new(),
-                    part: SavedPart::default(),
-                })
-            });
+            database.snapshot =
+                (database.totals().len > 0).then(|| Box::new(Snapshot::new(db, database.mark, compresses)));
         }
     }
 
@@ -119,16 +169,40 @@ impl Keyspace {
         self.dbs.iter().any(|database| database.snapshot.is_some())
     }
 
-    /// Walks on, and looks at about `entries_max` entries. True while there are more.
+    /// Walks on: a slice of a huge value whose record has begun, or about `entries_max` entries, fewer where they are
+    /// large. True while there are more.
     pub fn snapshot_step(&mut self, entries_max: usize) -> bool {
-        let walking = |database: &crate::database::Database| {
+        self.take_released_huge();
+        let walks = |database: &crate::database::Database| {
             database.snapshot.as_ref().is_some_and(|snapshot| !snapshot.is_through())
         };
-        let Some(database) = self.dbs.iter_mut().find(|database| walking(database)) else { return false };
-        let mut snapshot = database.snapshot.take().expect("it walks");
+        // A record that has begun comes first, so that nothing else piles up behind it.
+        let writes = |database: &crate::database::Database| {
+            database.snapshot.as_ref().is_some_and(|snapshot| snapshot.is_open && !snapshot.huge.is_empty())
+        };
+        let dbs = &self.dbs;
+        let Some(db) = dbs.iter().position(writes).or_else(|| dbs.iter().position(walks)) else {
+            return false;
+        };
+        let mut snapshot = self.dbs[db].snapshot.take().expect("it walks");
+        snapshot.packed_bytes = 0;
+        if snapshot.huge.is_empty() {
+            self.walk_on(db, &mut snapshot, entries_max);
+        } else {
+            self.save_huge(&mut snapshot);
+        }
+        snapshot.saved.drain(..).for_each(|entry| self.graveyard.release(entry));
+        self.dbs[db].snapshot = Some(snapshot);
+        true
+    }
+
+    fn walk_on(&mut self, db: usize, snapshot: &mut Snapshot, entries_max: usize) {
+        let database = &mut self.dbs[db];
         let mut visited = snapshot.save_flushed(entries_max);
+        let len_before = snapshot.part.len();
         while let Some(from) = snapshot.next
             && visited < entries_max
+            && !snapshot.has_enough(len_before)
         {
             let Some(slot) = database.next_slot(usize::from(from.slot)) else {
                 snapshot.next = None;
@@ -137,9 +211,13 @@ impl Keyspace {
             let position = if slot == from.slot { from.position } else { 0 };
             let mut save = |entry: &mut Entry| {
                 if entry.is_marked() != snapshot.mark {
+                    if snapshot.has_enough(len_before) {
+                        return false;
+                    }
                     snapshot.save(entry);
                     entry.set_marked(snapshot.mark);
                 }
+                true
             };
             let (more, position) = database.mark_slot(slot, position, entries_max - visited, &mut save);
             // An empty part of a slot costs time too.
@@ -150,22 +228,27 @@ impl Keyspace {
                 None => Some(Cursor { slot: slot + 1, position: 0 }),
             };
         }
-        database.snapshot = Some(snapshot);
-        true
     }
 
     /// Hands over what was saved, if it is at least `bytes_min` or the last of its database. `None` when there is
-    /// nothing of that kind.
+    /// nothing of that kind. Behind a part that ends within a record comes the next part of that record.
     pub fn take_saved(&mut self, bytes_min: usize) -> Option<SavedPart> {
+        let mut snapshots = self.dbs.iter_mut().filter_map(|database| database.snapshot.as_mut());
+        if let Some(snapshot) = snapshots.find(|snapshot| snapshot.is_open) {
+            return snapshot.take_of_record(bytes_min);
+        }
         for database in &mut self.dbs {
             let Some(snapshot) = &mut database.snapshot else { continue };
+            if let Some(part) = snapshot.take_of_record(bytes_min) {
+                return Some(part);
+            }
             let is_through = snapshot.is_through();
-            let has_enough = !snapshot.part.bytes.is_empty() && snapshot.part.bytes.len() >= bytes_min;
-            let part = (has_enough || is_through).then(|| std::mem::take(&mut snapshot.part));
+            let has_enough = !snapshot.part.is_empty() && snapshot.part.len() >= bytes_min;
+            let part = (has_enough || is_through).then(|| snapshot.part.take());
             if is_through {
                 database.snapshot = None;
             }
-            if let Some(part) = part.filter(|part| !part.bytes.is_empty()) {
+            if let Some(part) = part.filter(|part| !part.is_empty()) {
                 return Some(part);
             }
         }
@@ -174,17 +257,21 @@ impl Keyspace {
 
     /// Bytes that were saved and not taken away yet.
     pub fn saved_bytes(&self) -> usize {
-        let bytes = |database: &crate::database::Database| {
-            database.snapshot.as_ref().map_or(0, |snapshot| snapshot.part.bytes.capacity())
-        };
-        self.dbs.iter().map(bytes).sum()
+        self.dbs.iter().filter_map(|database| database.snapshot.as_ref()).map(|it| it.held_bytes()).sum()
     }
 
     /// Nobody wants the snapshot any more. The walk goes on, so that all entries carry the mark, and saves nothing.
     pub fn abandon_snapshot(&mut self) {
-        for snapshot in self.dbs.iter_mut().filter_map(|database| database.snapshot.as_mut()) {
-            snapshot.abandoned = true;
-            snapshot.part = SavedPart::default();
+        self.take_released_huge();
+        for db in 0..self.dbs.len() {
+            let Some(mut snapshot) = self.dbs[db].snapshot.take() else { continue };
+            self.abandon_huge(&mut snapshot);
+            let (db_at_cut, mark, compresses) = (snapshot.db, snapshot.mark, snapshot.compresses);
+            let Snapshot { next, flushed, lines, saved, .. } = *snapshot;
+            saved.into_iter().for_each(|entry| self.graveyard.release(entry));
+            let rest = Snapshot::new(db_at_cut, mark, compresses);
+            self.dbs[db].snapshot =
+                Some(Box::new(Snapshot { abandoned: true, next, flushed, lines, ..rest }));
         }
     }
 
@@ -238,141 +325,5 @@ impl Keyspace {
             }
         }
         in_both
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use torc_datatypes::rdb::Reader;
-
-    use super::*;
-    use crate::{Changes, Lookup, Rng, SetExpire, StrValue};
-
-    const DBS: usize = 3;
-    const NOW_MS: i64 = 1000;
-
-    type Content = BTreeMap<(usize, Vec<u8>), Vec<u8>>;
-
-    fn content(keyspace: &mut Keyspace) -> Content {
-        let mut content = Content::new();
-        for db in 0..DBS {
-            keyspace.for_each(db, NOW_MS, &mut Changes::default(), |entry| {
-                content.insert((db, entry.key().to_vec()), entry.str_ref().expect("a string").to_vec());
-            });
-        }
-        content
-    }
-
-    /// The keys in saved parts; none may be there twice.
-    fn read(parts: &[SavedPart]) -> Content {
-        let mut content = Content::new();
-        for part in parts {
-            let mut reader = Reader::new(&part.bytes);
-            assert_eq!(reader.byte(), Ok(code::SELECT_DB));
-            let db = reader.length().expect("a database") as usize;
-            while reader.remaining() > 0 {
-                assert_eq!(reader.byte(), Ok(code::STRING));
-                let key = reader.string().expect("a key").into_owned();
-                let value = reader.string().expect("a value").into_owned();
-                assert_eq!(content.insert((db, key), value), None, "a key is saved once");
-            }
-        }
-        content
-    }
-
-    fn set(keyspace: &mut Keyspace, db: usize, name: &str, value: i64) {
-        let key = keyspace.key(name.as_bytes());
-        let value = StrValue::Int(value);
-        keyspace.set_string(db, &key, value, SetExpire::Clear, NOW_MS, &mut Changes::default());
-    }
-
-    /// One random change of any kind.
-    fn change(keyspace: &mut Keyspace, rng: &mut Rng, keys: u64) {
-        let changes = &mut Changes::default();
-        let (db, name) = (rng.index(DBS), format!("{{{}}}{}", rng.below(3), rng.below(keys)));
-        let key = keyspace.key(name.as_bytes());
-        match rng.below(40) {
-            0 => drop(keyspace.flush(db)),
-            1 => keyspace.swap_dbs(db, rng.index(DBS), NOW_MS),
-            2..=9 => drop(keyspace.remove(db, &key, NOW_MS, changes)),
-            10..=15 => {
-                // It is worked on elsewhere and comes back.
-                let mut away = Vec::new();
-                keyspace.export(&key, &mut away);
-                away.iter_mut().for_each(|(_, entry)| entry.set_int(rng.below(1000) as i64));
-                keyspace.import(away);
-            }
-            16..=20 => {
-                if let Some(mut entry) = keyspace.get_mut(db, &key, NOW_MS, Lookup::WRITE, changes) {
-                    entry.append(b"1");
-                }
-            }
-            _ => set(keyspace, db, &name, rng.below(1000) as i64),
-        }
-    }
-
-    /// Whatever happens while the walk is under way: what was there at the cut is saved, and nothing else.
-    #[test]
-    fn a_snapshot_is_the_state_at_its_cut() {
-        for seed in 0..120 {
-            let mut rng = Rng::new(seed);
-            let mut keyspace = Keyspace::new(seed, DBS);
-            let keys = [30, 300, 3000][seed as usize % 3];
-            for _ in 0..rng.below(2 * keys) {
-                change(&mut keyspace, &mut rng, keys);
-            }
-            for _ in 0..3 {
-                let expected = content(&mut keyspace);
-                keyspace.cut(true);
-                let abandon = rng.below(4) == 0;
-                let mut parts = Vec::new();
-                let pace = 1 + rng.below(60);
-                while keyspace.has_snapshot() {
-                    for _ in 0..rng.below(pace) {
-                        change(&mut keyspace, &mut rng, keys);
-                    }
-                    keyspace.snapshot_step(1 + rng.index(40));
-                    if abandon && rng.below(10) == 0 {
-                        keyspace.abandon_snapshot();
-                    }
-                    parts.extend(keyspace.take_saved(200));
-                }
-                let saved = read(&parts);
-                match abandon {
-                    false => assert_eq!(saved, expected, "seed {seed}"),
-                    true => assert!(saved.iter().all(|(key, value)| expected.get(key) == Some(value))),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn loaded_keys_replace_or_join_what_is_there() {
-        let loaded = || {
-            let mut loaded = Keyspace::new(1, DBS);
-            assert!(loaded.load(0, Entry::int(b"a", 1, None), NOW_MS));
-            assert!(loaded.load(1, Entry::int(b"b", 1, None), NOW_MS));
-            assert!(!loaded.load(1, Entry::int(b"b", 2, None), NOW_MS), "a key is there once");
-            loaded
-        };
-        let mut keyspace = Keyspace::new(1, DBS);
-        keyspace.cut(true);
-        set(&mut keyspace, 0, "a", 5);
-        set(&mut keyspace, 0, "c", 5);
-        let key = keyspace.key(b"b");
-        keyspace.watch(1, &key, 9, NOW_MS);
-        assert_eq!(keyspace.merge(loaded(), false, NOW_MS), 1);
-        assert!(keyspace.watch_broken(9, NOW_MS));
-        let values = |keyspace: &mut Keyspace| -> Vec<Vec<u8>> { content(keyspace).into_values().collect() };
-        assert_eq!(values(&mut keyspace), [b"5", b"5", b"1"]);
-        assert_eq!(keyspace.merge(loaded(), true, NOW_MS), 2);
-        assert_eq!(values(&mut keyspace), [b"1", b"5", b"1"]);
-        keyspace.replace_all(loaded());
-        assert_eq!(values(&mut keyspace), [b"1", b"1"]);
-        keyspace.cut(true);
-        while keyspace.snapshot_step(10) {}
-        assert_eq!(read(&std::iter::from_fn(|| keyspace.take_saved(0)).collect::<Vec<_>>()).len(), 2);
     }
 }

@@ -220,6 +220,23 @@ impl Fields {
         true
     }
 
+    pub(super) fn begin_save(&mut self) {
+        self.table.begin_save();
+    }
+
+    #[inline]
+    pub(super) fn save_id(&self) -> Option<usize> {
+        self.table.save_id()
+    }
+
+    pub(super) fn end_save(&mut self) {
+        self.table.end_save();
+    }
+
+    pub(super) fn save_some(&mut self, mut show: impl FnMut(FieldRef<'_>) -> bool) -> bool {
+        self.table.save_some(|field| show(field.view()))
+    }
+
     /// Keeps the index true when the expiry of a field changes.
     #[inline]
     fn index(&mut self, name: &[u8], before: Option<i64>, after: Option<i64>) {

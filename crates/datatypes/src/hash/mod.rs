@@ -307,6 +307,36 @@ impl Hash {
         }
     }
 
+    /// From now on the fields that are there are kept until they are saved. The hash must be in the general form.
+    pub(crate) fn begin_save(&mut self) {
+        if let Form::General(fields) = &mut self.form {
+            fields.begin_save();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn save_id(&self) -> Option<usize> {
+        match &self.form {
+            Form::Compact(_) => None,
+            Form::General(fields) => fields.save_id(),
+        }
+    }
+
+    pub(crate) fn end_save(&mut self) {
+        if let Form::General(fields) = &mut self.form {
+            fields.end_save();
+        }
+    }
+
+    /// Shows the fields that were there when the save began, each one once over all calls, until `show` asks for a pause by
+    /// `false`. True while there are more.
+    pub(crate) fn save_some(&mut self, show: impl FnMut(FieldRef<'_>) -> bool) -> bool {
+        match &mut self.form {
+            Form::Compact(_) => false,
+            Form::General(fields) => fields.save_some(show),
+        }
+    }
+
     /// Changes to the general form, unless it is in it already.
     fn generalize(&mut self) -> &mut Fields {
         if let Form::Compact(pack) = &self.form {

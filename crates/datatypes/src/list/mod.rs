@@ -9,6 +9,7 @@ mod node;
 mod parts;
 mod quicklist;
 mod run;
+mod saving;
 #[cfg(test)]
 mod tests;
 
@@ -350,7 +351,9 @@ impl List {
     /// After elements were removed: a long list with a single small node becomes a compact one.
     fn has_shrunk(&mut self, limits: NodeLimits) {
         let Form::General(list) = &mut self.form else { return };
+        // What is kept for a save lies beside the nodes: such a list stays as it is until its next change.
         if list.nodes() == 1
+            && !list.saving.is_taken()
             && let Some(place) = list.end_place(End::Front)
             && let Node::Packed(run) = list.node(place)
             && limits.are_half_used_at_most(run.listpack_bytes(), run.count())

@@ -12,7 +12,16 @@ use crate::listpack::Listpack;
 pub enum Part<'a> {
     Packed(Listpack),
     /// A large element alone.
-    Plain(&'a [u8]),
+    Plain(&'a Bytes),
+}
+
+impl<'a> Part<'a> {
+    pub(super) fn of(node: &'a Node) -> Part<'a> {
+        match node {
+            Node::Packed(run) => Part::Packed(run.to_listpack()),
+            Node::Plain(bytes) => Part::Plain(bytes),
+        }
+    }
 }
 
 impl List {
@@ -32,10 +41,7 @@ impl List {
         };
         let mut next = list.end_place(End::Front);
         while let Some(place) = next {
-            visit(match list.node(place) {
-                Node::Packed(run) => Part::Packed(run.to_listpack()),
-                Node::Plain(bytes) => Part::Plain(bytes),
-            });
+            visit(Part::of(list.node(place)));
             next = list.next(place);
         }
     }

@@ -3,11 +3,15 @@
 //!
 //! Owns which node takes an element, and the sums. The rules are Redis's, because they show: a list is compact again
 //! when a single small node is left. Never knows the compact encoding.
+//!
+//! A list may be saved bit by bit while it changes: a group that is about to change and is not saved yet is kept as it
+//! was ([`super::saving`]).
 
 use std::collections::VecDeque;
 
 use super::node::{Node, Removed};
 use super::run::Growth;
+use super::saving::SavingSlot;
 use super::{End, Needle, NodeLimits, Side};
 use crate::StrRef;
 use crate::entry::class::allocated_bytes;
@@ -18,18 +22,21 @@ const GROUP_NODES_MAX: usize = 128;
 /// A long list. It may be empty only until its last change is over.
 #[derive(Debug, Default)]
 pub(super) struct Quicklist {
-    groups: VecDeque<Group>,
+    pub(super) groups: VecDeque<Group>,
     len: usize,
     nodes: usize,
     /// Heap bytes of nodes and groups.
     bytes: usize,
+    pub(super) saving: SavingSlot,
 }
 
 /// Neighbouring nodes; at least one.
 #[derive(Debug)]
-struct Group {
-    nodes: VecDeque<Node>,
+pub(super) struct Group {
+    pub(super) nodes: VecDeque<Node>,
     len: usize,
+    /// Which group it was when the save under way began, as long as it is not saved and has not changed; 0: none.
+    pub(super) number: usize,
 }
 
 /// A node's place.
@@ -42,7 +49,7 @@ pub(super) struct Place {
 impl Group {
     fn of(nodes: VecDeque<Node>) -> Group {
         let len = nodes.iter().map(Node::count).sum();
-        Group { nodes, len }
+        Group { nodes, len, number: 0 }
     }
 
     /// Bytes of the group's own, without those of its nodes.
@@ -118,7 +125,7 @@ impl Quicklist {
     /// The node that holds element number `index`, and the element's number in it. Walks from the nearer end.
     pub(super) fn seek(&self, index: usize) -> (Place, usize) {
         let (group, index) = nearest(&self.groups, self.len, index, |group| group.len);
-        let Group { nodes, len } = &self.groups[group];
+        let Group { nodes, len, .. } = &self.groups[group];
         let (node, index) = nearest(nodes, *len, index, Node::count);
         (Place { group, node }, index)
     }
@@ -350,6 +357,7 @@ impl Quicklist {
     /// Changes a node in place; it keeps at least one element.
     #[inline]
     fn edit<R>(&mut self, place: Place, change: impl FnOnce(&mut Node) -> R) -> R {
+        self.keep_if_saving(place.group);
         let group = &mut self.groups[place.group];
         let node = &mut group.nodes[place.node];
         let (count, bytes) = (node.count(), node.heap_bytes());
@@ -366,6 +374,7 @@ impl Quicklist {
         let Place { group, node: at } = place;
         let nodes = self.groups[group].nodes.len();
         if nodes < GROUP_NODES_MAX {
+            self.keep_if_saving(group);
             self.len += node.count();
             self.bytes += node.heap_bytes();
             self.nodes += 1;
@@ -400,6 +409,7 @@ impl Quicklist {
 
     /// Takes the nodes from number `at` on out of a group.
     fn take_group_part(&mut self, group: usize, at: usize) -> Group {
+        self.keep_if_saving(group);
         let lower = &mut self.groups[group];
         self.bytes -= lower.bytes();
         let mut upper = lower.nodes.split_off(at);
@@ -427,6 +437,7 @@ impl Quicklist {
 
     /// Takes a node out.
     fn take_node(&mut self, place: Place) -> Node {
+        self.keep_if_saving(place.group);
         let group = &mut self.groups[place.group];
         let node = group.nodes.remove(place.node).expect("a node's place");
         group.len -= node.count();

@@ -2,7 +2,7 @@
 
 use super::{Error, Limits, Reader, Writer, code, flat, zipmap};
 use crate::listpack::{Item, Listpack};
-use crate::{Hash, SetExpire, StrValue};
+use crate::{FieldRef, Hash, SetExpire, StrValue};
 
 /// Bytes of a name with its value, at least.
 const PAIR_BYTES_MIN: usize = 2;
@@ -25,12 +25,15 @@ pub(super) fn write(hash: &Hash, kind: u8, writer: &mut Writer<'_>) {
         return writer.string(listpack.as_bytes());
     }
     writer.count(hash.len());
-    for field in hash.iter() {
-        writer.str_ref(field.name);
-        writer.str_ref(field.value);
-        if kind == code::HASH_2 {
-            writer.i64(field.expire_at.unwrap_or(NEVER));
-        }
+    hash.iter().for_each(|field| write_field(&field, kind, writer));
+}
+
+/// A field of a hash that is written one by one.
+pub(super) fn write_field(field: &FieldRef<'_>, kind: u8, writer: &mut Writer<'_>) {
+    writer.str_ref(field.name);
+    writer.str_ref(field.value);
+    if kind == code::HASH_2 {
+        writer.i64(field.expire_at.unwrap_or(NEVER));
     }
 }
 

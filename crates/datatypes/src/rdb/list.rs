@@ -20,16 +20,21 @@ pub(super) fn write(list: &List, kind: u8, writer: &mut Writer<'_>) {
         return;
     }
     writer.count(list.parts_len());
-    list.for_each_part(|part| match part {
+    list.for_each_part(|part| write_part(&part, writer));
+}
+
+/// A part of a list as a node of a quicklist.
+pub(super) fn write_part(part: &Part<'_>, writer: &mut Writer<'_>) {
+    match part {
         Part::Packed(listpack) => {
             writer.length(PACKED);
             writer.string(listpack.as_bytes());
         }
         Part::Plain(element) => {
             writer.length(PLAIN);
-            writer.string(element);
+            writer.shared(element);
         }
-    });
+    }
 }
 
 /// `None`: no elements.

@@ -14,6 +14,7 @@ pub mod payload;
 mod read;
 pub mod record;
 mod set;
+mod sliced;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -26,8 +27,9 @@ mod zset;
 use std::fmt;
 
 pub use self::read::Reader;
+pub use self::sliced::Sliced;
 pub use self::value::{Decoded, read_value, type_for, version_of, write_value};
-pub use self::write::Writer;
+pub use self::write::{Later, Writer};
 
 use crate::hash::HashLimits;
 use crate::list::NodeLimits;

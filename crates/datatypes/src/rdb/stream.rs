@@ -22,10 +22,18 @@ pub(super) fn type_for(version: u16) -> u8 {
 pub(super) fn write(stream: &Stream, kind: u8, writer: &mut Writer<'_>) {
     let log = stream.log();
     writer.count(log.nodes().len());
-    for (id, node) in log.nodes() {
-        writer.string(&id_bytes(id));
-        writer.string(node.as_bytes());
-    }
+    log.nodes().for_each(|(id, node)| write_node(id, node, writer));
+    write_behind_nodes(stream, kind, writer);
+}
+
+pub(super) fn write_node(id: StreamId, node: &Node, writer: &mut Writer<'_>) {
+    writer.string(&id_bytes(id));
+    writer.string(node.as_bytes());
+}
+
+/// Everything that stands behind the nodes.
+pub(super) fn write_behind_nodes(stream: &Stream, kind: u8, writer: &mut Writer<'_>) {
+    let log = stream.log();
     writer.length(log.len());
     write_id(log.last_id(), writer);
     if kind != code::STREAM_LISTPACKS {

@@ -1,6 +1,9 @@
 //! Writing RDB bytes: lengths, strings, times and scores.
 //!
-//! Owns which of several forms is written: the one that Redis 7.2 writes. Never knows types of values.
+//! Owns which of several forms is written: the one that Redis 7.2 writes, and that long strings may be left to somebody
+//! who packs them later. Never knows types of values.
+
+use bytes::Bytes;
 
 use super::lzf;
 use super::read::{ENCODED, INT8, INT16, INT32, LENGTH_14, LENGTH_32, LENGTH_64, LZF};
@@ -15,16 +18,58 @@ const PLAIN_BYTES_MAX: usize = 20;
 /// What compression must gain at least.
 const GAIN_BYTES_MIN: usize = 4;
 
+/// Strings of this length and more are left for later by a writer that may do so.
+const LATER_BYTES_MIN: usize = 1024;
+
+/// A string that belongs between bytes that are written already: whoever hands those on packs it.
+#[derive(Debug)]
+pub struct Later {
+    /// How many bytes come before it.
+    pub at: usize,
+    /// Big strings of values are shared with them.
+    pub text: Bytes,
+}
+
 /// Appends RDB bytes to a buffer.
 pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
     /// `rdbcompression`: long strings are compressed where that makes them shorter.
     compresses: bool,
+    later: Option<&'a mut Vec<Later>>,
+    later_bytes: usize,
+    packed_bytes: usize,
 }
 
 impl<'a> Writer<'a> {
     pub fn new(out: &'a mut Vec<u8>, compresses: bool) -> Writer<'a> {
-        Writer { out, compresses }
+        Writer { out, compresses, later: None, later_bytes: 0, packed_bytes: 0 }
+    }
+
+    /// As [`Writer::new`]; long strings are left for later.
+    pub fn leaving(out: &'a mut Vec<u8>, compresses: bool, later: &'a mut Vec<Later>) -> Writer<'a> {
+        Writer { later: Some(later), ..Writer::new(out, compresses) }
+    }
+
+    pub fn compresses(&self) -> bool {
+        self.compresses
+    }
+
+    /// Bytes in the buffer, and those of strings that this writer has left for later.
+    pub fn len(&self) -> usize {
+        self.out.len() + self.later_bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that this writer has tried to compress: what takes its time.
+    pub fn packed_bytes(&self) -> usize {
+        self.packed_bytes
+    }
+
+    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+        self.out
     }
 
     pub fn byte(&mut self, byte: u8) {
@@ -94,9 +139,24 @@ impl<'a> Writer<'a> {
     pub fn str_ref(&mut self, string: StrRef<'_>) {
         match string {
             StrRef::Bytes(bytes) => self.string(bytes),
-            StrRef::Shared(bytes) => self.string(bytes),
+            StrRef::Shared(bytes) => self.shared(bytes),
             StrRef::Int(int) => self.int(int),
         }
+    }
+
+    /// A string that somebody shares: it is left for later without a copy.
+    pub fn shared(&mut self, bytes: &Bytes) {
+        if !self.leaves(bytes.len(), || bytes.clone()) {
+            self.string(bytes);
+        }
+    }
+
+    /// Leaves a string of this length for later, if that is done.
+    fn leaves(&mut self, len: usize, text: impl FnOnce() -> Bytes) -> bool {
+        let Some(later) = self.later.as_deref_mut().filter(|_| len >= LATER_BYTES_MIN) else { return false };
+        later.push(Later { at: self.out.len(), text: text() });
+        self.later_bytes += len;
+        true
     }
 
     /// An integer of up to 32 bits; false if it is wider.
@@ -114,6 +174,9 @@ impl<'a> Writer<'a> {
 
     /// A string as it is, or compressed.
     fn text(&mut self, bytes: &[u8]) {
+        if self.leaves(bytes.len(), || Bytes::copy_from_slice(bytes)) {
+            return;
+        }
         if self.compresses && bytes.len() > PLAIN_BYTES_MAX && self.compressed(bytes) {
             return;
         }
@@ -122,6 +185,7 @@ impl<'a> Writer<'a> {
     }
 
     fn compressed(&mut self, bytes: &[u8]) -> bool {
+        self.packed_bytes += bytes.len();
         let mut short = Vec::new();
         let is_shorter = lzf::compress(bytes, bytes.len() - GAIN_BYTES_MIN, &mut short);
         if is_shorter {
@@ -198,6 +262,36 @@ mod tests {
         for int in [0, -1, 200, i64::from(i32::MIN), i64::MAX, i64::MIN] {
             let text = int.to_string();
             assert_eq!(written(|writer| writer.int(int)), written(|writer| writer.string(text.as_bytes())));
+        }
+    }
+
+    /// Whoever packs what was left for later gets the bytes that would have been written at once.
+    #[test]
+    fn strings_may_be_left_for_later() {
+        let (short, long, shared) = ([b'a'; 1_000], vec![b'b'; 5_000], Bytes::from(vec![b'c'; 20_000]));
+        let write = |writer: &mut Writer<'_>| {
+            writer.string(&long);
+            writer.string(&short);
+            writer.str_ref(StrRef::Shared(&shared));
+            writer.byte(7);
+        };
+        for compresses in [false, true] {
+            let mut at_once = Vec::new();
+            write(&mut Writer::new(&mut at_once, compresses));
+            let (mut out, mut later) = (Vec::new(), Vec::new());
+            let mut writer = Writer::leaving(&mut out, compresses, &mut later);
+            write(&mut writer);
+            assert_eq!(writer.len(), 25_000 + out.len());
+            assert_eq!(later.iter().map(|later| later.text.len()).collect::<Vec<_>>(), [5_000, 20_000]);
+            assert_eq!(later[1].text.as_ptr(), shared.as_ptr());
+            let (mut packed, mut from) = (Vec::new(), 0);
+            for Later { at, text } in later {
+                packed.extend_from_slice(&out[from..at]);
+                Writer::new(&mut packed, compresses).string(&text);
+                from = at;
+            }
+            packed.extend_from_slice(&out[from..]);
+            assert_eq!(packed, at_once);
         }
     }
 

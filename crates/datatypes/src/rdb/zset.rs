@@ -21,12 +21,14 @@ pub(super) fn write(zset: &ZSet, kind: u8, writer: &mut Writer<'_>) {
         _ => {
             writer.count(zset.len());
             // From the highest down, as Redis does: so it always inserts before all others when it reads.
-            zset.visit(0..zset.len(), true, |member, score| {
-                writer.string(member);
-                writer.f64(score);
-            });
+            zset.visit(0..zset.len(), true, |member, score| write_member(member, score, writer));
         }
     }
+}
+
+pub(super) fn write_member(member: &[u8], score: f64, writer: &mut Writer<'_>) {
+    writer.string(member);
+    writer.f64(score);
 }
 
 pub(super) fn read(kind: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<ZSet, Error> {

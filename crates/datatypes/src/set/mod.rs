@@ -289,7 +289,8 @@ impl Set {
 
     /// Changes to an intset if all members are integers and not too many.
     pub fn compact_ints(&mut self, limits: &SetLimits) {
-        if matches!(self.form, Form::IntSet(_)) || !limits.suits_intset(self.len()) {
+        let stays = matches!(self.form, Form::IntSet(_)) || self.save_id().is_some();
+        if stays || !limits.suits_intset(self.len()) {
             return;
         }
         let ints = self.iter().map(|member| match member {
@@ -313,6 +314,36 @@ impl Set {
             listpack.insert(None, member);
         }
         self.form = Form::Listpack(listpack);
+    }
+
+    /// From now on the members that are there are kept until they are saved. The set must be a table.
+    pub(crate) fn begin_save(&mut self) {
+        if let Form::Table(table) = &mut self.form {
+            table.begin_save();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn save_id(&self) -> Option<usize> {
+        match &self.form {
+            Form::Table(table) => table.save_id(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn end_save(&mut self) {
+        if let Form::Table(table) = &mut self.form {
+            table.end_save();
+        }
+    }
+
+    /// Shows the members that were there when the save began, each one once over all calls, until `show` asks for a pause by
+    /// `false`. True while there are more.
+    pub(crate) fn save_some(&mut self, mut show: impl FnMut(Item<'_>) -> bool) -> bool {
+        match &mut self.form {
+            Form::Table(table) => table.save_some(|member| show(member.item())),
+            _ => false,
+        }
     }
 
     /// Number of parts that freeing the value has to walk.

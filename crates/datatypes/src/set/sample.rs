@@ -129,7 +129,8 @@ impl Set {
                     };
                 }
             }
-            Form::Table(_) if stay <= count / STAY_SHARE => {
+            // A table that is being saved has to stay.
+            Form::Table(table) if stay <= count / STAY_SHARE && table.save_id().is_none() => {
                 let mut left = Set::new_listpack();
                 for _ in 0..stay {
                     let member = self.take_random(&mut random).expect("as many as stay are there");

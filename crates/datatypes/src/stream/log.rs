@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, btree_map};
 
 use super::node::{self, Entry, NewFields, Node};
+use super::saving::SavingSlot;
 use super::{StreamId, radix, tree_bytes};
 use crate::entry::class::allocated_bytes;
 
@@ -43,7 +44,7 @@ pub enum TrimEffort {
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     /// Under the id of each node's first entry, which may be deleted. No node has only deleted entries.
-    nodes: BTreeMap<StreamId, Node>,
+    pub(super) nodes: BTreeMap<StreamId, Node>,
     len: u64,
     first_id: StreamId,
     last_id: StreamId,
@@ -53,6 +54,7 @@ pub struct Log {
     nodes_bytes: usize,
     /// Nodes of a radix tree of the same keys, beyond those of an empty one.
     radix_nodes: usize,
+    pub(super) saving: SavingSlot,
 }
 
 impl Log {
@@ -141,6 +143,11 @@ impl Log {
     /// Adds an entry. Its id must be larger than [`Log::last_id`], and its bytes at most [`ENTRY_BYTES_MAX`].
     pub fn append<'a>(&mut self, id: StreamId, fields: impl NewFields<'a>, limits: NodeLimits) {
         debug_assert!(id > self.last_id, "{id} behind {}", self.last_id);
+        if self.saving.is_taken()
+            && let Some((&tail, _)) = self.nodes.last_key_value()
+        {
+            self.keep_if_saving(tail);
+        }
         let new_bytes: usize = fields.clone().map(|(name, value)| name.len() + value.len()).sum();
         match self.nodes.last_entry() {
             Some(mut tail) if !limits.is_full(tail.get(), new_bytes) => {
@@ -172,12 +179,12 @@ impl Log {
 
     /// Deletes an entry; false if there is none of this id.
     pub fn delete(&mut self, id: StreamId) -> bool {
-        let Some((&first, node)) = self.nodes.range_mut(..=id).next_back() else { return false };
+        let Some((&first, node)) = self.nodes.range(..=id).next_back() else { return false };
         let Some(at) = node.find(first, id).map(|entry| entry.at) else { return false };
         if node.counts().0 == 1 {
             self.remove_node(first);
         } else {
-            node.delete(&[at]);
+            self.node_mut(first).delete(&[at]);
         }
         self.len -= 1;
         self.max_deleted_id = self.max_deleted_id.max(id);
@@ -223,7 +230,7 @@ impl Log {
 
     /// Deletes the entries of one node that a trim removes.
     fn trim_node(&mut self, first: StreamId, trim: Trim) {
-        let node = self.nodes.get_mut(&first).expect("the node was just found");
+        let node = &self.nodes[&first];
         let alive = node.entries(first).filter(|entry| !entry.deleted);
         let doomed: Vec<usize> = match trim {
             Trim::MaxLen(max_len) => {
@@ -236,11 +243,18 @@ impl Log {
         if is_empty {
             self.remove_node(first);
         } else {
-            node.delete(&doomed);
+            self.node_mut(first).delete(&doomed);
         }
     }
 
+    /// A node for change in place.
+    fn node_mut(&mut self, first: StreamId) -> &mut Node {
+        self.keep_if_saving(first);
+        self.nodes.get_mut(&first).expect("the node was just found")
+    }
+
     fn insert_node(&mut self, first: StreamId, node: Node) {
+        self.keep_if_saving(first);
         self.radix_nodes += radix::nodes_of(&self.nodes, first);
         self.nodes_bytes += allocated_bytes(node.capacity());
         self.nodes.insert(first, node);
@@ -250,6 +264,7 @@ impl Log {
         let node = self.nodes.remove(&first).expect("the node was just found");
         self.nodes_bytes -= allocated_bytes(node.capacity());
         self.radix_nodes -= radix::nodes_of(&self.nodes, first);
+        self.keep_removed(first, node);
     }
 
     /// The entries with ids from `start` to `end`, both included.

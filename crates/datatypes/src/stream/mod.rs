@@ -8,6 +8,7 @@ mod id_map;
 pub mod log;
 pub mod node;
 mod radix;
+mod saving;
 
 #[cfg(test)]
 mod tests;

@@ -146,7 +146,7 @@ impl Node {
 
     /// Entries that are not deleted, and those that are.
     #[inline]
-    pub(super) fn counts(&self) -> (u64, u64) {
+    pub(crate) fn counts(&self) -> (u64, u64) {
         let deleted_at = HEADER_BYTES + element_bytes(&self.bytes[HEADER_BYTES..]);
         (self.int(HEADER_BYTES) as u64, self.int(deleted_at) as u64)
     }

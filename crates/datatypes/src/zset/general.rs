@@ -73,6 +73,7 @@ impl General {
         let (handle, old) = (found.handle(), found.score());
         match decide(Some(old)) {
             Some(new) if new != old => {
+                self.table.keep_key_if_saving(member);
                 self.move_to(handle, member, old, new);
                 Change::Updated
             }
@@ -178,6 +179,23 @@ impl General {
         for scored in self.table.iter().filter(|_| chooser.chooses(&mut random)) {
             visit(scored.member(), scored.score());
         }
+    }
+
+    pub(super) fn begin_save(&mut self) {
+        self.table.begin_save();
+    }
+
+    #[inline]
+    pub(super) fn save_id(&self) -> Option<usize> {
+        self.table.save_id()
+    }
+
+    pub(super) fn end_save(&mut self) {
+        self.table.end_save();
+    }
+
+    pub(super) fn save_some(&mut self, mut show: impl FnMut(&[u8], f64) -> bool) -> bool {
+        self.table.save_some(|scored| show(scored.member(), scored.score()))
     }
 
     /// Bytes on the heap, its own box included. O(1).

@@ -296,6 +296,36 @@ impl ZSet {
         }
     }
 
+    /// From now on the members that are there are kept until they are saved. The sorted set must be in the general form.
+    pub(crate) fn begin_save(&mut self) {
+        if let Form::General(general) = &mut self.form {
+            general.begin_save();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn save_id(&self) -> Option<usize> {
+        match &self.form {
+            Form::Listpack(_) => None,
+            Form::General(general) => general.save_id(),
+        }
+    }
+
+    pub(crate) fn end_save(&mut self) {
+        if let Form::General(general) = &mut self.form {
+            general.end_save();
+        }
+    }
+
+    /// Shows the members that were there when the save began, each one once over all calls and in no particular order, until
+    /// `show` asks for a pause by `false`. True while there are more.
+    pub(crate) fn save_some(&mut self, show: impl FnMut(&[u8], f64) -> bool) -> bool {
+        match &mut self.form {
+            Form::Listpack(_) => false,
+            Form::General(general) => general.save_some(show),
+        }
+    }
+
     /// Number of parts that freeing the value has to walk.
     pub fn free_effort(&self) -> usize {
         match &self.form {

@@ -6,10 +6,15 @@
 use std::io::{self, Seek, SeekFrom, Write};
 
 use torc_datatypes::rdb::crc64::crc64;
-use torc_datatypes::rdb::{Writer, code};
+use torc_datatypes::rdb::{Later, Writer, code};
 
 use super::HEADER_BYTES;
 use crate::seal::{CHUNK_BYTES_MAX, Keys, RDB_MAGIC, Reserved, Sealer, sealed_bytes};
+
+/// Longer strings are never compressed: that would take their length in memory.
+const COMPRESSED_BYTES_MAX: usize = 32 << 20;
+/// Bytes of a long string that are written at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// How many keys a database has, for readers that make room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,10 +101,29 @@ impl<W: Write + Seek> FileWriter<W> {
         self.append(&bytes)
     }
 
-    /// Keys behind a selection of their database, which need this version.
-    pub fn part(&mut self, bytes: &[u8], version: u16) -> io::Result<()> {
+    /// Keys behind a selection of their database, or a part of a key's record, which need this version; `later`: strings
+    /// among the bytes that are not packed yet.
+    pub fn part(&mut self, bytes: &[u8], later: &[Later], compresses: bool, version: u16) -> io::Result<()> {
         self.version = self.version.max(version);
-        self.append(bytes)
+        let mut from = 0;
+        for Later { at, text } in later {
+            self.append(&bytes[from..*at])?;
+            self.string(text, compresses)?;
+            from = *at;
+        }
+        self.append(&bytes[from..])
+    }
+
+    fn string(&mut self, text: &[u8], compresses: bool) -> io::Result<()> {
+        let mut packed = Vec::new();
+        let mut writer = Writer::new(&mut packed, compresses);
+        if text.len() <= COMPRESSED_BYTES_MAX {
+            writer.string(text);
+            return self.append(&packed);
+        }
+        writer.count(text.len());
+        self.append(&packed)?;
+        text.chunks(PIECE_BYTES).try_for_each(|piece| self.append(piece))
     }
 
     /// Bytes so far.

@@ -1,8 +1,10 @@
 //! The thread that writes a snapshot: parts of all shards, as they come, into one file.
 //!
-//! Owns the temporary file and the steps by which it takes the place of the old one: sync, rename, sync of the folder.
+//! A record that goes on in another part holds the parts of other shards up, which then soon send no more. Long strings are
+//! compressed here. Owns the temporary file and the steps by which it takes the place of the old one: sync, rename, sync of the folder.
 //! Never touches a keyspace.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -77,31 +79,25 @@ pub fn write(job: &SaveJob, mut plan: FilePlan, messages: &Receiver<Message>) {
 
 fn write_parts(job: &SaveJob, plan: &FilePlan, messages: &Receiver<Message>) -> Result<(), String> {
     let mut file = Written::begin(job, plan);
-    // Parts that came before the last shard had made its cut.
-    let mut early = Vec::new();
+    let mut waiting = Waiting::default();
     let (mut through, mut cut_is_done) = (0, false);
     while through < plan.shards || !cut_is_done {
         match messages.recv().map_err(|_| "the shards are gone".to_owned())? {
             Message::CutIsDone => {
                 cut_is_done = true;
                 file.go_on(|file| file.begin_keys(job, plan));
-                for part in early.drain(..) {
-                    file.go_on(|file| file.part(&part));
-                }
             }
-            Message::Part { shard, part } => {
-                if cut_is_done {
-                    file.go_on(|file| file.part(&part));
-                } else {
-                    early.push(part);
-                }
-                if job.part_is_written(shard)
-                    && let Some(server) = &plan.server
-                {
-                    server.wake(shard);
-                }
-            }
+            Message::Part { shard, part } => waiting.parts.push_back((shard, part)),
             Message::Through => through += 1,
+        }
+        // Before the last shard has made its cut nothing is written.
+        while cut_is_done && let Some((shard, part)) = waiting.next() {
+            file.go_on(|file| file.part(&part));
+            if job.part_is_written(shard)
+                && let Some(server) = &plan.server
+            {
+                server.wake(shard);
+            }
         }
         if file.0.is_err() {
             job.is_over.store(true, Ordering::Release);
@@ -112,6 +108,24 @@ fn write_parts(job: &SaveJob, plan: &FilePlan, messages: &Receiver<Message>) -> 
         return Ok(());
     }
     written.and_then(|()| put_in_place(&job.temporary, &plan.path)).map_err(|error| error.to_string())
+}
+
+/// Parts that are not written yet: as many as shards may send ahead ([`super::PARTS_IN_FLIGHT_MAX`]).
+#[derive(Default)]
+struct Waiting {
+    parts: VecDeque<(ShardId, SavedPart)>,
+    /// The shard whose last part ended within a record.
+    open: Option<ShardId>,
+}
+
+impl Waiting {
+    /// The part that comes next, if it is there.
+    fn next(&mut self) -> Option<(ShardId, SavedPart)> {
+        let may_come = |(shard, _): &(ShardId, SavedPart)| self.open.is_none_or(|open| open == *shard);
+        let (shard, part) = self.parts.remove(self.parts.iter().position(may_come)?)?;
+        self.open = part.is_open.then_some(shard);
+        Some((shard, part))
+    }
 }
 
 fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
@@ -163,7 +177,7 @@ impl Open {
     }
 
     fn part(&mut self, part: &SavedPart) -> io::Result<()> {
-        self.writer.part(&part.bytes, part.version)?;
+        self.writer.part(&part.bytes, &part.later, part.compresses, part.version)?;
         if self.syncs_often && self.writer.len() - self.synced_bytes >= SYNC_BYTES {
             self.writer.get_mut().flush()?;
             self.writer.get_mut().get_mut().sync_data()?;

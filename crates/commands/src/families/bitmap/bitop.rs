@@ -43,7 +43,7 @@ fn bitop(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
     reply.int(result.len() as i64);
     if result.is_empty() {
         let mut at = cx.at(args.get(2), cx.writing());
-        if at.remove().is_some() {
+        if at.discard() {
             at.changed(Class::GENERIC, "del");
         }
         return Ok(());

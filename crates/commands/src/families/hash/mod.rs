@@ -97,7 +97,7 @@ fn edit<R>(at: &mut At<'_>, change: impl FnOnce(&mut Hash) -> R) -> R {
 fn remove_if_empty(at: &mut At<'_>) -> bool {
     let is_empty = matches!(at.entry().and_then(Entry::value), Some(Value::Hash(hash)) if hash.is_empty());
     if is_empty {
-        at.remove();
+        at.discard();
     }
     is_empty
 }

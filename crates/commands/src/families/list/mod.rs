@@ -109,7 +109,7 @@ fn removed(at: &mut At<'_>, event: &'static str, count: usize, is_empty: bool) {
     at.changed(Class::LIST, event);
     at.changed_more(count as u64 - 1);
     if is_empty {
-        at.remove();
+        at.discard();
         at.event(Class::GENERIC, "del");
     }
 }

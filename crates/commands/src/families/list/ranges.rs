@@ -7,7 +7,6 @@ use torc_keyspace::Class;
 use torc_resp::{Args, CommandError, Reply};
 
 use super::{change, limits, list_at};
-use crate::families::generic::delete::release;
 use crate::families::string::write_string;
 use crate::{Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec};
 
@@ -143,9 +142,8 @@ fn ltrim(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
     at.event(Class::LIST, "ltrim");
     at.changed_more((len - kept.len()) as u64);
     if kept.is_empty() {
-        let entry = at.remove();
+        at.discard();
         at.event(Class::GENERIC, "del");
-        entry.into_iter().for_each(|entry| release(cx, entry));
     } else {
         change(&mut at, |list| {
             list.remove_range(kept.end, len - kept.end, limits);

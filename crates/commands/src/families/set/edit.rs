@@ -92,7 +92,7 @@ fn remove_all(at: &mut At<'_>, members: Args<'_>) -> usize {
     drop(entry);
     if removed > 0 {
         if is_empty {
-            at.remove();
+            at.discard();
         }
         at.changed(Class::SET, "srem");
         at.changed_more(removed as u64 - 1);

@@ -55,7 +55,7 @@ fn spop_one(cx: &mut Context<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(
     let is_empty = set.is_empty();
     drop(entry);
     if is_empty {
-        at.remove();
+        at.discard();
     }
     at.tell(&[b"SREM", key.bytes, member.item().as_bytes(&mut IntText::new())]);
     at.changed(Class::SET, "spop");

@@ -265,7 +265,7 @@ pub(super) const GETDEL: Command = Command {
 fn getdel(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let mut at = cx.at(args.get(1), cx.reading());
     write_optional(reply, string_at(at.entry())?);
-    if at.remove().is_some() {
+    if at.discard() {
         at.changed(Class::GENERIC, "del");
     }
     Ok(())
@@ -348,7 +348,7 @@ fn delifeq(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     let mut at = cx.at(args.get(1), cx.writing());
     let matches = string_at(at.entry())?.is_some_and(|string| is_equal(string, args.get(2)));
     if matches {
-        at.remove();
+        at.discard();
         at.changed(Class::GENERIC, "del");
     }
     reply.int(i64::from(matches));

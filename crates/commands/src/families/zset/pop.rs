@@ -5,7 +5,6 @@ use torc_resp::{Args, CommandError, Proto, Reply};
 
 use super::remove::{take, take_all};
 use super::{Show, zset_at};
-use crate::families::generic::delete::release;
 use crate::{Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec};
 
 const COMPLEXITY: &str =
@@ -198,9 +197,7 @@ pub(super) fn pop(
     zset.visit(ranks.clone(), end == End::Max, |member, score| show.member(reply, member, score));
     at.tell(&[effect, key, IntText::new().format(count as i64).as_bytes()]);
     if count == len {
-        if let Some(entry) = take_all(&mut at, event, len) {
-            release(cx, entry);
-        }
+        take_all(&mut at, event, len);
     } else if count > 0 {
         take(&mut at, event, |zset| {
             zset.remove_ranks(ranks);

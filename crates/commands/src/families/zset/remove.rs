@@ -1,12 +1,11 @@
 //! Members go: ZREM, ZREMRANGEBYRANK, ZREMRANGEBYSCORE and ZREMRANGEBYLEX.
 
-use torc_datatypes::{Entry, ZSet};
+use torc_datatypes::ZSet;
 use torc_keyspace::{At, Class};
 use torc_resp::{Args, CommandError, Reply};
 
 use super::bounds::{Bounds, By};
 use super::{zset_at, zset_mut};
-use crate::families::generic::delete::release;
 use crate::{Access, Arity, Command, Context, Docs, Flags, Group, KeySpec, Run, Spec};
 
 const RANGE_COMPLEXITY: &str =
@@ -41,37 +40,34 @@ fn zrem(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
         let members = args.from(2);
         let remove_all =
             |zset: &mut ZSet| members.iter().filter(|member| zset.remove(member).is_some()).count();
-        (removed, _) = take(&mut at, "zrem", remove_all);
+        removed = take(&mut at, "zrem", remove_all);
     }
     reply.int(removed as i64);
     Ok(())
 }
 
 /// Takes members out of the sorted set that is there, as `remove` does, and the key away with the last one. Returns how
-/// many there were, as `remove` says, and the entry that is to be freed.
-pub(super) fn take(
-    at: &mut At<'_>,
-    event: &'static str,
-    remove: impl FnOnce(&mut ZSet) -> usize,
-) -> (usize, Option<Entry>) {
+/// many there were, as `remove` says.
+pub(super) fn take(at: &mut At<'_>, event: &'static str, remove: impl FnOnce(&mut ZSet) -> usize) -> usize {
     let mut entry = at.entry_mut().expect("the caller has seen a sorted set");
     let zset = zset_mut(&mut entry);
     let removed = remove(zset);
     let is_empty = zset.is_empty();
     drop(entry);
     if removed == 0 {
-        return (0, None);
+        return 0;
     }
-    let emptied = if is_empty { at.remove() } else { None };
+    if is_empty {
+        at.discard();
+    }
     tell(at, event, removed, is_empty);
-    (removed, emptied)
+    removed
 }
 
 /// Takes the whole sorted set away.
-pub(super) fn take_all(at: &mut At<'_>, event: &'static str, members: usize) -> Option<Entry> {
-    let entry = at.remove();
+pub(super) fn take_all(at: &mut At<'_>, event: &'static str, members: usize) {
+    at.discard();
     tell(at, event, members, true);
-    entry
 }
 
 fn tell(at: &mut At<'_>, event: &'static str, removed: usize, is_empty: bool) {
@@ -169,9 +165,7 @@ fn remove_range(
         let (len, ranks) = (zset.len(), bounds.ranks(zset, false));
         removed = ranks.len();
         if removed == len {
-            if let Some(entry) = take_all(&mut at, event, len) {
-                release(cx, entry);
-            }
+            take_all(&mut at, event, len);
         } else if removed > 0 {
             take(&mut at, event, |zset| {
                 zset.remove_ranks(ranks);

@@ -1,0 +1,128 @@
+//! Writing the record of a huge value bit by bit, as it was when that began.
+//!
+//! Owns the order of a record's parts over several slices, and how much a slice may write. What the value does to stay as
+//! it was is its own affair ([`crate::saving`]).
+
+use super::{Writer, hash, list, record, stream, zset};
+use crate::{Entry, Value};
+
+#[cfg(test)]
+mod tests;
+
+/// Elements (or nodes of a list or stream) that one slice writes at most.
+const SLICE_PARTS_MAX: usize = 1024;
+/// Bytes that one slice packs at most, but for the element that passes this; strings that are packed later do not count.
+const SLICE_PACKED_BYTES: usize = 16 * 1024;
+/// Bytes that one slice writes at most, but for the element that passes this.
+const SLICE_BYTES: usize = 64 * 1024;
+
+/// A record that is being written.
+#[derive(Debug)]
+pub struct Sliced {
+    kind: u8,
+    /// Elements or nodes that are still to be written: so many were promised at the beginning of the record.
+    left: usize,
+}
+
+/// What is left of a slice.
+struct Allowance {
+    parts: usize,
+    packed: usize,
+    len: usize,
+}
+
+impl Sliced {
+    /// Begins the record of an entry with a huge value ([`Value::is_huge`]), which is kept as it is now until the record is
+    /// written; returns the RDB version that a reader must know for it, too.
+    pub fn begin(entry: &mut Entry, writer: &mut Writer<'_>) -> (Sliced, u16) {
+        let (kind, version) = record::begin(entry, writer);
+        let left = match entry.value_mut() {
+            Some(Value::List(list)) => {
+                list.begin_save();
+                writer.count(list.parts_len());
+                list.parts_len()
+            }
+            Some(Value::Set(set)) => {
+                set.begin_save();
+                writer.count(set.len());
+                set.len()
+            }
+            Some(Value::ZSet(zset)) => {
+                zset.begin_save();
+                writer.count(zset.len());
+                zset.len()
+            }
+            Some(Value::Hash(hash)) => {
+                hash.begin_save();
+                writer.count(hash.len());
+                hash.len()
+            }
+            Some(Value::Stream(stream)) => {
+                let mut rest = Vec::new();
+                stream::write_behind_nodes(stream, kind, &mut Writer::new(&mut rest, writer.compresses()));
+                stream.log_mut().begin_save(rest);
+                writer.count(stream.log().node_count());
+                stream.log().node_count()
+            }
+            Some(Value::Str(_)) | None => unreachable!("strings are saved at once"),
+        };
+        (Sliced { kind, left }, version)
+    }
+
+    /// Goes on with the record; true while there is more to write.
+    ///
+    /// Panics if the value is not as many parts as the record promises: nobody could read the file.
+    pub fn go_on(&mut self, value: &mut Value, writer: &mut Writer<'_>) -> bool {
+        let allowance = Allowance {
+            parts: SLICE_PARTS_MAX,
+            packed: writer.packed_bytes() + SLICE_PACKED_BYTES,
+            len: writer.len() + SLICE_BYTES,
+        };
+        self.go_on_for(allowance, value, writer)
+    }
+
+    fn go_on_for(&mut self, mut allowance: Allowance, value: &mut Value, writer: &mut Writer<'_>) -> bool {
+        let Sliced { kind, left } = self;
+        let mut wrote = |writer: &Writer<'_>| {
+            *left = left.checked_sub(1).expect("no more parts than were promised");
+            allowance.lasts(writer)
+        };
+        let more = match value {
+            Value::List(list) => list.save_some(|part| {
+                list::write_part(&part, writer);
+                wrote(writer)
+            }),
+            Value::Set(set) => set.save_some(|member| {
+                writer.item(member);
+                wrote(writer)
+            }),
+            Value::ZSet(zset) => zset.save_some(|member, score| {
+                zset::write_member(member, score, writer);
+                wrote(writer)
+            }),
+            Value::Hash(hash) => hash.save_some(|field| {
+                hash::write_field(&field, *kind, writer);
+                wrote(writer)
+            }),
+            Value::Stream(stream) => {
+                let log = stream.log_mut();
+                let more = log.save_nodes(|id, node| {
+                    stream::write_node(id, node, writer);
+                    wrote(writer)
+                });
+                more || log.save_rest(SLICE_BYTES, writer.out())
+            }
+            Value::Str(_) => unreachable!("strings are saved at once"),
+        };
+        assert!(more || *left == 0, "{left} parts of a value that was being saved are missing");
+        more
+    }
+}
+
+impl Allowance {
+    /// A part more was written: is there something left?
+    fn lasts(&mut self, writer: &Writer<'_>) -> bool {
+        self.parts -= 1;
+        self.parts > 0 && writer.packed_bytes() < self.packed && writer.len() < self.len
+    }
+}

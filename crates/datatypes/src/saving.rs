@@ -1,0 +1,118 @@
+//! Saving a huge value bit by bit while it goes on changing.
+//!
+//! Owns which values are saved like that, and the place in a value for what such a save has to remember. A value that is
+//! being saved keeps what it was when the save began: whoever is about to change a part (an element of a table, a group of
+//! a list's nodes, a node of a stream) that is not saved yet puts it aside as it was. So nobody waits, what is put aside
+//! is bounded by what changes, and where nothing is being saved a change costs one look at an empty place. Never knows
+//! how parts are written ([`crate::rdb::Sliced`]).
+
+use std::fmt;
+
+use crate::Value;
+
+/// Values with less memory than this are saved at once.
+const SLICED_BYTES_MIN: usize = 64 * 1024;
+
+/// The place for what a save has to remember. A copy of a value is not being saved.
+pub(crate) struct Slot<T>(Option<Box<T>>);
+
+impl<T> Slot<T> {
+    #[inline]
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Tells one save from all others that are under way.
+    pub(crate) fn id(&self) -> Option<usize> {
+        self.0.as_deref().map(|saving| std::ptr::from_ref(saving).addr())
+    }
+
+    pub(crate) fn put(&mut self, saving: T) {
+        debug_assert!(self.0.is_none(), "one save at a time");
+        self.0 = Some(Box::new(saving));
+    }
+
+    pub(crate) fn get(&mut self) -> Option<&mut T> {
+        self.0.as_deref_mut()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0 = None;
+    }
+
+    /// Takes the save out, goes on with it, and puts it back if there is more to do; true then.
+    pub(crate) fn go_on<C>(
+        place: impl Fn(&mut C) -> &mut Slot<T>,
+        owner: &mut C,
+        step: impl FnOnce(&mut T, &mut C) -> bool,
+    ) -> bool {
+        let Some(mut saving) = place(owner).0.take() else { return false };
+        let more = step(&mut saving, owner);
+        if more {
+            place(owner).0 = Some(saving);
+        }
+        more
+    }
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Slot(None)
+    }
+}
+
+impl<T> Clone for Slot<T> {
+    fn clone(&self) -> Self {
+        Slot(None)
+    }
+}
+
+impl<T> fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Slot").field(&self.is_taken()).finish()
+    }
+}
+
+impl Value {
+    /// Whether it is to be saved bit by bit. O(1).
+    pub fn is_huge(&self) -> bool {
+        self.heap_bytes() >= SLICED_BYTES_MIN && self.has_parts()
+    }
+
+    /// Whether it can be saved bit by bit: it is neither a string nor one piece of memory.
+    pub(crate) fn has_parts(&self) -> bool {
+        match self {
+            Value::Str(_) => false,
+            Value::List(list) => !list.is_compact(),
+            Value::Set(set) => set.as_intset().is_none() && set.as_listpack().is_none(),
+            Value::ZSet(zset) => zset.as_listpack().is_none(),
+            Value::Hash(hash) => !hash.is_compact(),
+            Value::Stream(_) => true,
+        }
+    }
+
+    /// Tells the save of this value from all others that are under way; `None`: it is not being saved bit by bit.
+    #[inline]
+    pub fn save_id(&self) -> Option<usize> {
+        match self {
+            Value::Str(_) => None,
+            Value::List(list) => list.save_id(),
+            Value::Set(set) => set.save_id(),
+            Value::ZSet(zset) => zset.save_id(),
+            Value::Hash(hash) => hash.save_id(),
+            Value::Stream(stream) => stream.log().save_id(),
+        }
+    }
+
+    /// Gives a save up.
+    pub fn end_save(&mut self) {
+        match self {
+            Value::Str(_) => {}
+            Value::List(list) => list.end_save(),
+            Value::Set(set) => set.end_save(),
+            Value::ZSet(zset) => zset.end_save(),
+            Value::Hash(hash) => hash.end_save(),
+            Value::Stream(stream) => stream.log_mut().end_save(),
+        }
+    }
+}
