@@ -19,3 +19,4 @@ pub mod rewrite;
 pub mod seal;
 pub mod segment;
 pub mod store;
+mod window;

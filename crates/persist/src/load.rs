@@ -1,8 +1,8 @@
 //! Reading a log back: from the files that a manifest lists to the effects of each shard, in their order.
 //!
 //! Owns the judgement over a whole directory: which records of which files count ([`plan`]), and what is wrong with it in
-//! words that name file and offset. Reads every file twice, one at a time, so that memory is bounded by one segment. Never
-//! changes anything: the same directory gives the same plan again, also after a crash in the middle of loading.
+//! words that name file and offset. Reads every file twice, each time through a window, so that memory is bounded by the
+//! longest record. Never changes anything: the same directory gives the same plan again, also after a crash in the middle of loading.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,7 +10,7 @@ use std::io;
 use crate::manifest::{Generation, Manifest, ManifestError, SlotRange};
 use crate::record::{Effect, Malformed, Record};
 use crate::recovery::{Cut, LogView, PartView, consistent_cut};
-use crate::segment::{self, HeaderError, Scan, Tail};
+use crate::segment::{self, HeaderError, Scan, ScanError, Tail};
 use crate::store::Store;
 
 /// How much damage may be passed over.
@@ -281,17 +281,15 @@ fn plan_log(
         let file = &segment.name;
         // The next file supersedes what this one holds from there on.
         let needed = segments.get(index + 1).map(|next| next.first_sequence);
-        let bytes = read(store, file)?;
         let mut sequence = segment.first_sequence;
-        let scanned = segment::scan(&bytes, store.keys(), |record| {
+        let scan = scan(store, file, |record| {
             before = before.or(record.head.before);
             if needed.is_none_or(|needed| sequence < needed) {
                 note_part(&mut view, record);
                 view.records += 1;
             }
             sequence += 1;
-        });
-        let scan = scanned.map_err(|error| LoadError::Header { file: file.clone(), error })?;
+        })?;
         let header = scan.header;
         if (header.shard, header.generation, header.first_sequence)
             != (shard, generation.number, segment.first_sequence)
@@ -309,7 +307,7 @@ fn plan_log(
             None => {
                 log.files.push(FilePlan { name: file.clone(), from: header.first_sequence, end });
                 log.valid_bytes = scan.valid_bytes;
-                log.torn = judge(&scan, file, bytes.len(), tolerance)?;
+                log.torn = judge(&scan, file, tolerance)?;
             }
         }
     }
@@ -327,10 +325,10 @@ fn note_part(view: &mut LogView, record: &Record<'_>) {
 }
 
 /// What is behind the last record of the last file.
-fn judge(scan: &Scan, file: &str, len: usize, tolerance: Tolerance) -> Result<Option<Torn>, LoadError> {
+fn judge(scan: &Scan, file: &str, tolerance: Tolerance) -> Result<Option<Torn>, LoadError> {
     let at = scan.valid_bytes;
     let records = if let Tail::Torn { records } = scan.tail { records } else { 0 };
-    let torn = Torn { file: file.to_owned(), at, bytes: len - at, records };
+    let torn = Torn { file: file.to_owned(), at, bytes: scan.bytes - at, records };
     match scan.tail {
         Tail::Clean => Ok(None),
         Tail::Torn { .. } if tolerance.torn_tail => Ok(Some(torn)),
@@ -347,9 +345,8 @@ pub fn replay(
     file: &FilePlan,
     mut apply: impl FnMut(Effect<'_>),
 ) -> Result<(), LoadError> {
-    let bytes = read(store, &file.name)?;
     let mut failed = None;
-    let scanned = segment::scan(&bytes, store.keys(), |record| {
+    scan(store, &file.name, |record| {
         let sequence = record.head.sequence;
         if !(file.from..file.end).contains(&sequence) || log.skip.contains(&sequence) {
             return;
@@ -360,14 +357,18 @@ pub fn replay(
                 Err(Malformed) => failed = failed.or(Some(sequence)),
             }
         }
-    });
-    scanned.map_err(|error| LoadError::Header { file: file.name.clone(), error })?;
+    })?;
     match failed {
         Some(sequence) => Err(LoadError::Malformed { file: file.name.clone(), sequence }),
         None => Ok(()),
     }
 }
 
-fn read(store: &impl Store, file: &str) -> Result<Vec<u8>, LoadError> {
-    store.read(file).map_err(|error| LoadError::Io { file: file.to_owned(), error })
+fn scan(store: &impl Store, file: &str, visit: impl FnMut(&Record<'_>)) -> Result<Scan, LoadError> {
+    let io = |error| LoadError::Io { file: file.to_owned(), error };
+    let source = store.open_file(file).map_err(io)?;
+    segment::scan(source, store.keys(), visit).map_err(|error| match error {
+        ScanError::Io(error) => io(error),
+        ScanError::Header(error) => LoadError::Header { file: file.to_owned(), error },
+    })
 }

@@ -807,7 +807,8 @@ mod tests {
         set(&mut log, "2");
         let (bytes, offset, _) = write(&mut log, 2_000_000);
         assert_eq!(offset, HEADER_BYTES as u64);
-        let scan = segment::scan(&[&header[..], &bytes].concat(), Keys::none(), |_| {}).expect("a segment");
+        let scan =
+            segment::scan(&[&header[..], &bytes].concat()[..], Keys::none(), |_| {}).expect("a segment");
         assert_eq!(scan.records, 2);
     }
 }

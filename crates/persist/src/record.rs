@@ -24,6 +24,8 @@
 
 use std::ops::RangeInclusive;
 
+use smallvec::SmallVec;
+
 /// Bytes in front of a record's body.
 pub const HEADER_BYTES: usize = 32;
 const OLD_HEADER_BYTES: usize = 28;
@@ -105,8 +107,11 @@ pub struct Head {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effect<'a> {
     pub db: u32,
-    pub words: Vec<&'a [u8]>,
+    pub words: Words<'a>,
 }
+
+/// The words of a command. Those of most are few, and take no allocation.
+pub type Words<'a> = SmallVec<[&'a [u8]; 6]>;
 
 /// Buffers that are kept to be used again: as many as are written between two syncs of a busy log.
 const SPARE_BUFFERS_MAX: usize = 128;
@@ -219,6 +224,14 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// How many bytes the record at the beginning of `bytes` takes, by what it says itself. Enough for its header if that is
+    /// not whole, or makes no sense.
+    #[inline]
+    pub(crate) fn bytes_at(bytes: &[u8], format: Format) -> usize {
+        let body_bytes = bytes.get(4..8).map_or(0, |len| u32_at(len, 0) as usize);
+        format.header_bytes() + if body_bytes > BODY_BYTES_MAX { 0 } else { body_bytes }
+    }
+
     /// The record at the beginning of `bytes`; `None` if there is no whole, undamaged one.
     pub fn read(bytes: &'a [u8], format: Format) -> Option<Record<'a>> {
         let header_bytes = format.header_bytes();
@@ -314,7 +327,7 @@ fn read_effect<'a>(rest: &mut &'a [u8]) -> Option<Effect<'a>> {
     if count == 0 || count > rest.len() {
         return None;
     }
-    let mut words = Vec::with_capacity(count);
+    let mut words = Words::with_capacity(count);
     for _ in 0..count {
         let len = usize::try_from(take_varint(rest)?).ok()?;
         words.push(take(rest, len)?);

@@ -12,8 +12,11 @@
 //! ([`crate::seal`]): those of one write make one chunk, or several if they are long. Versions 1 and 2 are the same without a
 //! salt, and their records do not tell what was durable when they were made: there, any record behind damage means a loss.
 
+use std::io::{self, Read};
+
 use crate::record::{Format, Record};
 use crate::seal::{KEY_BLOCK_BYTES, KeyError, Keys, Opener, Sealer};
+use crate::window::Window;
 
 const MAGIC: &[u8; 8] = b"TORCLOG\n";
 const VERSION: u16 = 3;
@@ -160,21 +163,56 @@ pub struct Scan {
     pub records: u64,
     /// Bytes of header and valid records.
     pub valid_bytes: usize,
+    /// Bytes of the whole file.
+    pub bytes: usize,
     pub tail: Tail,
 }
 
-/// Reads a segment's bytes to the first that is not a valid record of it, and says what lies behind. `visit` sees each
-/// valid record.
-pub fn scan(bytes: &[u8], keys: &Keys, mut visit: impl FnMut(&Record<'_>)) -> Result<Scan, HeaderError> {
-    let (header, layout) = SegmentHeader::read_with_layout(bytes)?;
+/// Why a segment can't be read.
+#[derive(Debug)]
+pub enum ScanError {
+    Header(HeaderError),
+    Io(io::Error),
+}
+
+impl From<HeaderError> for ScanError {
+    fn from(error: HeaderError) -> ScanError {
+        ScanError::Header(error)
+    }
+}
+
+impl From<io::Error> for ScanError {
+    fn from(error: io::Error) -> ScanError {
+        ScanError::Io(error)
+    }
+}
+
+/// Reads a segment to the first bytes that are not a valid record of it, and says what lies behind. `visit` sees each valid
+/// record. What is not damaged passes by in a window: it takes as much memory as the longest record.
+pub fn scan(source: impl Read, keys: &Keys, mut visit: impl FnMut(&Record<'_>)) -> Result<Scan, ScanError> {
+    let mut window = Window::new(source);
+    window.fill(HEADER_BYTES)?;
+    let (header, layout) = SegmentHeader::read_with_layout(window.bytes())?;
     let segment = Segment { header, format: layout.format };
     if layout.is_sealed {
-        return segment.scan_sealed(bytes, layout.header_bytes, keys, visit);
+        return segment.scan_sealed(window, layout.header_bytes, keys, visit);
     }
-    let (sequence, length) = segment.scan_records(&bytes[layout.header_bytes..], &mut visit);
-    let at = layout.header_bytes + length;
-    let tail = segment.judge_tail(bytes, at, sequence);
-    Ok(Scan { header, records: sequence - header.first_sequence, valid_bytes: at, tail })
+    window.consume(layout.header_bytes);
+    let mut sequence = header.first_sequence;
+    loop {
+        window.fill(segment.format.header_bytes())?;
+        window.fill(Record::bytes_at(window.bytes(), segment.format))?;
+        let Some(record) = segment.record_at(window.bytes(), sequence) else { break };
+        visit(&record);
+        let count = record.bytes;
+        window.consume(count);
+        sequence += 1;
+    }
+    let valid_bytes = window.offset();
+    let rest = window.rest()?;
+    let tail = segment.judge_tail(rest, valid_bytes, sequence);
+    let bytes = valid_bytes + rest.len();
+    Ok(Scan { header, records: sequence - header.first_sequence, valid_bytes, bytes, tail })
 }
 
 /// What tells the records of a segment from other bytes.
@@ -193,27 +231,18 @@ struct Behind {
 }
 
 impl Segment {
-    /// Sequence behind the last valid record, and where that ends.
-    fn scan_records(self, bytes: &[u8], visit: &mut impl FnMut(&Record<'_>)) -> (u64, usize) {
-        let (mut sequence, mut at) = (self.header.first_sequence, 0);
-        while let Some(record) =
-            Record::read(&bytes[at..], self.format).filter(|record| self.owns(record, sequence))
-        {
-            visit(&record);
-            at += record.bytes;
-            sequence += 1;
-        }
-        (sequence, at)
+    /// The record with this sequence, if it is at the beginning of `bytes`.
+    #[inline]
+    fn record_at(self, bytes: &[u8], sequence: u64) -> Option<Record<'_>> {
+        Record::read(bytes, self.format).filter(|record| {
+            record.head.generation == self.header.generation
+                && record.head.shard == self.header.shard
+                && record.head.sequence == sequence
+        })
     }
 
-    fn owns(self, record: &Record<'_>, sequence: u64) -> bool {
-        record.head.generation == self.header.generation
-            && record.head.shard == self.header.shard
-            && record.head.sequence == sequence
-    }
-
-    fn judge_tail(self, bytes: &[u8], from: usize, missing: u64) -> Tail {
-        let rest = &bytes[from..];
+    /// What the rest of a file is, from an offset on.
+    fn judge_tail(self, rest: &[u8], from: usize, missing: u64) -> Tail {
         if rest.iter().all(|byte| *byte == 0) {
             return Tail::Clean;
         }
@@ -224,8 +253,7 @@ impl Segment {
     }
 
     /// Looks for records wherever they may begin, up to the first that tells that the one with the sequence `missing` had
-    /// been durable.
-    /// `lost_bytes`: how many may have held records that are not there.
+    /// been durable. `lost_bytes`: how many may have held records that are not there.
     fn look_behind(self, bytes: &[u8], missing: u64, lost_bytes: usize) -> Behind {
         // Whatever follows the damage has a later sequence, and not one beyond what so many bytes can hold.
         let sequences = missing + 1..=missing + 1 + (lost_bytes / self.format.header_bytes()) as u64;
@@ -248,53 +276,60 @@ impl Segment {
         behind
     }
 
-    fn scan_sealed(
+    fn scan_sealed<R: Read>(
         self,
-        bytes: &[u8],
+        mut window: Window<R>,
         header_bytes: usize,
         keys: &Keys,
         mut visit: impl FnMut(&Record<'_>),
-    ) -> Result<Scan, HeaderError> {
-        let (identity, rest) = bytes.split_at(header_bytes);
+    ) -> Result<Scan, ScanError> {
+        window.fill(header_bytes + KEY_BLOCK_BYTES)?;
+        let (identity, rest) = window.bytes().split_at(header_bytes);
         let block = rest.first_chunk::<KEY_BLOCK_BYTES>().ok_or(HeaderError::Short)?;
         let opener = keys.opener(identity, block).map_err(HeaderError::Key)?;
-        let mut content = Vec::with_capacity(bytes.len());
-        // Where each chunk begins, in the content and in the file.
-        let mut chunks = Vec::new();
-        let mut at = header_bytes + KEY_BLOCK_BYTES;
+        window.consume(header_bytes + KEY_BLOCK_BYTES);
+        // What chunks hold beyond the last record, and where in the file the chunk begins in which the next record does.
+        let (mut content, mut valid_bytes) = (Vec::new(), window.offset());
+        let (mut number, mut sequence) = (0, self.header.first_sequence);
         loop {
-            let number = chunks.len() as u64;
-            chunks.push((content.len(), at));
-            let Some(count) = opener.open(&bytes[at..], number, &mut content) else { break };
-            at += count;
+            let chunk_at = window.offset();
+            window.fill(Opener::bytes_at(&[]))?;
+            window.fill(Opener::bytes_at(window.bytes()))?;
+            let Some(count) = opener.open(window.bytes(), number, &mut content) else { break };
+            window.consume(count);
+            number += 1;
+            let mut used = 0;
+            while let Some(record) = self.record_at(&content[used..], sequence) {
+                visit(&record);
+                used += record.bytes;
+                sequence += 1;
+            }
+            content.drain(..used);
+            match (content.is_empty(), used) {
+                (true, _) => valid_bytes = window.offset(),
+                (false, 0) => {}
+                (false, _) => valid_bytes = chunk_at,
+            }
         }
-        let (sequence, length) = self.scan_records(&content, &mut visit);
-        // A record that goes on in a chunk that is not there: its beginning does not count either.
-        let whole_chunks = chunks.partition_point(|(begins_at, _)| *begins_at <= length);
-        let valid_bytes = chunks[whole_chunks - 1].1;
-        let behind = self.look_behind_chunks(&opener, bytes, at, chunks.len() as u64 - 1, sequence);
-        let tail = match behind {
-            Behind { evidence: Some(next_valid_at), .. } => Tail::Hole { next_valid_at },
-            _ if length == content.len() && bytes[at..].iter().all(|byte| *byte == 0) => Tail::Clean,
+        let at = window.offset();
+        let rest = window.rest()?;
+        let tail = match self.look_behind_chunks(&opener, rest, number, sequence) {
+            Behind { evidence: Some(offset), .. } => Tail::Hole { next_valid_at: at + offset },
+            // A record that goes on in a chunk that is not there: its beginning does not count either.
+            _ if content.is_empty() && rest.iter().all(|byte| *byte == 0) => Tail::Clean,
             Behind { records, .. } => Tail::Torn { records },
         };
-        let records = sequence - self.header.first_sequence;
-        Ok(Scan { header: self.header, records, valid_bytes, tail })
+        let (records, bytes) = (sequence - self.header.first_sequence, at + rest.len());
+        Ok(Scan { header: self.header, records, valid_bytes, bytes, tail })
     }
 
-    /// The same as [`Segment::look_behind`] in the chunks behind the one with the number `lost`, which should begin at `from`.
-    fn look_behind_chunks(
-        self,
-        opener: &Opener,
-        bytes: &[u8],
-        from: usize,
-        lost: u64,
-        missing: u64,
-    ) -> Behind {
-        let (mut behind, mut at, mut number) = (Behind::default(), from, lost);
+    /// The same as [`Segment::look_behind`] in the chunks behind the one with the number `lost`, which should be at the
+    /// beginning of `bytes`.
+    fn look_behind_chunks(self, opener: &Opener, bytes: &[u8], lost: u64, missing: u64) -> Behind {
+        let (mut behind, mut at, mut number) = (Behind::default(), 0, lost);
         let mut content = Vec::new();
         // Records may go on in the next chunk: those that follow each other are read together.
-        let mut run_began_at = from;
+        let mut run_began_at = 0;
         loop {
             let found = opener.find_later(&bytes[at..], number, &mut content);
             if found.is_some() && !self.format.tells_durable() {
@@ -305,7 +340,7 @@ impl Segment {
             if !goes_on {
                 let of_next = found.map_or(0, |found| found.content_bytes());
                 let run_end = content.len() - of_next;
-                let in_run = self.look_behind(&content[..run_end], missing, bytes.len() - from);
+                let in_run = self.look_behind(&content[..run_end], missing, bytes.len());
                 behind.records += in_run.records;
                 if in_run.evidence.is_some() {
                     behind.evidence = Some(run_began_at);
@@ -403,7 +438,8 @@ mod tests {
             writer.begin(&head);
             writer.effect(0, [&b"SET"[..], b"stale", b"value"].into_iter());
             writer.end(sequence - 1, HEADER.salt);
-            let scan = scan(&[&whole[..], &writer.take()].concat(), Keys::none(), |_| {}).expect("a segment");
+            let scan =
+                scan(&[&whole[..], &writer.take()].concat()[..], Keys::none(), |_| {}).expect("a segment");
             assert_eq!((scan.records, scan.tail), (3, Tail::Torn { records: 0 }), "{head:?}");
         }
     }
@@ -428,7 +464,7 @@ mod tests {
             let one = (bytes.len() - begins_at) / 3;
             let mut damaged = bytes.to_vec();
             damaged[begins_at + one + 20] ^= 1;
-            let hole = scan(&damaged, &keys, |_| {}).expect("a segment");
+            let hole = scan(&damaged[..], &keys, |_| {}).expect("a segment");
             assert_eq!((hole.records, hole.tail), (1, Tail::Hole { next_valid_at: begins_at + 2 * one }));
             let torn = scan(&bytes[..bytes.len() - 1], &keys, |_| {}).expect("a segment");
             assert_eq!((torn.records, torn.tail), (2, Tail::Torn { records: 0 }));
@@ -457,7 +493,7 @@ mod tests {
             writer.end(99, HEADER.salt);
             let mut bytes = [&HEADER.to_bytes()[..], &writer.take()].concat();
             bytes[HEADER_BYTES] ^= 1;
-            let scan = scan(&bytes, Keys::none(), |_| {}).expect("a segment");
+            let scan = scan(&bytes[..], Keys::none(), |_| {}).expect("a segment");
             assert_eq!(matches!(scan.tail, Tail::Hole { .. }), salt == HEADER.salt, "{scan:?}");
         }
     }
@@ -543,14 +579,14 @@ mod tests {
         let (mut bytes, sealer) = HEADER.begin(&keys);
         let start = bytes.len();
         sealer.expect("the keys seal").seal(&writer.take(), &mut bytes);
-        let whole = scan(&bytes, &keys, |_| {}).expect("a segment");
+        let whole = scan(&bytes[..], &keys, |_| {}).expect("a segment");
         assert_eq!((whole.records, whole.valid_bytes, whole.tail), (2, bytes.len(), Tail::Clean));
         let first_chunks = start + 2 * crate::seal::sealed_bytes(crate::seal::CHUNK_BYTES_MAX);
         let cut = scan(&bytes[..first_chunks], &keys, |_| {}).expect("a segment");
         assert_eq!((cut.records, cut.valid_bytes, cut.tail), (1, start, Tail::Torn { records: 0 }));
         // Without its first chunk there is the second record, which tells that the first was durable.
         bytes[start + 20] ^= 1;
-        let lost = scan(&bytes, &keys, |_| {}).expect("a segment");
+        let lost = scan(&bytes[..], &keys, |_| {}).expect("a segment");
         assert_eq!((lost.records, lost.valid_bytes, lost.tail), (0, start, Tail::Torn { records: 0 }));
     }
 }

@@ -4,7 +4,7 @@
 //! beside the shards. Tests put a simulated disk behind the same trait.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::seal::Keys;
@@ -14,6 +14,8 @@ use crate::seal::Keys;
 pub trait Store {
     fn list(&self) -> io::Result<Vec<String>>;
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// Opens a file to read it through.
+    fn open_file(&self, name: &str) -> io::Result<impl Read>;
     /// Makes a new file with this content.
     fn create(&mut self, name: &str, content: &[u8]) -> io::Result<()>;
     fn sync(&mut self, name: &str) -> io::Result<()>;
@@ -72,6 +74,10 @@ impl Store for Directory {
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         fs::read(self.path_of(name))
+    }
+
+    fn open_file(&self, name: &str) -> io::Result<impl Read> {
+        File::open(self.path_of(name))
     }
 
     fn create(&mut self, name: &str, content: &[u8]) -> io::Result<()> {

@@ -97,6 +97,12 @@ impl Opener {
         Opener { key }
     }
 
+    /// How many bytes the chunk at the beginning of `bytes` takes, by what it says itself; enough for its header if that is not
+    /// whole, or makes no sense.
+    pub fn bytes_at(bytes: &[u8]) -> usize {
+        Header::read(bytes).map_or(CHUNK_HEADER_BYTES, |header| sealed_bytes(header.bytes))
+    }
+
     /// Opens the chunk at the beginning of `bytes`, appends its content to `content`, and says how many bytes it takes.
     /// `None` if it is not the whole, undamaged chunk with this number.
     pub fn open(&self, bytes: &[u8], number: u64, content: &mut Vec<u8>) -> Option<usize> {

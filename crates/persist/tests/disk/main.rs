@@ -736,14 +736,15 @@ fn what_was_durable_and_is_damaged_stops_the_start() {
         let keys = world.disk.keys.clone();
         let has_records = |file: &SegmentFile| {
             let content = world.disk.read(&file.name).expect("it is there");
-            segment::scan(&content, &keys, |_| {}).expect("it is sound").records > 0
+            segment::scan(&content[..], &keys, |_| {}).expect("it is sound").records > 0
         };
         let is_last = !listed[chosen + 1..].iter().any(|file| file.shard == shard && has_records(file));
         let inode = world.disk.open(&name);
         world.disk.sync(&name).expect("it is there");
         let content = world.disk.opened(&inode).durable.clone();
         let mut last_record = 0;
-        let scan = segment::scan(&content, &keys, |record| last_record = record.bytes).expect("it is sound");
+        let scan =
+            segment::scan(&content[..], &keys, |record| last_record = record.bytes).expect("it is sound");
         let (begins_at, last_record) = match keys.seals() {
             true => (segment::HEADER_BYTES + KEY_BLOCK_BYTES, sealed_bytes(last_record)),
             false => (segment::HEADER_BYTES, last_record),

@@ -180,6 +180,10 @@ impl Store for SimDisk {
         Ok(self.files[inode].content())
     }
 
+    fn open_file(&self, name: &str) -> io::Result<impl io::Read> {
+        self.read(name).map(io::Cursor::new)
+    }
+
     fn create(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
         if self.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());

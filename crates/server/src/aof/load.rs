@@ -126,7 +126,7 @@ impl AofLoad {
             match logged {
                 Logged::Function(source) => functions.push(source),
                 Logged::Key(key) => {
-                    replayer.keyspace.load(key.db, key.entry, REPLAY_MS);
+                    replayer.load(key.db, key.entry)?;
                 }
                 Logged::Commands(commands) => {
                     for command in commands {
@@ -138,7 +138,9 @@ impl AofLoad {
             Ok(())
         });
         let summary = summary.map_err(failed)?;
-        let keyspaces = self.deal_anew(vec![replayer.keyspace], &self.slots);
+        let (keyspace, outcome) = replayer.finish();
+        outcome.map_err(failed)?;
+        let keyspaces = self.deal_anew(vec![keyspace], &self.slots);
         Ok(Some(LoadedAof {
             keys: keyspaces.iter().map(keys_of).sum(),
             keyspaces,
@@ -277,7 +279,9 @@ impl AofLoad {
         let settings = self.replay_settings();
         let mut replayer = Replayer::new(keyspace, &settings, slots, shard);
         let mut outcome = Ok(());
+        let mut last = "";
         for file in &log.files {
+            last = &file.name;
             let replayed = load::replay(directory, log, file, |effect| {
                 if outcome.is_ok() {
                     outcome =
@@ -291,8 +295,8 @@ impl AofLoad {
                 break;
             }
         }
-        let effects = replayer.effects;
-        (replayer.keyspace, outcome.map(|()| effects))
+        let (keyspace, effects) = replayer.finish();
+        (keyspace, outcome.and(effects.map_err(|error| failed(format!("{last}: {error}")))))
     }
 
     /// Gives keys to the shards that own them now.

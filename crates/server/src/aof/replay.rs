@@ -1,26 +1,45 @@
 //! Effects become changes again: one command at a time, on the keyspace of the shard that logged it.
 //!
-//! Owns the call of handlers while a log is replayed: nothing expires, nobody is told, and chance has no part in it. Never
+//! Owns the call of handlers while a log is replayed: nothing expires, nobody is told, and chance has no part in it. Effects are
+//! gathered until there are several, so that the memory of all their keys can be asked for before the first is run. Never
 //! reads a file.
 
-use torc_commands::{Context, DataSettings, REPLAY_MS, Rng, Run, SlotMap, Waiting};
+use std::ops::Range;
+
+use smallvec::SmallVec;
+use torc_commands::{Context, DataSettings, Handler, KeyHint, REPLAY_MS, Rng, Run, SlotMap, Waiting};
+use torc_datatypes::Entry;
 use torc_keyspace::{Changes, Keyspace};
 use torc_persist::record::Effect;
 use torc_resp::{OwnedArgs, Proto, Reply, ReplyBuf};
 
-use crate::registry::{Route, registry};
+use crate::registry::{Registered, Route, registry};
+use crate::shard::lookahead::{Near, prefetch_near};
+
+/// Effects that are gathered: about as many as a core can wait for at once (32 were not faster).
+const EFFECTS_AHEAD: usize = 16;
 
 /// Replays the effects of one shard's log.
 pub(crate) struct Replayer<'a> {
-    pub(crate) keyspace: Keyspace,
+    keyspace: Keyspace,
     settings: &'a DataSettings,
     slots: &'a SlotMap,
     shard: u16,
     changes: Changes,
     rng: Rng,
+    gathered: SmallVec<[Gathered; EFFECTS_AHEAD]>,
+    /// Their words.
     args: OwnedArgs,
     reply: ReplyBuf,
-    pub(crate) effects: u64,
+    effects: u64,
+}
+
+/// An effect that has not been run yet.
+struct Gathered {
+    command: &'static Registered,
+    handler: Handler,
+    db: usize,
+    words: Range<usize>,
 }
 
 impl<'a> Replayer<'a> {
@@ -37,17 +56,20 @@ impl<'a> Replayer<'a> {
             shard,
             changes: Changes::default(),
             rng: Rng::new(1),
+            gathered: SmallVec::new(),
             args: OwnedArgs::new(),
             reply: ReplyBuf::new(),
             effects: 0,
         }
     }
 
-    /// Repeats one effect; what is wrong with it, if it can't be.
+    /// Repeats one effect, now or together with others that follow; what is wrong with it or with one before, if it
+    /// can't be.
     pub(crate) fn apply(&mut self, effect: &Effect<'_>) -> Result<(), String> {
-        self.args.clear(usize::MAX);
+        let start = self.args.len();
         effect.words.iter().for_each(|word| self.args.push(word));
-        let args = self.args.as_args();
+        let words = start..self.args.len();
+        let args = self.args.range(words.clone());
         let name = || String::from_utf8_lossy(effect.words.first().unwrap_or(&&b""[..])).into_owned();
         let command =
             registry().resolve_by_own_name(args).map_err(|error| format!("'{}': {error}", name()))?;
@@ -61,31 +83,69 @@ impl<'a> Replayer<'a> {
         else {
             return Err(format!("'{}' changes no data", name()));
         };
-        if effect.db as usize >= self.settings.databases {
+        let db = effect.db as usize;
+        if db >= self.settings.databases {
             return Err("a change in a database that there is not: 'databases' is too small".into());
         }
         if !command.spec.arity.accepts(args.len()) {
             return Err(format!("'{}' with {} words", name(), args.len()));
         }
-        let mut context = Context {
-            keyspace: &mut self.keyspace,
-            db: effect.db as usize,
-            now_ms: REPLAY_MS,
-            rng: &mut self.rng,
-            settings: self.settings,
-            changes: &mut self.changes,
-            slots: self.slots,
-            shard: self.shard,
-            no_touch: false,
-            key_hint: None,
-            waiting: Waiting::Denied,
-            others: &mut [],
-        };
-        self.reply.clear();
-        let outcome = handler(&mut context, args, &mut Reply::new(&mut self.reply, Proto::Resp2));
-        outcome.map_err(|error| format!("'{}': {error}", name()))?;
-        self.keyspace.graveyard.dig(usize::MAX);
-        self.effects += 1;
+        self.gathered.push(Gathered { command, handler, db, words });
+        if self.gathered.len() == EFFECTS_AHEAD { self.run() } else { Ok(()) }
+    }
+
+    /// A key of a snapshot.
+    pub(crate) fn load(&mut self, db: usize, entry: Entry) -> Result<(), String> {
+        self.run()?;
+        self.keyspace.load(db, entry, REPLAY_MS);
+        Ok(())
+    }
+
+    /// What all effects have led to, and how many there were.
+    pub(crate) fn finish(mut self) -> (Keyspace, Result<u64, String>) {
+        let outcome = self.run();
+        (self.keyspace, outcome.map(|()| self.effects))
+    }
+
+    /// Runs what is gathered.
+    fn run(&mut self) -> Result<(), String> {
+        let Replayer { keyspace, gathered, args, reply, .. } = self;
+        let mut hints = [None; EFFECTS_AHEAD];
+        let mut near: SmallVec<[Near<'_>; EFFECTS_AHEAD]> = SmallVec::new();
+        for (effect, hint) in gathered.iter().zip(&mut hints) {
+            let args = args.range(effect.words.clone());
+            let Some(bytes) = effect.command.single_key.and_then(|index| args.opt(index)) else { continue };
+            let key = keyspace.key(bytes);
+            *hint = Some(KeyHint::of(&key));
+            keyspace.prefetch_slot(effect.db, &key);
+            near.push(Near { db: effect.db, key, element: effect.command.element_in(args) });
+        }
+        near.iter().for_each(|near| keyspace.prefetch_line(near.db, &near.key));
+        prefetch_near(keyspace, near.iter());
+        drop(near);
+        for (effect, key_hint) in gathered.drain(..).zip(hints) {
+            let mut context = Context {
+                keyspace,
+                db: effect.db,
+                now_ms: REPLAY_MS,
+                rng: &mut self.rng,
+                settings: self.settings,
+                changes: &mut self.changes,
+                slots: self.slots,
+                shard: self.shard,
+                no_touch: false,
+                key_hint,
+                waiting: Waiting::Denied,
+                others: &mut [],
+            };
+            reply.clear();
+            let args = args.range(effect.words);
+            let outcome = (effect.handler)(&mut context, args, &mut Reply::new(reply, Proto::Resp2));
+            outcome.map_err(|error| format!("'{}': {error}", effect.command.name))?;
+            keyspace.graveyard.dig(usize::MAX);
+            self.effects += 1;
+        }
+        args.clear(usize::MAX);
         Ok(())
     }
 }

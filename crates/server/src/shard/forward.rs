@@ -15,7 +15,7 @@ use crate::registry::Route;
 
 use super::Shard;
 use super::command_log::Origin;
-use super::lookahead::Near;
+use super::lookahead::{Near, prefetch_near};
 
 /// Commands of a batch whose memory is asked for before the first of them runs.
 const COMMANDS_AHEAD: usize = 16;
@@ -132,7 +132,7 @@ impl Shard {
                 near.push(Near { db, key, element });
             }
         }
-        self.prefetch_near(near.iter());
+        prefetch_near(&self.keyspace, near.iter());
     }
 
     /// A batch of this shard came back: hand the replies to their connections.

@@ -15,7 +15,7 @@ use torc_persist::blocks::WriteBytes;
 use torc_persist::load::{self, Plan, Tolerance};
 use torc_persist::log::{Action, FileNumber, NewSegment, ShardLog};
 use torc_persist::manifest::{Generation, Manifest, SegmentFile};
-use torc_persist::record::Effect;
+use torc_persist::record::{Effect, Words};
 use torc_persist::rewrite;
 use torc_persist::seal::{Algorithm, Keys, MasterKey};
 use torc_persist::store::Store as _;
@@ -456,7 +456,7 @@ fn recovered(disk: &SimDisk, plan: &Plan) -> Result<State, String> {
             for (key, (value, expiry)) in &state {
                 if usize::from(slots.owner(slot_of(key.as_bytes()))) == shard {
                     let at = expiry.map(|at| at.to_string());
-                    let mut words = vec![&b"SET"[..], key.as_bytes(), value.as_bytes()];
+                    let mut words = Words::from_slice(&[&b"SET"[..], key.as_bytes(), value.as_bytes()]);
                     words.extend(at.iter().flat_map(|at| [&b"PXAT"[..], at.as_bytes()]));
                     replayer.apply(&Effect { db: 0, words })?;
                 }
@@ -471,7 +471,9 @@ fn recovered(disk: &SimDisk, plan: &Plan) -> Result<State, String> {
                 .map_err(|error| error.to_string())?;
                 outcome?;
             }
-            next.extend(content(&mut replayer.keyspace));
+            let (mut keyspace, outcome) = replayer.finish();
+            outcome?;
+            next.extend(content(&mut keyspace));
         }
         state = next;
     }

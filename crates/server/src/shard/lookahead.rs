@@ -9,7 +9,7 @@
 use smallvec::SmallVec;
 use torc_commands::KeyHint;
 use torc_datatypes::{Entry, Value};
-use torc_keyspace::Key;
+use torc_keyspace::{Key, Keyspace};
 use torc_resp::{Args, BIG_BYTES, Limits, Parsed, RequestParser, Span};
 
 use crate::registry::{Registered, registry};
@@ -100,17 +100,17 @@ pub(super) struct Planned {
 }
 
 /// What a single-key command of this shard will look at.
-pub(super) struct Near<'a> {
-    pub(super) db: usize,
-    pub(super) key: Key<'a>,
+pub(crate) struct Near<'a> {
+    pub(crate) db: usize,
+    pub(crate) key: Key<'a>,
     /// For commands on collections: the element that the command names, or nothing.
-    pub(super) element: Option<&'a [u8]>,
+    pub(crate) element: Option<&'a [u8]>,
 }
 
 impl Registered {
     /// For single-key commands on collections: the element that a request names, or nothing.
     #[inline]
-    pub(super) fn element_in<'a>(&self, args: Args<'a>) -> Option<&'a [u8]> {
+    pub(crate) fn element_in<'a>(&self, args: Args<'a>) -> Option<&'a [u8]> {
         self.element.map(|index| args.opt(index).unwrap_or_default())
     }
 }
@@ -182,27 +182,27 @@ impl Shard {
                 *place = Some(Near { db, key, element: command.element_in(args) });
             }
         }
-        self.prefetch_near(keys.iter().flatten());
+        prefetch_near(&self.keyspace, keys.iter().flatten());
     }
+}
 
-    /// Bring entries near whose table lines are on their way, and behind them, step by step, what commands on collections
-    /// look at. Each step touches what the one before has asked for, for all of them.
-    pub(super) fn prefetch_near<'a>(&self, all: impl Iterator<Item = &'a Near<'a>> + Clone) {
-        all.clone().for_each(|near| self.keyspace.prefetch_entry(near.db, &near.key));
-        let mut entries: SmallVec<[(&Entry, &[u8]); REQUESTS_MAX]> = SmallVec::new();
-        for near in all {
-            let Some(element) = near.element else { continue };
-            // Whether it has expired is left to the command.
-            let Some(entry) = self.keyspace.peek(near.db, &near.key, i64::MIN) else { continue };
-            entry.prefetch_value();
-            entries.push((entry, element));
-        }
-        let values = entries.iter().filter_map(|&(entry, element)| Some((entry.value()?, element)));
-        values.clone().for_each(|(value, _)| value.prefetch());
-        let slots: SmallVec<[(&Value, u64); REQUESTS_MAX]> =
-            values.map(|(value, element)| (value, value.prefetch_slot(element))).collect();
-        slots.iter().for_each(|&(value, hash)| value.prefetch_element(hash));
+/// Bring entries near whose table lines are on their way, and behind them, step by step, what commands on collections
+/// look at. Each step touches what the one before has asked for, for all of them.
+pub(crate) fn prefetch_near<'a>(keyspace: &Keyspace, all: impl Iterator<Item = &'a Near<'a>> + Clone) {
+    all.clone().for_each(|near| keyspace.prefetch_entry(near.db, &near.key));
+    let mut entries: SmallVec<[(&Entry, &[u8]); REQUESTS_MAX]> = SmallVec::new();
+    for near in all {
+        let Some(element) = near.element else { continue };
+        // Whether it has expired is left to the command.
+        let Some(entry) = keyspace.peek(near.db, &near.key, i64::MIN) else { continue };
+        entry.prefetch_value();
+        entries.push((entry, element));
     }
+    let values = entries.iter().filter_map(|&(entry, element)| Some((entry.value()?, element)));
+    values.clone().for_each(|(value, _)| value.prefetch());
+    let slots: SmallVec<[(&Value, u64); REQUESTS_MAX]> =
+        values.map(|(value, element)| (value, value.prefetch_slot(element))).collect();
+    slots.iter().for_each(|&(value, hash)| value.prefetch_element(hash));
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub mod latency;
 #[cfg(test)]
 mod log_simulation;
 pub(crate) mod logging;
-mod lookahead;
+pub(crate) mod lookahead;
 mod participant;
 pub mod pending;
 mod saving;

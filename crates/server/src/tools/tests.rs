@@ -150,7 +150,9 @@ fn made_by(commands: impl Iterator<Item = (u32, Vec<Vec<u8>>)>) -> Keyspace {
         let effect = Effect { db, words: words.iter().map(Vec::as_slice).collect() };
         replayer.apply(&effect).expect("a sound command");
     }
-    replayer.keyspace
+    let (keyspace, outcome) = replayer.finish();
+    outcome.expect("sound commands");
+    keyspace
 }
 
 /// The commands of a dump with their databases.
