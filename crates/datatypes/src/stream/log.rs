@@ -112,8 +112,8 @@ impl Log {
         self.entries_added = entries_added;
     }
 
-    /// Takes nodes of a file over; the ids of all entries, deleted ones too, must ascend. What is remembered of earlier
-    /// entries is to be set then.
+    /// Takes nodes of a file over; their ids and those of their entries must ascend, but for deleted entries, which XSETID may have
+    /// left ahead of later ones. What is remembered of earlier entries is to be set then.
     pub fn from_nodes(nodes: impl IntoIterator<Item = (StreamId, Node)>) -> Option<Log> {
         let mut log = Log::default();
         let mut last_id = None;
@@ -122,11 +122,18 @@ impl Log {
                 return None;
             }
             last_id = Some(id);
-            for (number, entry) in node.entries(id).enumerate() {
-                if entry.id < id || number > 0 && last_id.is_some_and(|last| entry.id <= last) {
+            let mut is_first = true;
+            for entry in node.entries(id) {
+                if entry.id < id {
                     return None;
                 }
-                last_id = Some(entry.id);
+                if entry.deleted {
+                    continue;
+                }
+                if last_id.is_some_and(|last| entry.id < last || entry.id == last && !is_first) {
+                    return None;
+                }
+                (last_id, is_first) = (Some(entry.id), false);
             }
             let (entries, _) = node.counts();
             if entries > 0 {
@@ -369,12 +376,11 @@ impl<'a> Iterator for Range<'a> {
         loop {
             if let Some(entries) = &mut self.entries {
                 for entry in entries.by_ref() {
-                    if entry.id > self.end {
-                        return None;
+                    // A deleted one may have a larger id than what follows it.
+                    if entry.deleted || entry.id < self.start {
+                        continue;
                     }
-                    if entry.id >= self.start && !entry.deleted {
-                        return Some(entry);
-                    }
+                    return (entry.id <= self.end).then_some(entry);
                 }
             }
             let (&first, node) = self.nodes.next().filter(|(first, _)| **first <= self.end)?;
@@ -398,12 +404,10 @@ impl<'a> Iterator for RangeRev<'a> {
         loop {
             if let Some(entries) = &mut self.entries {
                 for entry in entries.by_ref() {
-                    if entry.id < self.start {
-                        return None;
+                    if entry.deleted || entry.id > self.end {
+                        continue;
                     }
-                    if entry.id <= self.end && !entry.deleted {
-                        return Some(entry);
-                    }
+                    return (entry.id >= self.start).then_some(entry);
                 }
             }
             let (&first, node) = self.nodes.next_back()?;

@@ -205,8 +205,8 @@ impl Node {
 
     /// The entry of this id that is not deleted. One that is may lie before it, when XSETID set the last id back.
     pub(super) fn find(&self, first: StreamId, id: StreamId) -> Option<Entry<'_>> {
-        let mut up_to = self.entries(first).take_while(|entry| entry.id <= id);
-        up_to.find(|entry| entry.id == id && !entry.deleted)
+        let there = self.entries(first).filter(|entry| !entry.deleted);
+        there.take_while(|entry| entry.id <= id).find(|entry| entry.id == id)
     }
 
     #[inline]

@@ -94,6 +94,32 @@ fn damaged_nodes_are_refused_or_harmless() {
     assert!(Log::from_nodes([(one, node(&bytes)), (two, node(&bytes))]).is_none(), "ids must ascend");
 }
 
+/// XSETID may go back behind entries that were deleted; what comes then is read again, although a deleted id stands before it.
+#[test]
+fn deleted_entries_may_stand_before_earlier_ids() {
+    let id = |ms| StreamId::new(ms, 0);
+    for limits in [LIMITS, NodeLimits { max_bytes: 0, max_entries: 2 }] {
+        let mut log = Log::default();
+        [1, 2, 9].iter().for_each(|&ms| append(&mut log, id(ms), &[("a", "1")], limits));
+        assert!(log.delete(id(9)));
+        log.set_last_id(id(3));
+        [4, 5].iter().for_each(|&ms| append(&mut log, id(ms), &[("a", "2")], limits));
+        let nodes: Vec<_> = log
+            .nodes()
+            .map(|(first, node)| (first, Node::from_bytes(node.as_bytes().into()).expect("it is a node")))
+            .collect();
+        let read = Log::from_nodes(nodes).expect("the entries that are there ascend");
+        assert_eq!((read.len(), read.last_id()), (4, id(5)));
+        for log in [&log, &read] {
+            let ids = log.range(id(2), id(5)).map(|entry| entry.id);
+            assert!(ids.eq([2, 4, 5].map(id)));
+            let ids = log.range_rev(id(1), id(4)).map(|entry| entry.id);
+            assert!(ids.eq([4, 2, 1].map(id)));
+            assert!(log.get(id(4)).is_some() && log.get(id(9)).is_none());
+        }
+    }
+}
+
 /// Appending, deleting, trimming and reading against a plain map.
 #[test]
 fn a_log_behaves_like_a_map() {
