@@ -1,5 +1,7 @@
-//! How long the steps of a snapshot take with huge values: processor time of the thread, which other work on the machine
-//! does not disturb. `cargo run --release -p torc-keyspace --example slices [elements]`
+//! How long the steps of a snapshot take with huge values, without a server around them. On a busy machine the largest is
+//! that of other work. `cargo run --release -p torc-keyspace --example slices [elements]`
+
+use std::time::Instant;
 
 use torc_datatypes::hash::HashLimits;
 use torc_datatypes::list::{End, NodeLimits};
@@ -16,11 +18,6 @@ const NOW_MS: i64 = 1_000;
 /// As the server's loop steps.
 const KEYS_PER_STEP: usize = 16;
 const PART_BYTES: usize = 64 * 1024;
-
-fn cpu_ns() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells it");
-    text.split(' ').next().and_then(|field| field.parse().ok()).expect("the first field is a number")
-}
 
 fn values(elements: u64) -> [Value; 5] {
     let names = || (0..elements).map(|number| format!("element:{number}").into_bytes());
@@ -51,12 +48,12 @@ fn main() {
         keyspace.cut(true);
         let (mut steps, mut bytes) = (Vec::new(), 0);
         while keyspace.has_snapshot() {
-            let began = cpu_ns();
+            let began = Instant::now();
             keyspace.snapshot_step(KEYS_PER_STEP);
             while let Some(part) = keyspace.take_saved(PART_BYTES) {
                 bytes += part.bytes.len() + part.later.iter().map(|later| later.text.len()).sum::<usize>();
             }
-            steps.push((cpu_ns() - began) / 1_000);
+            steps.push(began.elapsed().as_micros() as u64);
         }
         steps.sort_unstable();
         let (len, sum) = (steps.len(), steps.iter().sum::<u64>());
