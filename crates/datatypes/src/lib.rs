@@ -30,6 +30,8 @@ mod saving;
 pub mod set;
 pub mod stream;
 pub mod table;
+#[cfg(test)]
+mod testing;
 pub mod value;
 pub mod zset;
 

@@ -55,6 +55,18 @@ impl<T> Slot<T> {
     }
 }
 
+/// The parts of a value that can be saved bit by bit.
+pub(crate) trait Parts {
+    /// From now on the parts that are there are kept until they are saved.
+    fn begin_save(&mut self);
+
+    /// As [`Slot::id`].
+    fn save_id(&self) -> Option<usize>;
+
+    /// Gives the save up.
+    fn end_save(&mut self);
+}
+
 impl<T> Default for Slot<T> {
     fn default() -> Self {
         Slot(None)
@@ -81,38 +93,43 @@ impl Value {
 
     /// Whether it can be saved bit by bit: it is neither a string nor one piece of memory.
     pub(crate) fn has_parts(&self) -> bool {
-        match self {
-            Value::Str(_) => false,
-            Value::List(list) => !list.is_compact(),
-            Value::Set(set) => set.as_intset().is_none() && set.as_listpack().is_none(),
-            Value::ZSet(zset) => zset.as_listpack().is_none(),
-            Value::Hash(hash) => !hash.is_compact(),
-            Value::Stream(_) => true,
-        }
+        self.parts().is_some()
     }
 
     /// Tells the save of this value from all others that are under way; `None`: it is not being saved bit by bit.
     #[inline]
     pub fn save_id(&self) -> Option<usize> {
-        match self {
-            Value::Str(_) => None,
-            Value::List(list) => list.save_id(),
-            Value::Set(set) => set.save_id(),
-            Value::ZSet(zset) => zset.save_id(),
-            Value::Hash(hash) => hash.save_id(),
-            Value::Stream(stream) => stream.log().save_id(),
-        }
+        self.parts()?.save_id()
     }
 
     /// Gives a save up.
     pub fn end_save(&mut self) {
+        if let Some(parts) = self.parts_mut() {
+            parts.end_save();
+        }
+    }
+
+    /// What keeps the parts of the value.
+    #[inline]
+    fn parts(&self) -> Option<&dyn Parts> {
         match self {
-            Value::Str(_) => {}
-            Value::List(list) => list.end_save(),
-            Value::Set(set) => set.end_save(),
-            Value::ZSet(zset) => zset.end_save(),
-            Value::Hash(hash) => hash.end_save(),
-            Value::Stream(stream) => stream.log_mut().end_save(),
+            Value::Str(_) => None,
+            Value::List(list) => list.parts(),
+            Value::Set(set) => set.parts(),
+            Value::ZSet(zset) => zset.parts(),
+            Value::Hash(hash) => hash.parts(),
+            Value::Stream(stream) => Some(stream.log()),
+        }
+    }
+
+    pub(crate) fn parts_mut(&mut self) -> Option<&mut dyn Parts> {
+        match self {
+            Value::Str(_) => None,
+            Value::List(list) => list.parts_mut(),
+            Value::Set(set) => set.parts_mut(),
+            Value::ZSet(zset) => zset.parts_mut(),
+            Value::Hash(hash) => hash.parts_mut(),
+            Value::Stream(stream) => Some(stream.log_mut()),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::{FieldRef, Stored};
 use crate::element_hash::element_hash;
+use crate::saving::Parts;
 use crate::table::{Keyed, Table};
 use crate::{Entry, SetExpire, StrRef, StrValue, is_expired};
 
@@ -220,17 +221,14 @@ impl Fields {
         true
     }
 
-    pub(super) fn begin_save(&mut self) {
-        self.table.begin_save();
-    }
-
+    /// What can be saved bit by bit.
     #[inline]
-    pub(super) fn save_id(&self) -> Option<usize> {
-        self.table.save_id()
+    pub(super) fn parts(&self) -> &dyn Parts {
+        &self.table
     }
 
-    pub(super) fn end_save(&mut self) {
-        self.table.end_save();
+    pub(super) fn parts_mut(&mut self) -> &mut dyn Parts {
+        &mut self.table
     }
 
     pub(super) fn save_some(&mut self, mut show: impl FnMut(FieldRef<'_>) -> bool) -> bool {

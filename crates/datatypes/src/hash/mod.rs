@@ -14,6 +14,7 @@ use self::fields::Fields;
 use crate::entry::class::allocated_bytes;
 use crate::listpack::{Item, LISTPACK_BYTES_MAX, Listpack, Pos};
 use crate::prefetch::prefetch;
+use crate::saving::Parts;
 use crate::{Encoding, SetExpire, StrRef, StrValue, is_expired};
 
 /// What the parts of a listpack beside the texts can take, for one more field.
@@ -307,24 +308,19 @@ impl Hash {
         }
     }
 
-    /// From now on the fields that are there are kept until they are saved. The hash must be in the general form.
-    pub(crate) fn begin_save(&mut self) {
-        if let Form::General(fields) = &mut self.form {
-            fields.begin_save();
-        }
-    }
-
+    /// What can be saved bit by bit: the general form.
     #[inline]
-    pub(crate) fn save_id(&self) -> Option<usize> {
+    pub(crate) fn parts(&self) -> Option<&dyn Parts> {
         match &self.form {
             Form::Compact(_) => None,
-            Form::General(fields) => fields.save_id(),
+            Form::General(fields) => Some(fields.parts()),
         }
     }
 
-    pub(crate) fn end_save(&mut self) {
-        if let Form::General(fields) = &mut self.form {
-            fields.end_save();
+    pub(crate) fn parts_mut(&mut self) -> Option<&mut dyn Parts> {
+        match &mut self.form {
+            Form::Compact(_) => None,
+            Form::General(fields) => Some(fields.parts_mut()),
         }
     }
 

@@ -10,7 +10,7 @@ use super::node::Node;
 use super::parts::Part;
 use super::quicklist::Quicklist;
 use super::{Form, List};
-use crate::saving::Slot;
+use crate::saving::{Parts, Slot};
 
 pub(super) type SavingSlot = Slot<Saving>;
 
@@ -25,18 +25,23 @@ pub(super) struct Saving {
     kept: BTreeMap<usize, VecDeque<Node>>,
 }
 
-impl Quicklist {
-    /// From now on what is there is kept until it is saved.
+impl Parts for Quicklist {
     fn begin_save(&mut self) {
         self.groups.iter_mut().zip(1..).for_each(|(group, number)| group.number = number);
         self.saving.put(Saving { last: self.groups.len(), next: 1, nodes: 0, kept: BTreeMap::new() });
+    }
+
+    fn save_id(&self) -> Option<usize> {
+        self.saving.id()
     }
 
     fn end_save(&mut self) {
         self.groups.iter_mut().for_each(|group| group.number = 0);
         self.saving.clear();
     }
+}
 
+impl Quicklist {
     /// Before a group or one of its nodes changes.
     #[inline]
     pub(super) fn keep_if_saving(&mut self, group: usize) {
@@ -92,28 +97,19 @@ impl Saving {
 }
 
 impl List {
-    pub(crate) fn is_compact(&self) -> bool {
-        matches!(self.form, Form::Compact(_))
-    }
-
-    /// From now on the parts that are there are kept until they are saved. The list must be a long one.
-    pub(crate) fn begin_save(&mut self) {
-        if let Form::General(list) = &mut self.form {
-            list.begin_save();
-        }
-    }
-
+    /// What can be saved bit by bit: a long list.
     #[inline]
-    pub(crate) fn save_id(&self) -> Option<usize> {
+    pub(crate) fn parts(&self) -> Option<&dyn Parts> {
         match &self.form {
             Form::Compact(_) => None,
-            Form::General(list) => list.saving.id(),
+            Form::General(list) => Some(&**list),
         }
     }
 
-    pub(crate) fn end_save(&mut self) {
-        if let Form::General(list) = &mut self.form {
-            list.end_save();
+    pub(crate) fn parts_mut(&mut self) -> Option<&mut dyn Parts> {
+        match &mut self.form {
+            Form::Compact(_) => None,
+            Form::General(list) => Some(&mut **list),
         }
     }
 

@@ -1,17 +1,9 @@
 //! Lists against a plain vector, with nodes of all sizes, and when they change their encoding.
 
 use super::*;
-
-struct Random(u64);
+use crate::testing::Random;
 
 impl Random {
-    fn below(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % below as u64) as usize
-    }
-
     fn element(&mut self) -> Vec<u8> {
         match self.below(20) {
             0 => vec![b'y'; [100, 3_000, 8_000, 9_000, 70_000][self.below(5)]],

@@ -36,36 +36,22 @@ impl Sliced {
     /// written; returns the RDB version that a reader must know for it, too.
     pub fn begin(entry: &mut Entry, writer: &mut Writer<'_>) -> (Sliced, u16) {
         let (kind, version) = record::begin(entry, writer);
-        let left = match entry.value_mut() {
-            Some(Value::List(list)) => {
-                list.begin_save();
-                writer.count(list.parts_len());
-                list.parts_len()
-            }
-            Some(Value::Set(set)) => {
-                set.begin_save();
-                writer.count(set.len());
-                set.len()
-            }
-            Some(Value::ZSet(zset)) => {
-                zset.begin_save();
-                writer.count(zset.len());
-                zset.len()
-            }
-            Some(Value::Hash(hash)) => {
-                hash.begin_save();
-                writer.count(hash.len());
-                hash.len()
-            }
-            Some(Value::Stream(stream)) => {
-                let mut rest = Vec::new();
-                stream::write_behind_nodes(stream, kind, &mut Writer::new(&mut rest, writer.compresses()));
-                stream.log_mut().begin_save(rest);
-                writer.count(stream.log().node_count());
-                stream.log().node_count()
-            }
-            Some(Value::Str(_)) | None => unreachable!("strings are saved at once"),
+        let value = entry.value_mut().expect("strings are saved at once");
+        let left = match value {
+            Value::List(list) => list.parts_len(),
+            Value::Set(set) => set.len(),
+            Value::ZSet(zset) => zset.len(),
+            Value::Hash(hash) => hash.len(),
+            Value::Stream(stream) => stream.log().node_count(),
+            Value::Str(_) => unreachable!("strings are saved at once"),
         };
+        writer.count(left);
+        value.parts_mut().expect("a huge value has parts").begin_save();
+        if let Value::Stream(stream) = value {
+            let mut rest = Vec::new();
+            stream::write_behind_nodes(stream, kind, &mut Writer::new(&mut rest, writer.compresses()));
+            stream.log_mut().keep_rest(rest);
+        }
         (Sliced { kind, left }, version)
     }
 

@@ -12,6 +12,7 @@ use crate::intset::{INTSET_LEN_MAX, IntSet, Iter as IntSetIter};
 use crate::listpack::{Item, Iter as ListpackIter, LISTPACK_BYTES_MAX, Listpack};
 use crate::member::Member;
 use crate::prefetch::prefetch;
+use crate::saving::Parts;
 use crate::table::{Iter as TableIter, Table};
 use crate::{Encoding, number};
 
@@ -289,7 +290,7 @@ impl Set {
 
     /// Changes to an intset if all members are integers and not too many.
     pub fn compact_ints(&mut self, limits: &SetLimits) {
-        let stays = matches!(self.form, Form::IntSet(_)) || self.save_id().is_some();
+        let stays = matches!(self.form, Form::IntSet(_)) || self.is_being_saved();
         if stays || !limits.suits_intset(self.len()) {
             return;
         }
@@ -316,24 +317,24 @@ impl Set {
         self.form = Form::Listpack(listpack);
     }
 
-    /// From now on the members that are there are kept until they are saved. The set must be a table.
-    pub(crate) fn begin_save(&mut self) {
-        if let Form::Table(table) = &mut self.form {
-            table.begin_save();
-        }
-    }
-
+    /// What can be saved bit by bit: a table.
     #[inline]
-    pub(crate) fn save_id(&self) -> Option<usize> {
+    pub(crate) fn parts(&self) -> Option<&dyn Parts> {
         match &self.form {
-            Form::Table(table) => table.save_id(),
+            Form::Table(table) => Some(&**table),
             _ => None,
         }
     }
 
-    pub(crate) fn end_save(&mut self) {
-        if let Form::Table(table) = &mut self.form {
-            table.end_save();
+    /// A table that is being saved stays one.
+    fn is_being_saved(&self) -> bool {
+        self.parts().is_some_and(|parts| parts.save_id().is_some())
+    }
+
+    pub(crate) fn parts_mut(&mut self) -> Option<&mut dyn Parts> {
+        match &mut self.form {
+            Form::Table(table) => Some(&mut **table),
+            _ => None,
         }
     }
 

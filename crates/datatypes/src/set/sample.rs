@@ -6,6 +6,7 @@ use crate::intset::IntSet;
 use crate::listpack::Item;
 use crate::member::Member;
 use crate::sample::{Chooser, choose_few, distinct};
+use crate::saving::Parts;
 
 /// When less than this share (one in so many) of a big set stays, what stays is moved and not what goes (Redis 7.2).
 const STAY_SHARE: usize = 5;

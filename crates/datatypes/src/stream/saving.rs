@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{Log, Node, StreamId};
-use crate::saving::Slot;
+use crate::saving::{Parts, Slot};
 
 pub(super) type SavingSlot = Slot<Saving>;
 
@@ -17,8 +17,9 @@ pub(super) struct Saving {
     last: StreamId,
     /// What nodes behind the walk were; `None`: they were not there.
     kept: BTreeMap<StreamId, Option<Node>>,
-    /// What the caller of the save wants back.
+    /// What comes behind the nodes, and how much of it is handed over.
     rest: Vec<u8>,
+    handed_bytes: usize,
 }
 
 impl Saving {
@@ -28,25 +29,31 @@ impl Saving {
     }
 }
 
-impl Log {
-    /// From now on the nodes that are there are kept until they are saved. `rest` comes back with the end of the save.
-    pub(crate) fn begin_save(&mut self, rest: Vec<u8>) {
+impl Parts for Log {
+    fn begin_save(&mut self) {
         let last = self.nodes.last_key_value().map(|(id, _)| *id);
         self.saving.put(Saving {
             next: last.map(|_| StreamId::MIN),
             last: last.unwrap_or_default(),
             kept: BTreeMap::new(),
-            rest,
+            rest: Vec::new(),
+            handed_bytes: 0,
         });
     }
 
-    #[inline]
-    pub(crate) fn save_id(&self) -> Option<usize> {
+    fn save_id(&self) -> Option<usize> {
         self.saving.id()
     }
 
-    pub(crate) fn end_save(&mut self) {
+    fn end_save(&mut self) {
         self.saving.clear();
+    }
+}
+
+impl Log {
+    /// What is to come behind the nodes of the save that has begun.
+    pub(crate) fn keep_rest(&mut self, rest: Vec<u8>) {
+        self.saving.get().expect("a save has begun").rest = rest;
     }
 
     /// Before a node changes, or comes under an id that has none.
@@ -101,10 +108,11 @@ impl Log {
     /// Hands up to `bytes_max` of the rest over, when all nodes are saved; true while there is more. The save ends with it.
     pub(crate) fn save_rest(&mut self, bytes_max: usize, out: &mut Vec<u8>) -> bool {
         let Some(saving) = self.saving.get() else { return false };
-        let more = saving.rest.split_off(saving.rest.len().min(bytes_max));
-        out.append(&mut saving.rest);
-        saving.rest = more;
-        let has_more = !saving.rest.is_empty();
+        let more = &saving.rest[saving.handed_bytes..];
+        let count = more.len().min(bytes_max);
+        out.extend_from_slice(&more[..count]);
+        saving.handed_bytes += count;
+        let has_more = saving.handed_bytes < saving.rest.len();
         if !has_more {
             self.saving.clear();
         }

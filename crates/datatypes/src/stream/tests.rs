@@ -4,18 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::listpack::Item;
-
-/// A small generator: what is drawn only has to be the same every time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
-}
+use crate::saving::Parts;
+use crate::testing::Random;
 
 const LIMITS: NodeLimits = NodeLimits { max_bytes: 4096, max_entries: 100 };
 
@@ -92,6 +82,22 @@ fn damaged_nodes_are_refused_or_harmless() {
     let node = |bytes: &[u8]| Node::from_bytes(bytes.into()).expect("it is a node");
     let (one, two) = (StreamId::new(5, 0), StreamId::new(4, 0));
     assert!(Log::from_nodes([(one, node(&bytes)), (two, node(&bytes))]).is_none(), "ids must ascend");
+}
+
+#[test]
+fn what_comes_behind_the_nodes_of_a_save_is_handed_over_in_pieces() {
+    let mut log = Log::default();
+    append(&mut log, StreamId::new(1, 0), &[("a", "1")], LIMITS);
+    log.begin_save();
+    log.keep_rest((0..100).collect());
+    assert!(!log.save_nodes(|_, _| true));
+    let (mut out, mut pieces) = (Vec::new(), 1);
+    while log.save_rest(30, &mut out) {
+        assert_eq!(out.len(), 30 * pieces);
+        pieces += 1;
+    }
+    assert_eq!((out, pieces), ((0..100).collect(), 4));
+    assert_eq!(log.save_id(), None, "the save has ended");
 }
 
 /// XSETID may go back behind entries that were deleted; what comes then is read again, although a deleted id stands before it.

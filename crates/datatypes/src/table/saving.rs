@@ -6,7 +6,7 @@
 use hashbrown::HashTable;
 
 use super::{Keyed, POSITION_BITS, Table, inner};
-use crate::saving::Slot;
+use crate::saving::{Parts, Slot};
 
 pub(super) type SavingSlot<E> = Slot<Saving<E>>;
 
@@ -29,21 +29,21 @@ fn position_of(hash: u64) -> u64 {
     hash >> (64 - POSITION_BITS)
 }
 
-impl<E: Keyed> Table<E> {
-    /// From now on what is there is kept until it is saved.
-    pub(crate) fn begin_save(&mut self) {
+impl<E: Keyed> Parts for Table<E> {
+    fn begin_save(&mut self) {
         self.saving.put(Saving { position: 0, touched: HashTable::new(), kept: Vec::new() });
     }
 
-    #[inline]
-    pub(crate) fn save_id(&self) -> Option<usize> {
+    fn save_id(&self) -> Option<usize> {
         self.saving.id()
     }
 
-    pub(crate) fn end_save(&mut self) {
+    fn end_save(&mut self) {
         self.saving.clear();
     }
+}
 
+impl<E: Keyed> Table<E> {
     /// Before an element with this hash is changed, added or taken out.
     #[inline]
     pub(super) fn keep_if_saving(&mut self, hash: u64) {

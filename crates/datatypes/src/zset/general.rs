@@ -13,6 +13,7 @@ use super::scored::{Handle, Scored};
 use super::tree::Tree;
 use crate::entry::class::allocated_bytes;
 use crate::sample::{Chooser, choose_few, distinct};
+use crate::saving::Parts;
 use crate::table::Table;
 
 /// Handles whose members are taken out of the table together.
@@ -181,17 +182,14 @@ impl General {
         }
     }
 
-    pub(super) fn begin_save(&mut self) {
-        self.table.begin_save();
-    }
-
+    /// What can be saved bit by bit.
     #[inline]
-    pub(super) fn save_id(&self) -> Option<usize> {
-        self.table.save_id()
+    pub(super) fn parts(&self) -> &dyn Parts {
+        &self.table
     }
 
-    pub(super) fn end_save(&mut self) {
-        self.table.end_save();
+    pub(super) fn parts_mut(&mut self) -> &mut dyn Parts {
+        &mut self.table
     }
 
     pub(super) fn save_some(&mut self, mut show: impl FnMut(&[u8], f64) -> bool) -> bool {

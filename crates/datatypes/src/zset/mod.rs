@@ -23,6 +23,7 @@ use crate::Encoding;
 use crate::entry::class::allocated_bytes;
 use crate::listpack::{Item, LISTPACK_BYTES_MAX, Listpack};
 use crate::prefetch::prefetch;
+use crate::saving::Parts;
 
 /// Up to where sorted sets are compact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,24 +297,19 @@ impl ZSet {
         }
     }
 
-    /// From now on the members that are there are kept until they are saved. The sorted set must be in the general form.
-    pub(crate) fn begin_save(&mut self) {
-        if let Form::General(general) = &mut self.form {
-            general.begin_save();
-        }
-    }
-
+    /// What can be saved bit by bit: the general form.
     #[inline]
-    pub(crate) fn save_id(&self) -> Option<usize> {
+    pub(crate) fn parts(&self) -> Option<&dyn Parts> {
         match &self.form {
             Form::Listpack(_) => None,
-            Form::General(general) => general.save_id(),
+            Form::General(general) => Some(general.parts()),
         }
     }
 
-    pub(crate) fn end_save(&mut self) {
-        if let Form::General(general) = &mut self.form {
-            general.end_save();
+    pub(crate) fn parts_mut(&mut self) -> Option<&mut dyn Parts> {
+        match &mut self.form {
+            Form::Listpack(_) => None,
+            Form::General(general) => Some(general.parts_mut()),
         }
     }
 

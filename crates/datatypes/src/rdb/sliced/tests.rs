@@ -8,6 +8,7 @@ use crate::rdb::{
 };
 use crate::set::SetLimits;
 use crate::stream::{self, Pending, StreamId, Trim, TrimEffort};
+use crate::testing::Random;
 use crate::zset::ZSetLimits;
 use crate::{Entry, Hash, List, Set, SetExpire, StrRef, StrValue, Stream, Value, ZSet};
 
@@ -16,16 +17,7 @@ const SET: SetLimits = SetLimits { intset_entries: 8, listpack_entries: 8, listp
 const ZSET: ZSetLimits = ZSetLimits { listpack_entries: 8, listpack_value: 64 };
 const STREAM: stream::NodeLimits = stream::NodeLimits { max_bytes: 4096, max_entries: 5 };
 
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % below as u64) as usize
-    }
-
     /// A short text, seldom a long one.
     fn text(&mut self) -> Vec<u8> {
         let number = self.below(1_000);
