@@ -80,7 +80,7 @@ pub fn allocated() -> usize {
 }
 
 pub fn figures() -> MemoryFigures {
-    MemoryFigures { rss: resident_set_bytes(), ..allocator_figures() }
+    MemoryFigures { rss: process_bytes().resident, ..allocator_figures() }
 }
 
 /// The same without the kernel's figure.
@@ -93,21 +93,21 @@ pub fn allocator_figures() -> MemoryFigures {
     }
 }
 
-/// Resident set of the process.
-pub fn resident_set_bytes() -> usize {
-    statm_bytes(1)
+/// What the process takes, as the kernel counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessBytes {
+    /// Most of it is no memory.
+    pub address_space: usize,
+    pub resident: usize,
 }
 
-/// Address space of the process, most of which is no memory.
-pub fn address_space_bytes() -> usize {
-    statm_bytes(0)
-}
-
-/// A column of `/proc/self/statm`, which counts pages.
-fn statm_bytes(column: usize) -> usize {
+pub fn process_bytes() -> ProcessBytes {
     const PAGE_BYTES: usize = 4096;
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(column).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * PAGE_BYTES
+    let mut bytes =
+        statm.split(' ').map(|pages| pages.parse::<usize>().map_or(0, |pages| pages * PAGE_BYTES));
+    let (address_space, resident) = (bytes.next().unwrap_or(0), bytes.next().unwrap_or(0));
+    ProcessBytes { address_space, resident }
 }
 
 /// Memory of the machine.

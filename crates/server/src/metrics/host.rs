@@ -22,8 +22,9 @@ pub(super) fn write(page: &mut Page, process: &ProcessInfo) {
         "Unix time of the start.",
         format_args!("{:.3}", process.started_ms as f64 / 1000.0),
     );
-    page.gauge("process_resident_memory_bytes", "Resident set.", memory::resident_set_bytes());
-    page.gauge("process_virtual_memory_bytes", "Address space in use.", memory::address_space_bytes());
+    let bytes = memory::process_bytes();
+    page.gauge("process_resident_memory_bytes", "Resident set.", bytes.resident);
+    page.gauge("process_virtual_memory_bytes", "Address space in use.", bytes.address_space);
     page.gauge("process_open_fds", "Open files, sockets and rings.", open_files());
     if let Ok(max) = limits::open_files_max() {
         page.gauge("process_max_fds", "How many may be open.", max);
