@@ -214,6 +214,18 @@ fn change_huge(client: &mut Client, round: usize) {
     };
 }
 
+/// Changes huge values, again and again, as long as this field of INFO says that they are being saved; returns how often.
+fn change_huge_while(client: &mut Client, field: &str) -> usize {
+    let (deadline, mut rounds) = (Instant::now() + Duration::from_secs(60), 0);
+    while client.info("persistence", field).as_deref() == Some("1") {
+        assert!(Instant::now() < deadline, "{field} stays");
+        change_huge(client, rounds);
+        rounds += 1;
+    }
+    assert!(rounds > 3, "{rounds} rounds of changes");
+    rounds
+}
+
 /// Huge values change, move and go while they are saved: the file has them as they were.
 #[test]
 fn huge_values_are_saved_as_they_were_while_they_change() {
@@ -224,13 +236,7 @@ fn huge_values_are_saved_as_they_were_while_they_change() {
         fill_huge(&mut client);
         let (before, shown) = (client.text("DEBUG DIGEST"), show_huge(&mut client));
         assert_eq!(client.text("BGSAVE"), "Background saving started");
-        let (deadline, mut rounds) = (Instant::now() + Duration::from_secs(60), 0);
-        while client.info("persistence", "rdb_bgsave_in_progress").as_deref() == Some("1") {
-            assert!(Instant::now() < deadline, "the snapshot does not end");
-            change_huge(&mut client, rounds);
-            rounds += 1;
-        }
-        assert!(rounds > 3, "{rounds} rounds of changes");
+        let rounds = change_huge_while(&mut client, "rdb_bgsave_in_progress");
         assert_eq!(client.info("persistence", "rdb_last_bgsave_status").as_deref(), Some("ok"));
         server.kill9();
         let loaded = on_files_of(Launch::torc(2), server.dir());
@@ -252,13 +258,7 @@ fn a_base_with_huge_values_and_its_log_are_the_last_state() {
     let mut client = server.client();
     fill_huge(&mut client);
     assert!(client.text("BGREWRITEAOF").starts_with("Background append only file rewriting"));
-    let (deadline, mut rounds) = (Instant::now() + Duration::from_secs(60), 0);
-    while client.info("persistence", "aof_rewrite_in_progress").as_deref() == Some("1") {
-        assert!(Instant::now() < deadline, "the rewrite does not end");
-        change_huge(&mut client, rounds);
-        rounds += 1;
-    }
-    assert!(rounds > 3, "{rounds} rounds of changes");
+    let rounds = change_huge_while(&mut client, "aof_rewrite_in_progress");
     assert_eq!(client.info("persistence", "aof_last_bgrewrite_status").as_deref(), Some("ok"));
     let last = client.text("DEBUG DIGEST");
     client.cmd("CONFIG SET appendfsync always");
