@@ -139,8 +139,7 @@ def find_servers(options: argparse.Namespace) -> dict[str, Server]:
         elif label != "torc" and shutil.which(places[label]) is None:
             print(f"{label}: skipped, not found")
         else:
-            # Servers start in folders of their own.
-            servers[label] = identify(label, str(Path(shutil.which(places[label])).resolve()))
+            servers[label] = identify(label, places[label])
     return servers
 
 

@@ -46,7 +46,8 @@ def identify(label: str, binary: str) -> Server:
         kind = "redis"
     else:
         kind = "torc"
-    return Server(label, kind, path, re.sub(r"\b(bits|build|malloc)=\S+ ?", "", first_line).strip())
+    # Servers start in folders of their own.
+    return Server(label, kind, os.path.abspath(path), re.sub(r"\b(bits|build|malloc)=\S+ ?", "", first_line).strip())
 
 
 @dataclass
@@ -59,6 +60,8 @@ class Instance:
     port: int
     #: appendfsync of its append-only file; empty: it has none.
     policy: str = ""
+    #: Settings besides.
+    extra: tuple[str, ...] = ()
     loaded: set[str] = field(default_factory=set)
     process: subprocess.Popen | None = None
     directory: tempfile.TemporaryDirectory | None = None
@@ -75,7 +78,7 @@ class Instance:
         return self.process.pid
 
     def arguments(self) -> list[str]:
-        common = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        common = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self.extra]
         if self.policy:
             # A rewrite in the middle would be measured instead of the log.
             common += ["--appendonly", "yes", "--appendfsync", self.policy, "--auto-aof-rewrite-percentage", "0"]
@@ -150,10 +153,7 @@ class Instance:
     def ask(self, *words: str) -> bytes:
         """One command with a simple, integer or bulk reply."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
-            request = b"*%d\r\n" % len(words)
-            for word in words:
-                request += b"$%d\r\n%s\r\n" % (len(word), word.encode())
-            connection.sendall(request)
+            connection.sendall(request(*words))
             stream = connection.makefile("rb")
             header = stream.readline().rstrip(b"\r\n")
             if header[:1] == b"$":
@@ -168,6 +168,12 @@ class Instance:
         except (OSError, ServerError):
             return {}
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def request(*words: object) -> bytes:
+    """A command as clients send it."""
+    encoded = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)
 
 
 def free_port() -> int:
