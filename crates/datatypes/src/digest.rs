@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use crate::stream::{Stream, StreamId};
 use crate::value::IntText;
-use crate::{Entry, Hash, List, Set, Value, ZSet};
+use crate::{Entry, Hash, List, Set, ValueRef, ZSet};
 
 /// 160 bits, as in Redis; digests of a set of things are combined by XOR, so that their order does not matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,11 +29,11 @@ impl Digest {
         let expiry = entry.expire_at().map_or([0; 8], i64::to_le_bytes);
         let content = match (entry.str_ref(), entry.value()) {
             (Some(string), _) => string.to_vec(),
-            (None, Some(Value::List(list))) => of_list(list).bytes(),
-            (None, Some(Value::Set(set))) => of_set(set).bytes(),
-            (None, Some(Value::Hash(hash))) => of_hash(hash, now_ms).bytes(),
-            (None, Some(Value::Stream(stream))) => of_stream(stream).bytes(),
-            (None, Some(Value::ZSet(zset))) => of_zset(zset).bytes(),
+            (None, Some(ValueRef::List(list))) => of_list(list).bytes(),
+            (None, Some(ValueRef::Set(set))) => of_set(set).bytes(),
+            (None, Some(ValueRef::Hash(hash))) => of_hash(hash, now_ms).bytes(),
+            (None, Some(ValueRef::Stream(stream))) => of_stream(stream).bytes(),
+            (None, Some(ValueRef::ZSet(zset))) => of_zset(zset).bytes(),
             _ => Vec::new(),
         };
         Digest::of(&[entry.kind().name().as_bytes(), &content, &expiry])

@@ -41,5 +41,5 @@ pub use hash::{FieldRef, Hash, HashLimits, Stored};
 pub use list::List;
 pub use set::Set;
 pub use stream::Stream;
-pub use value::{Encoding, Kind, SetExpire, StrRef, StrValue, Value, is_expired};
+pub use value::{Encoding, Kind, SetExpire, StrRef, StrValue, Value, ValueMut, ValueRef, is_expired};
 pub use zset::ZSet;

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use crate::Value;
+use crate::{ValueMut, ValueRef};
 
 /// Values with less memory than this are saved at once.
 const SLICED_BYTES_MIN: usize = 64 * 1024;
@@ -85,23 +85,38 @@ impl<T> fmt::Debug for Slot<T> {
     }
 }
 
-impl Value {
+impl<'a> ValueRef<'a> {
     /// Whether it is to be saved bit by bit. O(1).
-    pub fn is_huge(&self) -> bool {
+    pub fn is_huge(self) -> bool {
         self.heap_bytes() >= SLICED_BYTES_MIN && self.has_parts()
     }
 
     /// Whether it can be saved bit by bit: it is neither a string nor one piece of memory.
-    pub(crate) fn has_parts(&self) -> bool {
+    pub(crate) fn has_parts(self) -> bool {
         self.parts().is_some()
     }
 
     /// Tells the save of this value from all others that are under way; `None`: it is not being saved bit by bit.
     #[inline]
-    pub fn save_id(&self) -> Option<usize> {
+    pub fn save_id(self) -> Option<usize> {
         self.parts()?.save_id()
     }
 
+    /// What keeps the parts of the value.
+    #[inline]
+    fn parts(self) -> Option<&'a dyn Parts> {
+        match self {
+            ValueRef::Str(_) => None,
+            ValueRef::List(list) => list.parts(),
+            ValueRef::Set(set) => set.parts(),
+            ValueRef::ZSet(zset) => zset.parts(),
+            ValueRef::Hash(hash) => hash.parts(),
+            ValueRef::Stream(stream) => Some(stream.log()),
+        }
+    }
+}
+
+impl ValueMut<'_> {
     /// Gives a save up.
     pub fn end_save(&mut self) {
         if let Some(parts) = self.parts_mut() {
@@ -109,27 +124,14 @@ impl Value {
         }
     }
 
-    /// What keeps the parts of the value.
-    #[inline]
-    fn parts(&self) -> Option<&dyn Parts> {
-        match self {
-            Value::Str(_) => None,
-            Value::List(list) => list.parts(),
-            Value::Set(set) => set.parts(),
-            Value::ZSet(zset) => zset.parts(),
-            Value::Hash(hash) => hash.parts(),
-            Value::Stream(stream) => Some(stream.log()),
-        }
-    }
-
     pub(crate) fn parts_mut(&mut self) -> Option<&mut dyn Parts> {
         match self {
-            Value::Str(_) => None,
-            Value::List(list) => list.parts_mut(),
-            Value::Set(set) => set.parts_mut(),
-            Value::ZSet(zset) => zset.parts_mut(),
-            Value::Hash(hash) => hash.parts_mut(),
-            Value::Stream(stream) => Some(stream.log_mut()),
+            ValueMut::Str(_) => None,
+            ValueMut::List(list) => list.parts_mut(),
+            ValueMut::Set(set) => set.parts_mut(),
+            ValueMut::ZSet(zset) => zset.parts_mut(),
+            ValueMut::Hash(hash) => hash.parts_mut(),
+            ValueMut::Stream(stream) => Some(stream.log_mut()),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What a key can hold: kinds, encodings, and the values too large to lie inside an entry.
-//! Never knows where an entry keeps its value.
+//! What a key can hold: kinds, encodings, and the values that own memory. Never knows where an entry keeps its value.
 
 use bytes::Bytes;
 
+use crate::entry::class::allocated_bytes;
 use crate::{Hash, List, Set, Stream, ZSet};
 
 /// Data type of a key's value (`TYPE`).
@@ -80,7 +80,7 @@ impl Encoding {
     }
 }
 
-/// A value that lives behind a pointer of its own: big strings, and every collection type.
+/// A value that owns memory: big strings, and every collection type.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// A string of [`crate::BIG_STRING_BYTES`] or more: readers share it without a copy. In a box of its own, since all
@@ -93,13 +93,29 @@ pub enum Value {
     Stream(Stream),
 }
 
-const _: () = assert!(size_of::<Value>() <= 24, "every key with a collection has one of these");
+/// A [`Value`] where an entry keeps it.
+#[derive(Debug, Clone, Copy)]
+pub enum ValueRef<'a> {
+    Str(&'a Bytes),
+    List(&'a List),
+    Set(&'a Set),
+    ZSet(&'a ZSet),
+    Hash(&'a Hash),
+    Stream(&'a Stream),
+}
+
+/// A [`Value`] where an entry keeps it, for change in place.
+#[derive(Debug)]
+pub enum ValueMut<'a> {
+    Str(&'a mut Bytes),
+    List(&'a mut List),
+    Set(&'a mut Set),
+    ZSet(&'a mut ZSet),
+    Hash(&'a mut Hash),
+    Stream(&'a mut Stream),
+}
 
 impl Value {
-    pub(crate) fn empty_string() -> Value {
-        Value::Str(Box::default())
-    }
-
     /// Data type of the value.
     pub fn kind(&self) -> Kind {
         match self {
@@ -111,28 +127,122 @@ impl Value {
             Value::Stream(_) => Kind::Stream,
         }
     }
+}
+
+impl<'a> ValueRef<'a> {
+    /// A copy of the value; a big string is shared.
+    pub fn to_value(self) -> Value {
+        match self {
+            ValueRef::Str(bytes) => Value::Str(Box::new(bytes.clone())),
+            ValueRef::List(list) => Value::List(list.clone()),
+            ValueRef::Set(set) => Value::Set(set.clone()),
+            ValueRef::ZSet(zset) => Value::ZSet(zset.clone()),
+            ValueRef::Hash(hash) => Value::Hash(hash.clone()),
+            ValueRef::Stream(stream) => Value::Stream(stream.clone()),
+        }
+    }
 
     /// Representation of the value.
-    pub fn encoding(&self) -> Encoding {
+    pub fn encoding(self) -> Encoding {
         match self {
-            Value::Str(_) => Encoding::Raw,
-            Value::List(list) => list.encoding(),
-            Value::Set(set) => set.encoding(),
-            Value::ZSet(zset) => zset.encoding(),
-            Value::Hash(hash) => hash.encoding(),
-            Value::Stream(stream) => stream.encoding(),
+            ValueRef::Str(_) => Encoding::Raw,
+            ValueRef::List(list) => list.encoding(),
+            ValueRef::Set(set) => set.encoding(),
+            ValueRef::ZSet(zset) => zset.encoding(),
+            ValueRef::Hash(hash) => hash.encoding(),
+            ValueRef::Stream(stream) => stream.encoding(),
         }
     }
 
     /// Number of parts that freeing the value has to walk (`lazyfree` decides by it); 1 for a string.
-    pub fn free_effort(&self) -> usize {
+    pub fn free_effort(self) -> usize {
         match self {
-            Value::Str(_) => 1,
-            Value::List(list) => list.free_effort(),
-            Value::Set(set) => set.free_effort(),
-            Value::ZSet(zset) => zset.free_effort(),
-            Value::Hash(hash) => hash.free_effort(),
-            Value::Stream(stream) => stream.free_effort(),
+            ValueRef::Str(_) => 1,
+            ValueRef::List(list) => list.free_effort(),
+            ValueRef::Set(set) => set.free_effort(),
+            ValueRef::ZSet(zset) => zset.free_effort(),
+            ValueRef::Hash(hash) => hash.free_effort(),
+            ValueRef::Stream(stream) => stream.free_effort(),
+        }
+    }
+
+    /// Loads what the value points to ahead of its use. Touches the value's memory.
+    #[inline]
+    pub fn prefetch(self) {
+        match self {
+            ValueRef::Str(_) | ValueRef::Stream(_) => {}
+            ValueRef::List(list) => list.prefetch(),
+            ValueRef::Set(set) => set.prefetch(),
+            ValueRef::ZSet(zset) => zset.prefetch(),
+            ValueRef::Hash(hash) => hash.prefetch(),
+        }
+    }
+
+    /// Loads the place of an element of a big set, sorted set or hash ahead of its use; returns what
+    /// [`ValueRef::prefetch_element`] wants once it has arrived. Touches what leads there.
+    #[inline]
+    pub fn prefetch_slot(self, element: &[u8]) -> u64 {
+        match self {
+            ValueRef::Str(_) | ValueRef::Stream(_) | ValueRef::List(_) => 0,
+            ValueRef::Set(set) => set.prefetch_slot(element),
+            ValueRef::ZSet(zset) => zset.prefetch_slot(element),
+            ValueRef::Hash(hash) => hash.prefetch_slot(element),
+        }
+    }
+
+    /// Loads that element, or the ends of a list, ahead of their use. Touches what leads there.
+    #[inline]
+    pub fn prefetch_element(self, hash: u64) {
+        match self {
+            ValueRef::Str(_) | ValueRef::Stream(_) => {}
+            ValueRef::List(list) => list.prefetch_ends(),
+            ValueRef::Set(set) => set.prefetch_member(hash),
+            ValueRef::ZSet(zset) => zset.prefetch_member(hash),
+            ValueRef::Hash(hash_value) => hash_value.prefetch_field(hash),
+        }
+    }
+
+    /// When the first of the value's parts expires, if they do so one by one (fields of a hash).
+    #[inline]
+    pub fn parts_expire_from(self) -> Option<i64> {
+        match self {
+            ValueRef::Hash(hash) => hash.expires_from(),
+            _ => None,
+        }
+    }
+
+    /// Whether all parts of the value are gone.
+    pub fn is_vacant(self) -> bool {
+        match self {
+            ValueRef::Hash(hash) => hash.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Bytes on the heap that the value owns. O(1).
+    pub fn heap_bytes(self) -> usize {
+        match self {
+            ValueRef::Str(bytes) => allocated_bytes(size_of::<Bytes>()) + allocated_bytes(bytes.len()),
+            ValueRef::List(list) => list.heap_bytes(),
+            ValueRef::Set(set) => set.heap_bytes(),
+            ValueRef::ZSet(zset) => zset.heap_bytes(),
+            ValueRef::Hash(hash) => hash.heap_bytes(),
+            ValueRef::Stream(stream) => stream.heap_bytes(),
+        }
+    }
+}
+
+impl ValueMut<'_> {
+    /// The value to look at.
+    #[inline]
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            ValueMut::Str(bytes) => ValueRef::Str(bytes),
+            ValueMut::List(list) => ValueRef::List(list),
+            ValueMut::Set(set) => ValueRef::Set(set),
+            ValueMut::ZSet(zset) => ValueRef::ZSet(zset),
+            ValueMut::Hash(hash) => ValueRef::Hash(hash),
+            ValueMut::Stream(stream) => ValueRef::Stream(stream),
         }
     }
 
@@ -140,57 +250,12 @@ impl Value {
     /// without holding anybody up; nothing else may be done with it afterwards.
     pub fn free_some(&mut self, parts_max: usize) -> bool {
         match self {
-            Value::Str(_) => false,
-            Value::List(list) => list.free_some(parts_max),
-            Value::Set(set) => set.free_some(parts_max),
-            Value::ZSet(zset) => zset.free_some(parts_max),
-            Value::Hash(hash) => hash.free_some(parts_max),
-            Value::Stream(stream) => stream.free_some(parts_max),
-        }
-    }
-
-    /// Loads what the value points to ahead of its use. Touches the value's memory.
-    #[inline]
-    pub fn prefetch(&self) {
-        match self {
-            Value::Str(_) | Value::Stream(_) => {}
-            Value::List(list) => list.prefetch(),
-            Value::Set(set) => set.prefetch(),
-            Value::ZSet(zset) => zset.prefetch(),
-            Value::Hash(hash) => hash.prefetch(),
-        }
-    }
-
-    /// Loads the place of an element of a big set, sorted set or hash ahead of its use; returns what
-    /// [`Value::prefetch_element`] wants once it has arrived. Touches what leads there.
-    #[inline]
-    pub fn prefetch_slot(&self, element: &[u8]) -> u64 {
-        match self {
-            Value::Str(_) | Value::Stream(_) | Value::List(_) => 0,
-            Value::Set(set) => set.prefetch_slot(element),
-            Value::ZSet(zset) => zset.prefetch_slot(element),
-            Value::Hash(hash) => hash.prefetch_slot(element),
-        }
-    }
-
-    /// Loads that element, or the ends of a list, ahead of their use. Touches what leads there.
-    #[inline]
-    pub fn prefetch_element(&self, hash: u64) {
-        match self {
-            Value::Str(_) | Value::Stream(_) => {}
-            Value::List(list) => list.prefetch_ends(),
-            Value::Set(set) => set.prefetch_member(hash),
-            Value::ZSet(zset) => zset.prefetch_member(hash),
-            Value::Hash(hash_value) => hash_value.prefetch_field(hash),
-        }
-    }
-
-    /// When the first of the value's parts expires, if they do so one by one (fields of a hash).
-    #[inline]
-    pub fn parts_expire_from(&self) -> Option<i64> {
-        match self {
-            Value::Hash(hash) => hash.expires_from(),
-            _ => None,
+            ValueMut::Str(_) => false,
+            ValueMut::List(list) => list.free_some(parts_max),
+            ValueMut::Set(set) => set.free_some(parts_max),
+            ValueMut::ZSet(zset) => zset.free_some(parts_max),
+            ValueMut::Hash(hash) => hash.free_some(parts_max),
+            ValueMut::Stream(stream) => stream.free_some(parts_max),
         }
     }
 
@@ -202,31 +267,9 @@ impl Value {
         on_taken: impl FnMut(&[u8]),
     ) -> usize {
         match self {
-            Value::Hash(hash) => hash.take_expired(now_ms, parts_max, on_taken),
+            ValueMut::Hash(hash) => hash.take_expired(now_ms, parts_max, on_taken),
             _ => 0,
         }
-    }
-
-    /// Whether all parts of the value are gone.
-    pub fn is_vacant(&self) -> bool {
-        match self {
-            Value::Hash(hash) => hash.is_empty(),
-            _ => false,
-        }
-    }
-
-    /// Bytes on the heap that the value owns, its own box included. O(1).
-    pub fn heap_bytes(&self) -> usize {
-        use crate::entry::class::allocated_bytes;
-        let behind = match self {
-            Value::Str(bytes) => allocated_bytes(size_of::<Bytes>()) + allocated_bytes(bytes.len()),
-            Value::List(list) => list.heap_bytes(),
-            Value::Set(set) => set.heap_bytes(),
-            Value::ZSet(zset) => zset.heap_bytes(),
-            Value::Hash(hash) => hash.heap_bytes(),
-            Value::Stream(stream) => stream.heap_bytes(),
-        };
-        allocated_bytes(size_of::<Value>()) + behind
     }
 }
 

@@ -83,7 +83,7 @@ impl At<'_> {
     /// release. The key does not expire afterwards.
     pub fn put(&mut self, value: Value) -> Option<Entry> {
         let replaced = self.remove();
-        let entry = Entry::boxed(self.key.bytes, value, None);
+        let entry = Entry::owned(self.key.bytes, value, None);
         let (db, now_ms, is_new) = (self.db, self.now_ms, replaced.is_none());
         self.found = Some(self.keyspace.insert_entry(db, &self.key, entry, is_new, now_ms, self.changes));
         replaced

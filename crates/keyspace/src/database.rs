@@ -553,9 +553,9 @@ impl Database {
         let parts_max = limit.saturating_sub(step.visited).max(1);
         let mut names: Vec<Box<[u8]>> = Vec::new();
         let (count, key_too) = match entry.value_mut() {
-            Some(value) => {
+            Some(mut value) => {
                 let count = value.take_expired_parts(now_ms, parts_max, |name| names.push(name.into()));
-                (count, value.is_vacant())
+                (count, value.as_ref().is_vacant())
             }
             None => (0, false),
         };

@@ -97,7 +97,7 @@ impl Graveyard {
             if let Some(entry) = self.entries.last_mut() {
                 let parts_max = entries_max - freed;
                 let bytes_before = entry.size_bytes();
-                let more = entry.value_mut().is_some_and(|value| value.free_some(parts_max));
+                let more = entry.value_mut().is_some_and(|mut value| value.free_some(parts_max));
                 let bytes_after = if more { entry.size_bytes() } else { 0 };
                 self.bytes = self.bytes.saturating_sub(bytes_before.saturating_sub(bytes_after));
                 if more {

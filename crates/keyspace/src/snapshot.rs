@@ -14,7 +14,7 @@ mod tests;
 use std::collections::VecDeque;
 
 use torc_datatypes::rdb::record;
-use torc_datatypes::{Entry, Value, is_expired};
+use torc_datatypes::{Entry, ValueRef, is_expired};
 
 use self::huge::{Huge, Place};
 pub use self::part::SavedPart;
@@ -81,7 +81,7 @@ impl Snapshot {
         if self.abandoned {
             return;
         }
-        if entry.value().is_some_and(Value::is_huge) {
+        if entry.value().is_some_and(ValueRef::is_huge) {
             let key = entry.key().into();
             return self.begin_huge(entry, Place::UnderKey(key));
         }
@@ -136,7 +136,7 @@ impl Snapshot {
 
     /// A flushed entry is saved, or its save has begun.
     fn let_go(&mut self, entry: Entry) {
-        if let Some(id) = entry.value().and_then(Value::save_id) {
+        if let Some(id) = entry.value().and_then(ValueRef::save_id) {
             let huge = self.huge.iter_mut().find(|huge| huge.id == id);
             huge.expect("its save has begun here").place = Place::Here(entry);
         } else if is_large(&entry) {

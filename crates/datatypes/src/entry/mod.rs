@@ -9,13 +9,14 @@
 //!
 //! memory   ┌────────┬─────────────┬───────────────┬──────────┬───────────┬─────────────────┬──────┐
 //!          │ header │ expiry (ms) │ key length    │ payload  │ key bytes │ embedded value  │ room │
-//!          │ 8      │ 8, if any   │ 8, if ≥ 255   │ 8, if not│           │                 │      │
-//!          │        │             │               │ embedded │           │                 │      │
+//!          │ 8      │ 8, if any   │ 8, if ≥ 255   │ 8 to 24, │           │                 │      │
+//!          │        │             │               │ if any   │           │                 │      │
 //!          └────────┴─────────────┴───────────────┴──────────┴───────────┴─────────────────┴──────┘
 //! ```
 //!
-//! The payload word is an `i64` (form `Int`) or a `Box<Value>` (form `Boxed`). An 18-byte key with a 64-byte
-//! value takes 8 + 18 + 64 = 90 bytes: jemalloc's class of 96.
+//! The payload is an `i64` (form `Int`), or what a [`Value`] of the entry's kind has inside (form `Owned`: a `List`, a
+//! `Hash`, …; of a big string the box). An 18-byte key with a 64-byte value takes 8 + 18 + 64 = 90 bytes: jemalloc's class
+//! of 96. A hash under the same key takes 8 + 16 + 18 = 42 bytes, a class of 48, besides its fields.
 //!
 //! Layout invariant, on which every `SAFETY` line below relies: the address in the handle is a live allocation of
 //! `class_bytes(header.class())` bytes, aligned to 8, owned by this handle alone; the header's lengths and flags
@@ -39,8 +40,8 @@ use self::class::{class_bytes, class_for};
 use self::header::{Form, Header, KEY_LEN_WIDE};
 pub use self::line::{LINE_BUCKETS, buckets_with};
 use crate::number::{i64_len, parse_i64};
-use crate::prefetch::{prefetch, prefetch_address};
-use crate::{Encoding, Kind, StrRef, StrValue, Value};
+use crate::prefetch::prefetch_address;
+use crate::{Encoding, Hash, Kind, List, Set, StrRef, StrValue, Stream, Value, ValueMut, ValueRef, ZSet};
 
 /// Strings of this length and more live in a [`Bytes`] of their own, which readers share without copying.
 pub const BIG_STRING_BYTES: usize = 16 * 1024;
@@ -80,7 +81,7 @@ unsafe impl Sync for Entry where Value: Sync {}
 enum Payload<'a> {
     Embedded(&'a [u8]),
     Int(i64),
-    Boxed(Box<Value>),
+    Owned(Value),
 }
 
 impl Entry {
@@ -94,7 +95,7 @@ impl Entry {
         if value.len() < BIG_STRING_BYTES {
             return Entry::string(key, &value, expire_at);
         }
-        Entry::boxed(key, Value::Str(Box::new(value)), expire_at)
+        Entry::owned(key, Value::Str(Box::new(value)), expire_at)
     }
 
     /// An entry for a string that is an integer.
@@ -113,8 +114,8 @@ impl Entry {
     }
 
     /// An entry for a value with memory of its own.
-    pub fn boxed(key: &[u8], value: Value, expire_at: Option<i64>) -> Entry {
-        let mut entry = Entry::new(key, expire_at, value.kind(), Payload::Boxed(Box::new(value)));
+    pub fn owned(key: &[u8], value: Value, expire_at: Option<i64>) -> Entry {
+        let mut entry = Entry::new(key, expire_at, value.kind(), Payload::Owned(value));
         entry.note_volatile_parts();
         entry
     }
@@ -140,7 +141,7 @@ impl Entry {
             Form::Int => Encoding::Int,
             Form::Embedded if header.is_mutated() || header.value_len() > EMBSTR_BYTES_MAX => Encoding::Raw,
             Form::Embedded => Encoding::Embstr,
-            Form::Boxed => self.boxed_value(header).encoding(),
+            Form::Owned => self.owned_value(header).encoding(),
         }
     }
 
@@ -151,28 +152,40 @@ impl Entry {
         match header.form() {
             Form::Embedded => Some(StrRef::Bytes(self.embedded(header))),
             Form::Int => Some(StrRef::Int(self.int_payload(header))),
-            Form::Boxed => match self.boxed_value(header) {
-                Value::Str(bytes) => Some(StrRef::Shared(bytes)),
+            Form::Owned => match self.owned_value(header) {
+                ValueRef::Str(bytes) => Some(StrRef::Shared(bytes)),
                 _ => None,
             },
         }
     }
 
     /// The value, if it has memory of its own (every collection, and big strings).
-    pub fn value(&self) -> Option<&Value> {
+    #[inline]
+    pub fn value(&self) -> Option<ValueRef<'_>> {
         let header = self.header();
-        (header.form() == Form::Boxed).then(|| self.boxed_value(header))
+        (header.form() == Form::Owned).then(|| self.owned_value(header))
     }
 
     /// The value for change in place, if it has memory of its own. Call [`Entry::note_volatile_parts`] afterwards.
-    pub fn value_mut(&mut self) -> Option<&mut Value> {
+    #[inline]
+    pub fn value_mut(&mut self) -> Option<ValueMut<'_>> {
         let header = self.header();
-        if header.form() != Form::Boxed {
+        if header.form() != Form::Owned {
             return None;
         }
-        // SAFETY: layout invariant: the payload word is a `Box<Value>` owned by this entry, which is borrowed
-        // mutably for the result's lifetime.
-        Some(unsafe { &mut *self.boxed_pointer(header) })
+        let payload = self.payload(header);
+        // SAFETY: layout invariant: form `Owned` has a value of the header's kind there, aligned to 8; it is owned by this
+        // entry, which is borrowed mutably for the result's lifetime.
+        Some(unsafe {
+            match header.kind() {
+                Kind::String => ValueMut::Str(&mut *payload.cast::<Box<Bytes>>()),
+                Kind::List => ValueMut::List(&mut *payload.cast()),
+                Kind::Set => ValueMut::Set(&mut *payload.cast()),
+                Kind::ZSet => ValueMut::ZSet(&mut *payload.cast()),
+                Kind::Hash => ValueMut::Hash(&mut *payload.cast()),
+                Kind::Stream => ValueMut::Stream(&mut *payload.cast()),
+            }
+        })
     }
 
     /// Whether an expiry is set. Does not touch the entry's memory.
@@ -220,7 +233,7 @@ impl Entry {
     /// When the first of the value's parts expires. Touches the entry's memory only if some do.
     #[inline]
     pub fn parts_expire_from(&self) -> Option<i64> {
-        if self.has_volatile_parts() { self.value().and_then(Value::parts_expire_from) } else { None }
+        if self.has_volatile_parts() { self.value().and_then(ValueRef::parts_expire_from) } else { None }
     }
 
     /// Makes the handle tell whether parts of the value expire by themselves.
@@ -274,7 +287,7 @@ impl Entry {
     pub fn size_bytes(&self) -> usize {
         let header = self.header();
         let behind = match header.form() {
-            Form::Boxed => self.boxed_value(header).heap_bytes(),
+            Form::Owned => self.owned_value(header).heap_bytes(),
             _ => 0,
         };
         class_bytes(header.class()) + behind
@@ -286,14 +299,6 @@ impl Entry {
         let base = self.base();
         prefetch_address(base);
         prefetch_address(base.wrapping_add(64));
-    }
-
-    /// Loads the value ahead of its use, if it has memory of its own. Touches the entry's memory.
-    #[inline]
-    pub fn prefetch_value(&self) {
-        if let Some(value) = self.value() {
-            prefetch(value);
-        }
     }
 
     /// Replaces the value by a string, in place if the allocation suits. Expiry, clock and key stay.
@@ -324,7 +329,10 @@ impl Entry {
         if value.len() < BIG_STRING_BYTES {
             return self.set_string(&value);
         }
-        self.set_value(Value::Str(Box::new(value)));
+        match self.value_mut() {
+            Some(ValueMut::Str(shared)) => *shared = value,
+            _ => self.replace_payload(Kind::String, Payload::Owned(Value::Str(Box::new(value)))),
+        }
     }
 
     /// Replaces the value by an integer. Expiry, clock and key stay.
@@ -334,7 +342,7 @@ impl Entry {
             return self.replace_payload(Kind::String, Payload::Int(value));
         }
         // SAFETY: layout invariant: form `Int` has its payload word there.
-        unsafe { self.base().add(header.payload_offset()).cast::<i64>().write(value) };
+        unsafe { self.payload(header).cast::<i64>().write(value) };
     }
 
     /// Replaces the value by a string in whatever form it comes. Expiry, clock and key stay.
@@ -347,24 +355,18 @@ impl Entry {
         }
     }
 
-    /// Replaces the value by one with memory of its own. Expiry, clock and key stay.
-    pub fn set_value(&mut self, value: Value) {
-        let kind = value.kind();
-        match self.value_mut() {
-            Some(slot) if slot.kind() == kind => *slot = value,
-            _ => self.replace_payload(kind, Payload::Boxed(Box::new(value))),
-        }
-        self.note_volatile_parts();
-    }
-
     /// Leaves an empty string under the key, and returns the value with memory of its own (none: an empty string) in an
     /// entry without a key. Expiry, clock and table bits stay.
     pub fn split_off(&mut self) -> Entry {
-        let value = self
-            .value_mut()
-            .map_or_else(Value::empty_string, |slot| std::mem::replace(slot, Value::empty_string()));
-        self.replace_payload(Kind::String, Payload::Embedded(b""));
-        Entry::boxed(b"", value, None)
+        let mut rest = Entry::new(self.key(), self.expire_at(), Kind::String, Payload::Embedded(b""));
+        rest.take_marks_of(self);
+        let mut value = std::mem::replace(self, rest);
+        if value.value().is_none() {
+            return Entry::string(b"", b"", None);
+        }
+        value.reshape(Some(b""), false);
+        value.note_volatile_parts();
+        value
     }
 
     /// Appends to a string value and returns its new length. Amortised O(`data`).
@@ -382,15 +384,17 @@ impl Entry {
     ///
     /// Panics if the value is not a string.
     pub fn edit_string<R>(&mut self, len_min: usize, edit: impl FnOnce(&mut [u8]) -> R) -> R {
-        if self.header().form() != Form::Boxed {
+        if self.header().form() != Form::Owned {
             self.make_mutable(len_min);
         }
         let header = self.header();
         if header.form() == Form::Embedded {
             return edit(self.embedded_mut(header));
         }
-        let Some(Value::Str(shared)) = self.value_mut() else { panic!("edit_string needs a string value") };
-        let mut buffer = match std::mem::take(&mut **shared).try_into_mut() {
+        let Some(ValueMut::Str(shared)) = self.value_mut() else {
+            panic!("edit_string needs a string value")
+        };
+        let mut buffer = match std::mem::take(shared).try_into_mut() {
             Ok(own) => own,
             Err(foreign) => {
                 let mut copy = BytesMut::with_capacity(foreign.len().max(len_min));
@@ -402,7 +406,7 @@ impl Entry {
             buffer.resize(len_min, 0);
         }
         let result = edit(&mut buffer);
-        **shared = buffer.freeze();
+        *shared = buffer.freeze();
         result
     }
 
@@ -417,7 +421,7 @@ impl Entry {
         let payload = match header.form() {
             Form::Embedded => Payload::Embedded(self.embedded(header)),
             Form::Int => Payload::Int(self.int_payload(header)),
-            Form::Boxed => Payload::Boxed(Box::new(self.boxed_value(header).clone())),
+            Form::Owned => Payload::Owned(self.owned_value(header).to_value()),
         };
         let mut copy = Entry::new(key, self.expire_at(), header.kind(), payload);
         copy.set_clock(header.clock());
@@ -429,22 +433,30 @@ impl Entry {
         let (form, value) = match &payload {
             Payload::Embedded(bytes) => (Form::Embedded, *bytes),
             Payload::Int(_) => (Form::Int, &[][..]),
-            Payload::Boxed(_) => (Form::Boxed, &[][..]),
+            Payload::Owned(_) => (Form::Owned, &[][..]),
         };
         let mut entry = Entry::allocate(key, expire_at.is_some(), kind, form, value.len(), 0);
         let header = entry.header();
-        // SAFETY: layout invariant: `allocate` made room for all parts that the header describes; `value` is not
-        // part of the new allocation.
+        let target = entry.payload(header);
+        // SAFETY: layout invariant: `allocate` made room for all parts that the header describes, the payload aligned to 8;
+        // `value` is not part of the new allocation. The kind is the value's own.
         unsafe {
             match payload {
                 Payload::Embedded(_) => {
                     let target = entry.base().add(entry.value_offset(header));
                     ptr::copy_nonoverlapping(value.as_ptr(), target, value.len());
                 }
-                Payload::Int(int) => entry.base().add(header.payload_offset()).cast::<i64>().write(int),
-                Payload::Boxed(value) => {
-                    let target = entry.base().add(header.payload_offset());
-                    target.cast::<*mut Value>().write(Box::into_raw(value));
+                Payload::Int(int) => target.cast::<i64>().write(int),
+                Payload::Owned(value) => {
+                    assert!(value.kind() == kind, "a value of another kind than the entry's");
+                    match value {
+                        Value::Str(bytes) => target.cast::<Box<Bytes>>().write(bytes),
+                        Value::List(list) => target.cast::<List>().write(list),
+                        Value::Set(set) => target.cast::<Set>().write(set),
+                        Value::ZSet(zset) => target.cast::<ZSet>().write(zset),
+                        Value::Hash(hash) => target.cast::<Hash>().write(hash),
+                        Value::Stream(stream) => target.cast::<Stream>().write(stream),
+                    }
                 }
             }
         }
@@ -454,7 +466,7 @@ impl Entry {
         entry
     }
 
-    /// A new allocation with header, key (and its length, if wide) written; expiry word, payload word and value
+    /// A new allocation with header, key (and its length, if wide) written; expiry word, payload and value
     /// bytes are left to the caller, with `room` bytes behind the value.
     fn allocate(
         key: &[u8],
@@ -493,16 +505,15 @@ impl Entry {
         let mut moved =
             Entry::allocate(key, expiry_word, header.kind(), header.form(), header.value_len(), 0);
         let target = moved.header();
-        // SAFETY: layout invariant on both entries. The payload word is moved, not copied: the old allocation is
-        // freed below without dropping its value.
+        // SAFETY: layout invariant on both entries, which have the same kind and form, so payloads of one size. The payload
+        // is moved, not copied: the old allocation is freed below without dropping its value.
         unsafe {
             if header.form() == Form::Embedded {
                 let value = self.embedded(header);
                 let to = moved.base().add(moved.value_offset(target));
                 ptr::copy_nonoverlapping(value.as_ptr(), to, value.len());
             } else {
-                let from = self.base().add(header.payload_offset());
-                ptr::copy_nonoverlapping(from, moved.base().add(target.payload_offset()), 8);
+                ptr::copy_nonoverlapping(self.payload(header), moved.payload(target), header.payload_bytes());
             }
         }
         let target = target.with_clock(header.clock()).with_mutated(header.is_mutated());
@@ -523,10 +534,15 @@ impl Entry {
     /// A new allocation for another value under the same key, expiry, clock and table bits.
     fn replace_payload(&mut self, kind: Kind, payload: Payload<'_>) {
         let mut new = Entry::new(self.key(), self.expire_at(), kind, payload);
-        new.set_clock(self.clock());
-        new.set_marked(self.is_marked());
-        new.set_hash_bits(self.hash_bits());
+        new.take_marks_of(self);
         *self = new;
+    }
+
+    /// Clock, mark and table bits of another entry.
+    fn take_marks_of(&mut self, other: &Entry) {
+        self.set_clock(other.clock());
+        self.set_marked(other.is_marked());
+        self.set_hash_bits(other.hash_bits());
     }
 
     /// Turns an integer or embedded string into bytes that can be changed, at least `len_min` long.
@@ -561,10 +577,7 @@ impl Entry {
             let mut buffer = BytesMut::with_capacity(len);
             buffer.extend_from_slice(old);
             buffer.resize(len, 0);
-            return self.replace_payload(
-                Kind::String,
-                Payload::Boxed(Box::new(Value::Str(Box::new(buffer.freeze())))),
-            );
+            return self.replace_payload(Kind::String, Payload::Owned(Value::Str(Box::new(buffer.freeze()))));
         }
         let room = if header.is_mutated() { len / 2 } else { 0 };
         let mut new =
@@ -645,29 +658,49 @@ impl Entry {
     fn int_payload(&self, header: Header) -> i64 {
         debug_assert_eq!(header.form(), Form::Int);
         // SAFETY: layout invariant: form `Int` has its payload word there.
-        unsafe { self.base().add(header.payload_offset()).cast::<i64>().read() }
+        unsafe { self.payload(header).cast::<i64>().read() }
     }
 
-    fn boxed_pointer(&self, header: Header) -> *mut Value {
-        debug_assert_eq!(header.form(), Form::Boxed);
-        // SAFETY: layout invariant: form `Boxed` has a pointer from `Box::into_raw` there.
-        unsafe { self.base().add(header.payload_offset()).cast::<*mut Value>().read() }
+    /// Where the payload is, if there is one.
+    #[inline]
+    fn payload(&self, header: Header) -> *mut u8 {
+        // SAFETY: layout invariant: the header, expiry word and length word that lie in front of it are in the allocation.
+        unsafe { self.base().add(header.payload_offset()) }
     }
 
-    fn boxed_value(&self, header: Header) -> &Value {
-        // SAFETY: layout invariant: the box is owned by this entry, borrowed for the result's lifetime.
-        unsafe { &*self.boxed_pointer(header) }
+    #[inline]
+    fn owned_value(&self, header: Header) -> ValueRef<'_> {
+        debug_assert_eq!(header.form(), Form::Owned);
+        let payload = self.payload(header);
+        // SAFETY: layout invariant: form `Owned` has a value of the header's kind there, aligned to 8; it is owned by this
+        // entry, borrowed for the result's lifetime.
+        unsafe {
+            match header.kind() {
+                Kind::String => ValueRef::Str(&*payload.cast::<Box<Bytes>>()),
+                Kind::List => ValueRef::List(&*payload.cast()),
+                Kind::Set => ValueRef::Set(&*payload.cast()),
+                Kind::ZSet => ValueRef::ZSet(&*payload.cast()),
+                Kind::Hash => ValueRef::Hash(&*payload.cast()),
+                Kind::Stream => ValueRef::Stream(&*payload.cast()),
+            }
+        }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         let header = self.header();
-        // SAFETY: layout invariant: the handle owns the allocation, and the box if there is one; nobody can use
+        // SAFETY: layout invariant: the handle owns the allocation, and the value in it if there is one; nobody can use
         // either after this.
         unsafe {
-            if header.form() == Form::Boxed {
-                drop(Box::from_raw(self.boxed_pointer(header)));
+            match self.value_mut() {
+                None => {}
+                Some(ValueMut::Str(_)) => ptr::drop_in_place(self.payload(header).cast::<Box<Bytes>>()),
+                Some(ValueMut::List(list)) => ptr::drop_in_place(list),
+                Some(ValueMut::Set(set)) => ptr::drop_in_place(set),
+                Some(ValueMut::ZSet(zset)) => ptr::drop_in_place(zset),
+                Some(ValueMut::Hash(hash)) => ptr::drop_in_place(hash),
+                Some(ValueMut::Stream(stream)) => ptr::drop_in_place(stream),
             }
             dealloc(self.base(), layout_of(header.class()));
         }
@@ -692,7 +725,7 @@ fn string_payload(value: &[u8]) -> Payload<'_> {
     if value.len() < BIG_STRING_BYTES {
         return Payload::Embedded(value);
     }
-    Payload::Boxed(Box::new(Value::Str(Box::new(Bytes::copy_from_slice(value)))))
+    Payload::Owned(Value::Str(Box::new(Bytes::copy_from_slice(value))))
 }
 
 fn layout_of(class: u8) -> Layout {

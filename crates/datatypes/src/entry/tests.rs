@@ -219,7 +219,7 @@ fn big_strings_are_shared_with_readers_and_copied_on_write() {
 
 #[test]
 fn a_value_with_memory_of_its_own_can_be_split_off() {
-    let mut entry = Entry::boxed(b"key", Value::Set(Set::new_table()), Some(5));
+    let mut entry = Entry::owned(b"key", Value::Set(Set::new_table()), Some(5));
     entry.set_clock(7);
     entry.set_hash_bits(9);
     let value = entry.split_off();

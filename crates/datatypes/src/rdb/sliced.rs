@@ -4,7 +4,7 @@
 //! it was is its own affair ([`crate::saving`]).
 
 use super::{Writer, hash, list, record, stream, zset};
-use crate::{Entry, Value};
+use crate::{Entry, ValueMut, ValueRef};
 
 #[cfg(test)]
 mod tests;
@@ -32,22 +32,22 @@ struct Allowance {
 }
 
 impl Sliced {
-    /// Begins the record of an entry with a huge value ([`Value::is_huge`]), which is kept as it is now until the record is
+    /// Begins the record of an entry with a huge value ([`ValueRef::is_huge`]), which is kept as it is now until the record is
     /// written; returns the RDB version that a reader must know for it, too.
     pub fn begin(entry: &mut Entry, writer: &mut Writer<'_>) -> (Sliced, u16) {
         let (kind, version) = record::begin(entry, writer);
-        let value = entry.value_mut().expect("strings are saved at once");
-        let left = match value {
-            Value::List(list) => list.parts_len(),
-            Value::Set(set) => set.len(),
-            Value::ZSet(zset) => zset.len(),
-            Value::Hash(hash) => hash.len(),
-            Value::Stream(stream) => stream.log().node_count(),
-            Value::Str(_) => unreachable!("strings are saved at once"),
+        let mut value = entry.value_mut().expect("strings are saved at once");
+        let left = match value.as_ref() {
+            ValueRef::List(list) => list.parts_len(),
+            ValueRef::Set(set) => set.len(),
+            ValueRef::ZSet(zset) => zset.len(),
+            ValueRef::Hash(hash) => hash.len(),
+            ValueRef::Stream(stream) => stream.log().node_count(),
+            ValueRef::Str(_) => unreachable!("strings are saved at once"),
         };
         writer.count(left);
         value.parts_mut().expect("a huge value has parts").begin_save();
-        if let Value::Stream(stream) = value {
+        if let ValueMut::Stream(stream) = value {
             let mut rest = Vec::new();
             stream::write_behind_nodes(stream, kind, &mut Writer::new(&mut rest, writer.compresses()));
             stream.log_mut().keep_rest(rest);
@@ -58,7 +58,7 @@ impl Sliced {
     /// Goes on with the record; true while there is more to write.
     ///
     /// Panics if the value is not as many parts as the record promises: nobody could read the file.
-    pub fn go_on(&mut self, value: &mut Value, writer: &mut Writer<'_>) -> bool {
+    pub fn go_on(&mut self, value: &mut ValueMut<'_>, writer: &mut Writer<'_>) -> bool {
         let allowance = Allowance {
             parts: SLICE_PARTS_MAX,
             packed: writer.packed_bytes() + SLICE_PACKED_BYTES,
@@ -67,30 +67,35 @@ impl Sliced {
         self.go_on_for(allowance, value, writer)
     }
 
-    fn go_on_for(&mut self, mut allowance: Allowance, value: &mut Value, writer: &mut Writer<'_>) -> bool {
+    fn go_on_for(
+        &mut self,
+        mut allowance: Allowance,
+        value: &mut ValueMut<'_>,
+        writer: &mut Writer<'_>,
+    ) -> bool {
         let Sliced { kind, left } = self;
         let mut wrote = |writer: &Writer<'_>| {
             *left = left.checked_sub(1).expect("no more parts than were promised");
             allowance.lasts(writer)
         };
         let more = match value {
-            Value::List(list) => list.save_some(|part| {
+            ValueMut::List(list) => list.save_some(|part| {
                 list::write_part(&part, writer);
                 wrote(writer)
             }),
-            Value::Set(set) => set.save_some(|member| {
+            ValueMut::Set(set) => set.save_some(|member| {
                 writer.item(member);
                 wrote(writer)
             }),
-            Value::ZSet(zset) => zset.save_some(|member, score| {
+            ValueMut::ZSet(zset) => zset.save_some(|member, score| {
                 zset::write_member(member, score, writer);
                 wrote(writer)
             }),
-            Value::Hash(hash) => hash.save_some(|field| {
+            ValueMut::Hash(hash) => hash.save_some(|field| {
                 hash::write_field(&field, *kind, writer);
                 wrote(writer)
             }),
-            Value::Stream(stream) => {
+            ValueMut::Stream(stream) => {
                 let log = stream.log_mut();
                 let more = log.save_nodes(|id, node| {
                     stream::write_node(id, node, writer);
@@ -98,7 +103,7 @@ impl Sliced {
                 });
                 more || log.save_rest(SLICE_BYTES, writer.out())
             }
-            Value::Str(_) => unreachable!("strings are saved at once"),
+            ValueMut::Str(_) => unreachable!("strings are saved at once"),
         };
         assert!(more || *left == 0, "{left} parts of a value that was being saved are missing");
         more

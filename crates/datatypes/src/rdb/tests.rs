@@ -6,7 +6,7 @@ use super::*;
 use crate::list::End;
 use crate::listpack::Listpack;
 use crate::stream::{Pending, StreamId};
-use crate::{Encoding, Entry, Hash, List, Set, SetExpire, StrRef, StrValue, Stream, Value, ZSet};
+use crate::{Encoding, Entry, Hash, List, Set, SetExpire, StrRef, StrValue, Stream, Value, ValueRef, ZSet};
 
 fn limits() -> Limits {
     Limits {
@@ -32,7 +32,7 @@ fn text(number: usize) -> Vec<u8> {
 }
 
 fn boxed(value: Value) -> Entry {
-    Entry::boxed(b"key", value, None)
+    Entry::owned(b"key", value, None)
 }
 
 fn list(elements: usize, large: bool) -> Entry {
@@ -141,18 +141,18 @@ fn read(kind: u8, version: u16, bytes: &[u8]) -> Result<Entry, Error> {
 fn content(entry: &Entry) -> Vec<Vec<u8>> {
     match (entry.str_ref(), entry.value()) {
         (Some(string), _) => vec![string.to_vec()],
-        (None, Some(Value::List(list))) => list.iter().map(|element| element.to_vec()).collect(),
-        (None, Some(Value::Set(set))) => {
+        (None, Some(ValueRef::List(list))) => list.iter().map(|element| element.to_vec()).collect(),
+        (None, Some(ValueRef::Set(set))) => {
             let mut members: Vec<Vec<u8>> = set.iter().map(|member| member.to_vec()).collect();
             members.sort_unstable();
             members
         }
-        (None, Some(Value::ZSet(zset))) => {
+        (None, Some(ValueRef::ZSet(zset))) => {
             let mut members = Vec::new();
             zset.for_each(|member, score| members.push([member, &score.to_le_bytes()].concat()));
             members
         }
-        (None, Some(Value::Hash(hash))) => {
+        (None, Some(ValueRef::Hash(hash))) => {
             let whole = |field: crate::hash::FieldRef<'_>| {
                 let expire_at = field.expire_at.unwrap_or(0).to_string().into_bytes();
                 [field.name.to_vec(), field.value.to_vec(), expire_at].join(&b' ')
@@ -161,7 +161,7 @@ fn content(entry: &Entry) -> Vec<Vec<u8>> {
             fields.sort_unstable();
             fields
         }
-        (None, Some(Value::Stream(_))) => {
+        (None, Some(ValueRef::Stream(_))) => {
             vec![body(entry, code::VERSION, false).expect("it can be written").1]
         }
         _ => unreachable!("what is no string has memory of its own"),
@@ -202,11 +202,11 @@ fn field_expiry_needs_a_new_version() {
 #[test]
 fn streams_in_older_versions() {
     let sample = stream(100);
-    let Some(Value::Stream(before)) = sample.value() else { unreachable!("it is a stream") };
+    let Some(ValueRef::Stream(before)) = sample.value() else { unreachable!("it is a stream") };
     for version in [code::VERSION_REDIS_5, code::VERSION_REDIS_7_0] {
         let (kind, bytes) = body(&sample, version, true).expect("it can be written");
         let again = read(kind, version, &bytes).expect("sound");
-        let Some(Value::Stream(after)) = again.value() else { panic!("it is a stream") };
+        let Some(ValueRef::Stream(after)) = again.value() else { panic!("it is a stream") };
         assert_eq!(after.log().len(), before.log().len());
         assert_eq!(after.log().last_id(), before.log().last_id());
         assert_eq!(after.log().first_id(), before.log().first_id());
@@ -327,7 +327,7 @@ fn limits_hold_for_what_is_read() {
 fn listpacks_are_made_canonical() {
     let as_text = b"\x0d\x0d\x00\x00\x00\x02\x00\x8212\x03\x05\x01\xff";
     let entry = read(code::SET_LISTPACK, code::VERSION, as_text).expect("sound");
-    let Some(Value::Set(members)) = entry.value() else { panic!("it is a set") };
+    let Some(ValueRef::Set(members)) = entry.value() else { panic!("it is a set") };
     assert!(members.contains(b"12") && members.contains(b"5"));
     let twice = b"\x0d\x0d\x00\x00\x00\x02\x00\x8212\x03\x0c\x01\xff";
     assert_eq!(

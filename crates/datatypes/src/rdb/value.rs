@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::{Error, Limits, Reader, Writer, code, hash, list, set, stream, zset};
-use crate::{BIG_STRING_BYTES, Entry, Value};
+use crate::{BIG_STRING_BYTES, Entry, Value, ValueRef};
 
 /// A value that was read.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Decoded {
                 Entry::string_shared(key, Bytes::from(bytes), expire_at)
             }
             Decoded::Str(bytes) => Entry::string(key, &bytes, expire_at),
-            Decoded::Value(value) => Entry::boxed(key, value, expire_at),
+            Decoded::Value(value) => Entry::owned(key, value, expire_at),
         }
     }
 }
@@ -30,12 +30,12 @@ impl Decoded {
 /// The type under which an entry's value is written for servers that read this RDB version; `None` if it can't be.
 pub fn type_for(entry: &Entry, version: u16) -> Option<u8> {
     match entry.value() {
-        None | Some(Value::Str(_)) => Some(code::STRING),
-        Some(Value::List(_)) => Some(list::type_for(version)),
-        Some(Value::Set(set)) => Some(set::type_for(set, version)),
-        Some(Value::ZSet(zset)) => Some(zset::type_for(zset, version)),
-        Some(Value::Stream(_)) => Some(stream::type_for(version)),
-        Some(Value::Hash(hash)) => hash::type_for(hash, version),
+        None | Some(ValueRef::Str(_)) => Some(code::STRING),
+        Some(ValueRef::List(_)) => Some(list::type_for(version)),
+        Some(ValueRef::Set(set)) => Some(set::type_for(set, version)),
+        Some(ValueRef::ZSet(zset)) => Some(zset::type_for(zset, version)),
+        Some(ValueRef::Stream(_)) => Some(stream::type_for(version)),
+        Some(ValueRef::Hash(hash)) => hash::type_for(hash, version),
     }
 }
 
@@ -50,12 +50,12 @@ pub fn write_value(entry: &Entry, kind: u8, writer: &mut Writer<'_>) {
         return writer.str_ref(string);
     }
     match entry.value() {
-        Some(Value::List(list)) => list::write(list, kind, writer),
-        Some(Value::Set(set)) => set::write(set, kind, writer),
-        Some(Value::ZSet(zset)) => zset::write(zset, kind, writer),
-        Some(Value::Hash(hash)) => hash::write(hash, kind, writer),
-        Some(Value::Stream(stream)) => stream::write(stream, kind, writer),
-        Some(Value::Str(_)) | None => unreachable!("strings have been written"),
+        Some(ValueRef::List(list)) => list::write(list, kind, writer),
+        Some(ValueRef::Set(set)) => set::write(set, kind, writer),
+        Some(ValueRef::ZSet(zset)) => zset::write(zset, kind, writer),
+        Some(ValueRef::Hash(hash)) => hash::write(hash, kind, writer),
+        Some(ValueRef::Stream(stream)) => stream::write(stream, kind, writer),
+        Some(ValueRef::Str(_)) | None => unreachable!("strings have been written"),
     }
 }
 

@@ -5,7 +5,7 @@ use torc_datatypes::list::NodeLimits;
 use torc_datatypes::rdb::{Error, Limits, Reader, Writer, code, read_value, type_for, write_value};
 use torc_datatypes::set::SetLimits;
 use torc_datatypes::zset::ZSetLimits;
-use torc_datatypes::{Entry, Value};
+use torc_datatypes::{Entry, ValueRef};
 
 /// A value takes at most so many bytes for each byte that it was read from. Compression alone gives 88.
 const EXPANSION_MAX: usize = 300;
@@ -41,7 +41,7 @@ pub(crate) fn check(input: &[u8]) -> Result<(), Error> {
         assert_eq!(reader.remaining(), 0);
         assert_eq!(size(&again.into_entry(b"key", None)), size(&entry));
     }
-    while entry.value_mut().is_some_and(|value| value.free_some(100)) {}
+    while entry.value_mut().is_some_and(|mut value| value.free_some(100)) {}
     Ok(())
 }
 
@@ -49,11 +49,11 @@ pub(crate) fn check(input: &[u8]) -> Result<(), Error> {
 fn size(entry: &Entry) -> usize {
     match entry.value() {
         None => 1,
-        Some(Value::Str(bytes)) => bytes.len(),
-        Some(Value::List(list)) => list.len(),
-        Some(Value::Set(set)) => set.len(),
-        Some(Value::ZSet(zset)) => zset.len(),
-        Some(Value::Hash(hash)) => hash.len(),
-        Some(Value::Stream(stream)) => stream.log().len() as usize + stream.groups().len(),
+        Some(ValueRef::Str(bytes)) => bytes.len(),
+        Some(ValueRef::List(list)) => list.len(),
+        Some(ValueRef::Set(set)) => set.len(),
+        Some(ValueRef::ZSet(zset)) => zset.len(),
+        Some(ValueRef::Hash(hash)) => hash.len(),
+        Some(ValueRef::Stream(stream)) => stream.log().len() as usize + stream.groups().len(),
     }
 }

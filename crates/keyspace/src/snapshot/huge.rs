@@ -1,13 +1,13 @@
 //! Huge values in a snapshot: their records are written slice by slice, while the values go on changing.
 //!
 //! A record begins when the walk comes to the value, or somebody is about to change it, and says how many parts will follow.
-//! From then on the value itself keeps what it was ([`torc_datatypes::Value::save_id`]), and commands go on with it. One
+//! From then on the value itself keeps what it was ([`torc_datatypes::ValueRef::save_id`]), and commands go on with it. One
 //! record is written at a time; the values of others wait, and hold what changes in them. Owns where these values are:
 //! under a key, whatever its name becomes, or here, once nobody else wants them. A value that leaves the shard is saved at
 //! once.
 
 use torc_datatypes::rdb::Sliced;
-use torc_datatypes::{Entry, Value};
+use torc_datatypes::{Entry, ValueMut, ValueRef};
 
 use super::{SavedPart, Snapshot};
 use crate::keyspace::Keyspace;
@@ -39,12 +39,12 @@ impl Snapshot {
         begun.select(self.db);
         let ((record, version), _) = begun.write(|writer| Sliced::begin(entry, writer));
         begun.needs(version);
-        let id = entry.value().and_then(Value::save_id).expect("its save has just begun");
+        let id = entry.value().and_then(ValueRef::save_id).expect("its save has just begun");
         self.huge.push_back(Huge { id, place, record, begun });
     }
 
     /// Writes a slice of the first record, whose value this is.
-    fn save_slice(&mut self, value: &mut Value) -> bool {
+    fn save_slice(&mut self, value: &mut ValueMut<'_>) -> bool {
         let first = self.huge.front_mut().expect("a record has begun");
         if !first.begun.is_empty() {
             debug_assert!(self.open.is_empty(), "a record begins when the one before has ended");
@@ -95,12 +95,12 @@ impl Keyspace {
         let more = match std::mem::replace(&mut first.place, Place::Saved) {
             Place::Saved => false,
             Place::Here(mut entry) => {
-                let more = snapshot.save_slice(entry.value_mut().expect("it has a huge value"));
+                let more = snapshot.save_slice(&mut entry.value_mut().expect("it has a huge value"));
                 snapshot.huge[0].place = Place::Here(entry);
                 more
             }
             Place::UnderKey(key) => {
-                let more = snapshot.save_slice(self.huge_under(&key, id));
+                let more = snapshot.save_slice(&mut self.huge_under(&key, id));
                 snapshot.huge[0].place = Place::UnderKey(key);
                 more
             }
@@ -111,7 +111,7 @@ impl Keyspace {
     }
 
     /// The value under a key with this save under way.
-    fn huge_under(&mut self, key: &[u8], id: usize) -> &mut Value {
+    fn huge_under(&mut self, key: &[u8], id: usize) -> ValueMut<'_> {
         let (db, _) = self.find_huge(key, id).expect("a value that is being saved is where it was put last");
         let key = self.key(key);
         let found = self.dbs[db].find(&key).expect("it was just found");
@@ -141,7 +141,7 @@ impl Keyspace {
     /// Takes over values that were released before they were saved.
     pub(super) fn take_released_huge(&mut self) {
         for entry in self.graveyard.take_unsaved() {
-            let id = entry.value().and_then(Value::save_id).expect("it was kept for that");
+            let id = entry.value().and_then(ValueRef::save_id).expect("it was kept for that");
             let (snapshot, index) = self.record_of(id);
             snapshot.huge[index].place = Place::Here(entry);
         }
@@ -168,7 +168,7 @@ impl Keyspace {
     /// A value that is being saved is about to be under another key, or in another database.
     #[cold]
     pub(crate) fn huge_has_moved(&mut self, entry: &Entry) {
-        let id = entry.value().and_then(Value::save_id).expect("the caller has seen it");
+        let id = entry.value().and_then(ValueRef::save_id).expect("the caller has seen it");
         let (snapshot, index) = self.record_of(id);
         snapshot.huge[index].place = Place::UnderKey(entry.key().into());
     }
@@ -176,14 +176,14 @@ impl Keyspace {
     /// Writes what is left of a value that leaves.
     #[cold]
     pub(crate) fn save_huge_at_once(&mut self, entry: &mut Entry) {
-        let value = entry.value_mut().expect("the caller has seen it");
-        let id = value.save_id().expect("the caller has seen it");
+        let mut value = entry.value_mut().expect("the caller has seen it");
+        let id = value.as_ref().save_id().expect("the caller has seen it");
         let (snapshot, index) = self.record_of(id);
         let Snapshot { huge, open, .. } = snapshot;
         let huge = &mut huge[index];
         huge.place = Place::Saved;
         let target = if huge.begun.is_empty() { open } else { &mut huge.begun };
-        while target.write(|writer| huge.record.go_on(value, writer)).0 {}
+        while target.write(|writer| huge.record.go_on(&mut value, writer)).0 {}
     }
 
     /// Gives all saves of a snapshot up.

@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use torc_datatypes::hash::HashLimits;
 use torc_datatypes::list::{End, NodeLimits};
-use torc_datatypes::rdb::{Decoded, Later, Limits, Reader, Writer, code, read_value};
+use torc_datatypes::rdb::{Later, Limits, Reader, Writer, code, read_value};
 use torc_datatypes::set::SetLimits;
 use torc_datatypes::zset::ZSetLimits;
-use torc_datatypes::{Hash, List, Set, StrRef};
+use torc_datatypes::{Hash, List, Set, StrRef, Value, ValueMut};
 
 use super::*;
 use crate::{Changes, Lookup, Rng, SetExpire, StrValue};
@@ -21,11 +21,7 @@ fn content(keyspace: &mut Keyspace) -> Content {
     let mut content = Content::new();
     for db in 0..DBS {
         keyspace.for_each(db, NOW_MS, &mut Changes::default(), |entry| {
-            let shown = match entry.value() {
-                None => entry.str_ref().expect("a string").to_vec(),
-                Some(value) => show(value),
-            };
-            content.insert((db, entry.key().to_vec()), shown);
+            content.insert((db, entry.key().to_vec()), show(entry));
         });
     }
     content
@@ -67,10 +63,7 @@ fn read(parts: &[SavedPart]) -> Content {
             }
             let key = reader.string().expect("a key").into_owned();
             let value = read_value(kind, code::VERSION_FIELD_EXPIRY, &mut reader, &LIMITS).expect("a value");
-            let shown = match value {
-                Decoded::Str(bytes) => bytes,
-                Decoded::Value(value) => show(&value),
-            };
+            let shown = show(&value.into_entry(b"", None));
             let place = (db.expect("a part begins with its database"), key);
             assert_eq!(content.insert(place, shown), None, "a key is saved once");
         }
@@ -78,18 +71,21 @@ fn read(parts: &[SavedPart]) -> Content {
     content
 }
 
-/// What is in a value, whatever the order in which it lies there.
-fn show(value: &Value) -> Vec<u8> {
+/// What is in an entry's value, whatever the order in which it lies there.
+fn show(entry: &Entry) -> Vec<u8> {
+    let Some(value) = entry.value() else {
+        return entry.str_ref().expect("a string").to_vec();
+    };
     let mut elements: Vec<Vec<u8>> = match value {
-        Value::Str(bytes) => return bytes.to_vec(),
-        Value::List(list) => {
+        ValueRef::Str(bytes) => return bytes.to_vec(),
+        ValueRef::List(list) => {
             return list.iter().flat_map(|element| [&element.to_vec()[..], b","].concat()).collect();
         }
-        Value::Set(set) => set.iter().map(|member| member.to_vec()).collect(),
-        Value::Hash(hash) => {
+        ValueRef::Set(set) => set.iter().map(|member| member.to_vec()).collect(),
+        ValueRef::Hash(hash) => {
             hash.iter().map(|field| [field.name.to_vec(), field.value.to_vec()].concat()).collect()
         }
-        Value::ZSet(_) | Value::Stream(_) => unreachable!("no test makes one"),
+        ValueRef::ZSet(_) | ValueRef::Stream(_) => unreachable!("no test makes one"),
     };
     elements.sort_unstable();
     elements.join(&b","[..])
@@ -272,16 +268,16 @@ fn change_huge(keyspace: &mut Keyspace, rng: &mut Rng, keys: u64) {
             let text = format!("element:{}", rng.below(1_000_000));
             let bytes = text.as_bytes();
             match entry.value_mut() {
-                Some(Value::Set(set)) => {
+                Some(ValueMut::Set(set)) => {
                     set.add(bytes, &LIMITS.set);
                     set.take_random(|below| rng.index(below));
                 }
-                Some(Value::Hash(hash)) => {
+                Some(ValueMut::Hash(hash)) => {
                     let name = hash.random(NOW_MS, |below| rng.index(below)).map(|field| field.name.to_vec());
                     let name = name.unwrap_or_else(|| bytes.to_vec());
                     hash.set(&name, StrValue::Bytes(bytes), SetExpire::Clear, NOW_MS, LIMITS.hash);
                 }
-                Some(Value::List(list)) => {
+                Some(ValueMut::List(list)) => {
                     let end = if rng.below(2) == 0 { End::Front } else { End::Back };
                     list.rotate(end, End::Back, LIMITS.list);
                     let at = rng.index(list.len()) as i64;

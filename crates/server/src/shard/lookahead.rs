@@ -8,7 +8,7 @@
 
 use smallvec::SmallVec;
 use torc_commands::KeyHint;
-use torc_datatypes::{Entry, Value};
+use torc_datatypes::{Entry, ValueRef};
 use torc_keyspace::{Key, Keyspace};
 use torc_resp::{Args, BIG_BYTES, Limits, Parsed, RequestParser, Span};
 
@@ -195,12 +195,11 @@ pub(crate) fn prefetch_near<'a>(keyspace: &Keyspace, all: impl Iterator<Item = &
         let Some(element) = near.element else { continue };
         // Whether it has expired is left to the command.
         let Some(entry) = keyspace.peek(near.db, &near.key, i64::MIN) else { continue };
-        entry.prefetch_value();
         entries.push((entry, element));
     }
     let values = entries.iter().filter_map(|&(entry, element)| Some((entry.value()?, element)));
     values.clone().for_each(|(value, _)| value.prefetch());
-    let slots: SmallVec<[(&Value, u64); REQUESTS_MAX]> =
+    let slots: SmallVec<[(ValueRef<'_>, u64); REQUESTS_MAX]> =
         values.map(|(value, element)| (value, value.prefetch_slot(element))).collect();
     slots.iter().for_each(|&(value, hash)| value.prefetch_element(hash));
 }

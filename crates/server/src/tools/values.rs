@@ -5,7 +5,7 @@
 
 use torc_datatypes::stream::{Group, Stream, StreamId};
 use torc_datatypes::value::{IntText, StrRef};
-use torc_datatypes::{Entry, Hash, Value};
+use torc_datatypes::{Entry, Hash, ValueRef};
 use torc_resp::encode_command;
 use torc_resp::number::format_f64;
 
@@ -17,13 +17,13 @@ pub(super) fn write_commands(entry: &Entry, out: &mut Vec<u8>) {
     let key = entry.key();
     match (entry.str_ref(), entry.value()) {
         (Some(string), _) => command(out, &[b"SET", key, &string.to_vec()]),
-        (None, Some(Value::List(list))) => {
+        (None, Some(ValueRef::List(list))) => {
             in_batches(out, b"RPUSH", key, 1, list.iter().map(|one| [owned(one)]))
         }
-        (None, Some(Value::Set(set))) => {
+        (None, Some(ValueRef::Set(set))) => {
             in_batches(out, b"SADD", key, 1, set.iter().map(|one| [owned(one.into())]))
         }
-        (None, Some(Value::ZSet(zset))) => {
+        (None, Some(ValueRef::ZSet(zset))) => {
             let mut pairs = Vec::with_capacity(zset.len());
             zset.for_each(|member, score| {
                 let mut text = Vec::new();
@@ -32,8 +32,8 @@ pub(super) fn write_commands(entry: &Entry, out: &mut Vec<u8>) {
             });
             in_batches(out, b"ZADD", key, 2, pairs.into_iter());
         }
-        (None, Some(Value::Hash(hash))) => write_hash(key, hash, out),
-        (None, Some(Value::Stream(stream))) => write_stream(key, stream, out),
+        (None, Some(ValueRef::Hash(hash))) => write_hash(key, hash, out),
+        (None, Some(ValueRef::Stream(stream))) => write_stream(key, stream, out),
         _ => unreachable!("a key has a value of a known type"),
     }
     if let Some(at) = entry.expire_at() {

@@ -1,6 +1,6 @@
 //! COPY and MOVE: a key at a second place, or in another database.
 
-use torc_datatypes::Value;
+use torc_datatypes::ValueMut;
 use torc_keyspace::{Class, Lookup};
 use torc_resp::{Args, CommandError, Reply};
 
@@ -60,7 +60,7 @@ fn copy(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
     let mut entry = source.duplicate(to.bytes);
     // Fields that have expired are not copied (Valkey 9.0), unless nothing else is there: no hash is empty.
     let at_ms = cx.fields_at_ms();
-    if let Some(Value::Hash(hash)) = entry.value_mut()
+    if let Some(ValueMut::Hash(hash)) = entry.value_mut()
         && hash.expires_from().is_some_and(|first| first <= at_ms)
         && hash.live_len(at_ms) > 0
     {

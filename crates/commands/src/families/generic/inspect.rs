@@ -3,7 +3,7 @@
 //! The containers are the server's; they list these commands among their own.
 
 use torc_datatypes::clock::lru_idle_seconds;
-use torc_datatypes::{Encoding, Entry, StrRef, Value};
+use torc_datatypes::{Encoding, Entry, StrRef, ValueRef};
 use torc_resp::{Args, CommandError, Reply};
 
 use crate::{
@@ -112,7 +112,7 @@ pub fn debug_listpack(
 
 /// What Redis adds of a list that is no single listpack. Lists are never compressed.
 fn list_figures(entry: &Entry, list_max_listpack_size: i64) -> String {
-    let Some(Value::List(list)) = entry.value() else { return String::new() };
+    let Some(ValueRef::List(list)) = entry.value() else { return String::new() };
     if list.encoding() != Encoding::Quicklist {
         return String::new();
     }

@@ -12,7 +12,7 @@ mod walk;
 
 use smallvec::SmallVec;
 use torc_datatypes::value::IntText;
-use torc_datatypes::{Entry, Hash, HashLimits, Value};
+use torc_datatypes::{Entry, Hash, HashLimits, Value, ValueMut, ValueRef};
 use torc_keyspace::{At, Class};
 use torc_resp::{Args, CommandError};
 
@@ -57,7 +57,7 @@ const WRONG_COUNT: CommandError =
 #[inline]
 fn hash_of(entry: &Entry) -> Result<&Hash, CommandError> {
     match entry.value() {
-        Some(Value::Hash(hash)) => Ok(hash),
+        Some(ValueRef::Hash(hash)) => Ok(hash),
         _ => Err(CommandError::WrongType),
     }
 }
@@ -88,14 +88,14 @@ fn edit<R>(at: &mut At<'_>, change: impl FnOnce(&mut Hash) -> R) -> R {
         return result;
     };
     match entry.value_mut() {
-        Some(Value::Hash(hash)) => change(hash),
+        Some(ValueMut::Hash(hash)) => change(hash),
         _ => unreachable!("the value was looked at before"),
     }
 }
 
 /// Takes the key out if its hash has no fields left; true if so.
 fn remove_if_empty(at: &mut At<'_>) -> bool {
-    let is_empty = matches!(at.entry().and_then(Entry::value), Some(Value::Hash(hash)) if hash.is_empty());
+    let is_empty = matches!(at.entry().and_then(Entry::value), Some(ValueRef::Hash(hash)) if hash.is_empty());
     if is_empty {
         at.discard();
     }

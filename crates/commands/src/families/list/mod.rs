@@ -12,7 +12,7 @@ mod push;
 mod ranges;
 
 use torc_datatypes::list::{End, NodeLimits};
-use torc_datatypes::{Entry, List, StrRef, Value};
+use torc_datatypes::{Entry, List, StrRef, Value, ValueMut, ValueRef};
 use torc_keyspace::{At, Class};
 use torc_resp::{Args, CommandError};
 
@@ -47,7 +47,7 @@ pub(super) const COMMANDS: &[Command] = &[
 #[inline]
 fn list_of(entry: &Entry) -> Result<&List, CommandError> {
     match entry.value() {
-        Some(Value::List(list)) => Ok(list),
+        Some(ValueRef::List(list)) => Ok(list),
         _ => Err(CommandError::WrongType),
     }
 }
@@ -63,7 +63,7 @@ fn list_at(entry: Option<&Entry>) -> Result<Option<&List>, CommandError> {
 fn change<R>(at: &mut At<'_>, change: impl FnOnce(&mut List) -> R) -> Result<Option<R>, CommandError> {
     let Some(mut entry) = at.entry_mut() else { return Ok(None) };
     match entry.value_mut() {
-        Some(Value::List(list)) => Ok(Some(change(list))),
+        Some(ValueMut::List(list)) => Ok(Some(change(list))),
         _ => Err(CommandError::WrongType),
     }
 }

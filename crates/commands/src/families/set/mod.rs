@@ -9,7 +9,7 @@ mod random;
 
 use torc_datatypes::listpack::Item;
 use torc_datatypes::set::SetLimits;
-use torc_datatypes::{Entry, Set, Value};
+use torc_datatypes::{Entry, Set, ValueMut, ValueRef};
 use torc_resp::{CommandError, Reply};
 
 use crate::{Command, Context};
@@ -38,7 +38,7 @@ pub(super) const COMMANDS: &[Command] = &[
 #[inline]
 pub(super) fn set_of(entry: &Entry) -> Result<&Set, CommandError> {
     match entry.value() {
-        Some(Value::Set(set)) => Ok(set),
+        Some(ValueRef::Set(set)) => Ok(set),
         _ => Err(CommandError::WrongType),
     }
 }
@@ -53,7 +53,7 @@ fn set_at(entry: Option<&Entry>) -> Result<Option<&Set>, CommandError> {
 #[inline]
 fn set_mut(entry: &mut Entry) -> &mut Set {
     match entry.value_mut() {
-        Some(Value::Set(set)) => set,
+        Some(ValueMut::Set(set)) => set,
         _ => unreachable!("the caller has seen a set"),
     }
 }

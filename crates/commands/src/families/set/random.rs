@@ -100,7 +100,7 @@ fn spop_many(
         drop(entry);
         at.tell_with(&[b"SREM", key.bytes], taken.iter().map(Vec::as_slice));
         at.changed(Class::SET, "spop");
-        rest.map(|rest| Entry::boxed(key.bytes, Value::Set(rest), None))
+        rest.map(|rest| Entry::owned(key.bytes, Value::Set(rest), None))
     };
     at.changed_more(count.min(len) as u64 - 1);
     if let Some(entry) = to_free {

@@ -2,7 +2,7 @@
 
 use torc_datatypes::stream::{ENTRY_BYTES_MAX, Log, Stream, StreamId, Trim, TrimEffort};
 use torc_datatypes::value::IntText;
-use torc_datatypes::{Entry, Value};
+use torc_datatypes::{Entry, Value, ValueRef};
 use torc_keyspace::{At, Class};
 use torc_resp::{Args, CommandError, Reply};
 
@@ -87,7 +87,7 @@ fn xadd(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
 
 /// Tells what a trim has left: where nodes end is not known when the effect is repeated.
 pub(super) fn tell_trimmed(at: &mut At<'_>) {
-    if let Some(Value::Stream(stream)) = at.entry().and_then(Entry::value) {
+    if let Some(ValueRef::Stream(stream)) = at.entry().and_then(Entry::value) {
         let len = IntText::new().format(stream.log().len() as i64).as_bytes().to_vec();
         at.tell(&[b"XTRIM", at.key_bytes(), b"MAXLEN", &len]);
     }

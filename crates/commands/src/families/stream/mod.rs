@@ -19,7 +19,7 @@ use torc_datatypes::stream::{
     ConsumerId, Entry as StreamEntry, Group, NodeLimits, Pending, Stream, StreamId,
 };
 use torc_datatypes::value::IntText;
-use torc_datatypes::{Entry, Value};
+use torc_datatypes::{Entry, ValueMut, ValueRef};
 use torc_keyspace::{At, Class};
 use torc_resp::{CommandError, Reply};
 
@@ -46,7 +46,7 @@ pub(super) const COMMANDS: &[Command] = &[
 /// The stream that a live entry holds.
 fn stream_of(entry: &Entry) -> Result<&Stream, CommandError> {
     match entry.value() {
-        Some(Value::Stream(stream)) => Ok(stream),
+        Some(ValueRef::Stream(stream)) => Ok(stream),
         _ => Err(CommandError::WrongType),
     }
 }
@@ -60,7 +60,7 @@ fn stream_at(entry: Option<&Entry>) -> Result<Option<&Stream>, CommandError> {
 fn edit<R>(at: &mut At<'_>, change: impl FnOnce(&mut Stream) -> R) -> R {
     let mut entry = at.entry_mut().expect("a stream was found here");
     match entry.value_mut() {
-        Some(Value::Stream(stream)) => change(stream),
+        Some(ValueMut::Stream(stream)) => change(stream),
         _ => unreachable!("the type was checked"),
     }
 }

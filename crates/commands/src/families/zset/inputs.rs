@@ -2,7 +2,7 @@
 //! weights and the options of the request. Never combines them.
 
 use smallvec::SmallVec;
-use torc_datatypes::{Entry, Set, Value, ZSet};
+use torc_datatypes::{Entry, Set, ValueRef, ZSet};
 use torc_resp::{Args, CommandError};
 
 use crate::{Context, KEYS_AHEAD};
@@ -22,8 +22,8 @@ impl<'c> Input<'c> {
     fn of(entry: Option<&'c Entry>) -> Result<Input<'c>, CommandError> {
         let Some(entry) = entry else { return Ok(Input::Nothing) };
         match entry.value() {
-            Some(Value::ZSet(zset)) => Ok(Input::ZSet(zset)),
-            Some(Value::Set(set)) => Ok(Input::Set(set)),
+            Some(ValueRef::ZSet(zset)) => Ok(Input::ZSet(zset)),
+            Some(ValueRef::Set(set)) => Ok(Input::Set(set)),
             _ => Err(CommandError::WrongType),
         }
     }

@@ -15,7 +15,7 @@ mod ranges;
 mod remove;
 
 use torc_datatypes::zset::ZSetLimits;
-use torc_datatypes::{Entry, Value, ZSet};
+use torc_datatypes::{Entry, Value, ValueMut, ValueRef, ZSet};
 use torc_keyspace::Class;
 use torc_resp::{CommandError, Proto, Reply};
 
@@ -65,7 +65,7 @@ pub(super) const COMMANDS: &[Command] = &[
 #[inline]
 pub(super) fn zset_of(entry: &Entry) -> Result<&ZSet, CommandError> {
     match entry.value() {
-        Some(Value::ZSet(zset)) => Ok(zset),
+        Some(ValueRef::ZSet(zset)) => Ok(zset),
         _ => Err(CommandError::WrongType),
     }
 }
@@ -80,7 +80,7 @@ pub(super) fn zset_at(entry: Option<&Entry>) -> Result<Option<&ZSet>, CommandErr
 #[inline]
 pub(super) fn zset_mut(entry: &mut Entry) -> &mut ZSet {
     match entry.value_mut() {
-        Some(Value::ZSet(zset)) => zset,
+        Some(ValueMut::ZSet(zset)) => zset,
         _ => unreachable!("the caller has seen a sorted set"),
     }
 }

@@ -3,14 +3,12 @@
 use super::{Allowance, Sliced};
 use crate::hash::HashLimits;
 use crate::list::{End, Needle, NodeLimits, Side};
-use crate::rdb::{
-    Decoded, Limits, Reader, Writer, code, read_value, record::write_record, type_for, write_value,
-};
+use crate::rdb::{Limits, Reader, Writer, code, read_value, record::write_record, type_for, write_value};
 use crate::set::SetLimits;
 use crate::stream::{self, Pending, StreamId, Trim, TrimEffort};
 use crate::testing::Random;
 use crate::zset::ZSetLimits;
-use crate::{Entry, Hash, List, Set, SetExpire, StrRef, StrValue, Stream, Value, ZSet};
+use crate::{Entry, Hash, List, Set, SetExpire, StrRef, StrValue, Stream, Value, ValueMut, ValueRef, ZSet};
 
 const HASH: HashLimits = HashLimits { entries_max: 8, value_bytes_max: 64 };
 const SET: SetLimits = SetLimits { intset_entries: 8, listpack_entries: 8, listpack_value: 64 };
@@ -35,15 +33,15 @@ fn list_limits() -> NodeLimits {
 }
 
 /// One random change; `grows`: most of them add something.
-fn change(value: &mut Value, random: &mut Random, grows: bool) {
+fn change(value: ValueMut<'_>, random: &mut Random, grows: bool) {
     let adds = random.below(10) < if grows { 8 } else { 3 };
     match value {
-        Value::List(list) => change_list(list, random, adds),
-        Value::Set(set) => change_set(set, random, adds),
-        Value::ZSet(zset) => change_zset(zset, random, adds),
-        Value::Hash(hash) => change_hash(hash, random, adds),
-        Value::Stream(stream) => change_stream(stream, random, adds),
-        Value::Str(_) => unreachable!("a string is saved at once"),
+        ValueMut::List(list) => change_list(list, random, adds),
+        ValueMut::Set(set) => change_set(set, random, adds),
+        ValueMut::ZSet(zset) => change_zset(zset, random, adds),
+        ValueMut::Hash(hash) => change_hash(hash, random, adds),
+        ValueMut::Stream(stream) => change_stream(stream, random, adds),
+        ValueMut::Str(_) => unreachable!("a string is saved at once"),
     }
 }
 
@@ -149,24 +147,24 @@ fn change_stream(stream: &mut Stream, random: &mut Random, adds: bool) {
 }
 
 /// What a value is, whatever the order in which its elements lie.
-fn content(value: &Value) -> Vec<Vec<u8>> {
+fn content(value: ValueRef<'_>) -> Vec<Vec<u8>> {
     let mut elements: Vec<Vec<u8>> = match value {
-        Value::List(list) => return list.iter().map(|element| element.to_vec()).collect(),
-        Value::Set(set) => set.iter().map(|member| member.to_vec()).collect(),
-        Value::ZSet(zset) => {
+        ValueRef::List(list) => return list.iter().map(|element| element.to_vec()).collect(),
+        ValueRef::Set(set) => set.iter().map(|member| member.to_vec()).collect(),
+        ValueRef::ZSet(zset) => {
             let mut members = Vec::new();
             zset.for_each(|member, score| members.push([member, &score.to_le_bytes()].concat()));
             members
         }
-        Value::Hash(hash) => hash
+        ValueRef::Hash(hash) => hash
             .iter()
             .map(|field| {
                 format!("{:?}", (field.name.to_vec(), field.value.to_vec(), field.expire_at)).into_bytes()
             })
             .collect(),
-        Value::Stream(_) | Value::Str(_) => {
+        ValueRef::Stream(_) | ValueRef::Str(_) => {
             let mut bytes = Vec::new();
-            let entry = Entry::boxed(b"", value.clone(), None);
+            let entry = Entry::owned(b"", value.to_value(), None);
             let kind = type_for(&entry, code::VERSION).expect("it has a type");
             write_value(&entry, kind, &mut Writer::new(&mut bytes, false));
             return vec![bytes];
@@ -176,17 +174,14 @@ fn content(value: &Value) -> Vec<Vec<u8>> {
     elements
 }
 
-fn read(record: &[u8], key: &[u8]) -> Value {
+fn read(record: &[u8], key: &[u8]) -> Entry {
     let limits = Limits { list: list_limits(), set: SET, zset: ZSET, hash: HASH };
     let mut reader = Reader::new(record);
     let kind = reader.byte().expect("a type");
     assert_eq!(reader.string().as_deref(), Ok(key));
     let decoded = read_value(kind, code::VERSION_FIELD_EXPIRY, &mut reader, &limits).expect("a value");
     assert_eq!(reader.remaining(), 0);
-    match decoded {
-        Decoded::Value(value) => value,
-        Decoded::Str(_) => unreachable!("no string was written"),
-    }
+    decoded.into_entry(key, None)
 }
 
 fn huge_samples() -> [Value; 5] {
@@ -196,7 +191,7 @@ fn huge_samples() -> [Value; 5] {
     }]
 }
 
-fn value_of(entry: &mut Entry) -> &mut Value {
+fn value_of(entry: &mut Entry) -> ValueMut<'_> {
     entry.value_mut().expect("a collection")
 }
 
@@ -205,18 +200,17 @@ fn a_record_is_the_value_at_its_beginning() {
     for seed in 1..=12 {
         for sample in huge_samples() {
             let mut random = Random(seed);
-            let mut entry = Entry::boxed(b"key", sample, None);
+            let mut entry = Entry::owned(b"key", sample, None);
             for _ in 0..300 + random.below(1_500) {
                 change(value_of(&mut entry), &mut random, true);
             }
             for round in 0..3 {
-                let value = value_of(&mut entry);
+                let value = entry.value().expect("a collection");
                 if value.heap_bytes() < 8_000 || !value.has_parts() {
                     break;
                 }
                 save(&mut entry, &mut random, &format!("seed {seed}, round {round}"));
-                let value = value_of(&mut entry);
-                assert_eq!(value.save_id(), None);
+                assert_eq!(entry.value().and_then(ValueRef::save_id), None);
             }
         }
     }
@@ -235,19 +229,20 @@ fn save(entry: &mut Entry, random: &mut Random, what: &str) {
         for _ in 0..random.below(pace + 1) {
             change(value_of(entry), random, grows);
         }
-        let value = value_of(entry);
-        assert_eq!(value.clone().save_id(), None, "a copy is not being saved");
-        assert!(value.save_id().is_some());
+        let copy = entry.duplicate(b"copy");
+        assert_eq!(copy.value().and_then(ValueRef::save_id), None, "a copy is not being saved");
+        let mut value = value_of(entry);
+        assert!(value.as_ref().save_id().is_some());
         if is_given_up && random.below(10) == 0 {
             return value.end_save();
         }
         let allowance = Allowance { parts: 1 + random.below(slice), packed: usize::MAX, len: usize::MAX };
-        if !sliced.go_on_for(allowance, value, &mut Writer::new(&mut record, false)) {
+        if !sliced.go_on_for(allowance, &mut value, &mut Writer::new(&mut record, false)) {
             break;
         }
     }
-    assert_eq!(content(&read(&record, entry.key())), expected, "{what}");
-    if matches!(entry.value(), Some(Value::List(_) | Value::Stream(_))) {
+    assert_eq!(content(read(&record, entry.key()).value().expect("a collection")), expected, "{what}");
+    if matches!(entry.value(), Some(ValueRef::List(_) | ValueRef::Stream(_))) {
         assert!(record == at_once, "{what}");
     }
 }
@@ -261,8 +256,8 @@ fn slices_are_bounded_by_their_bytes() {
             let value: Vec<u8> = (0..len).map(|byte| (byte * number % 251) as u8).collect();
             hash.set(&i32::to_le_bytes(number), StrValue::Bytes(&value), SetExpire::Clear, 0, HASH);
         }
-        let mut entry = Entry::boxed(b"key", Value::Hash(hash), None);
-        assert!(value_of(&mut entry).is_huge());
+        let mut entry = Entry::owned(b"key", Value::Hash(hash), None);
+        assert!(entry.value().is_some_and(ValueRef::is_huge));
         let (mut out, mut later) = (Vec::new(), Vec::new());
         let (mut sliced, _) = Sliced::begin(&mut entry, &mut Writer::new(&mut out, true));
         loop {
@@ -272,7 +267,7 @@ fn slices_are_bounded_by_their_bytes() {
             } else {
                 Writer::new(&mut out, true)
             };
-            let more = sliced.go_on(value_of(&mut entry), &mut writer);
+            let more = sliced.go_on(&mut value_of(&mut entry), &mut writer);
             assert!(before - sliced.left <= elements_max, "{}", before - sliced.left);
             if !more {
                 break;

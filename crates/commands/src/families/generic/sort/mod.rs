@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use torc_datatypes::list::{End, List};
 use torc_datatypes::value::IntText;
-use torc_datatypes::{Entry, StrRef, Value};
+use torc_datatypes::{Entry, StrRef, Value, ValueRef};
 use torc_keyspace::Class;
 use torc_resp::{Args, CommandError, Reply};
 
@@ -115,7 +115,7 @@ fn run(
 ) -> Result<(), CommandError> {
     let entry = cx.read(key);
     // A set has no order that a stored list could keep: it is stored in that of its bytes (Redis 7.2).
-    let is_set = entry.is_some_and(|entry| matches!(entry.value(), Some(Value::Set(_))));
+    let is_set = entry.is_some_and(|entry| matches!(entry.value(), Some(ValueRef::Set(_))));
     let by_bytes = options.unsorted && is_set && options.store.is_some();
     let (elements, order) = if options.unsorted && !by_bytes {
         let elements = load(entry, |len| options.window(len), options.descending)?;
@@ -145,12 +145,12 @@ fn load(
     let mut text = IntText::new();
     let Some(entry) = entry else { return Ok(elements) };
     match entry.value() {
-        Some(Value::Set(set)) => {
+        Some(ValueRef::Set(set)) => {
             let window = window(set.len());
             let members = set.iter().skip(window.start).take(window.len());
             members.for_each(|member| elements.push(member.as_bytes(&mut text)));
         }
-        Some(Value::List(list)) => {
+        Some(ValueRef::List(list)) => {
             let Range { start, end } = window(list.len());
             let (first, from) = if backwards {
                 (list.len().saturating_sub(start + 1), End::Back)
@@ -160,7 +160,7 @@ fn load(
             let chosen = list.elements(first, end - start, from);
             chosen.for_each(|element| elements.push(element.as_bytes(&mut text)));
         }
-        Some(Value::ZSet(zset)) => {
+        Some(ValueRef::ZSet(zset)) => {
             let Range { start, end } = window(zset.len());
             let ranks = if backwards { zset.len() - end..zset.len() - start } else { start..end };
             zset.visit(ranks, backwards, |member, _| elements.push(member));
@@ -228,7 +228,7 @@ fn resolve<'c>(
     match field {
         None => entry.str_ref(),
         Some(field) => match entry.value() {
-            Some(Value::Hash(hash)) => hash.get(field, now_ms),
+            Some(ValueRef::Hash(hash)) => hash.get(field, now_ms),
             _ => None,
         },
     }
