@@ -1,8 +1,9 @@
 //! The listpack: a sequence of short strings and integers in one flat allocation, byte for byte as Redis keeps it in
-//! memory and in RDB files (Redis 7.0, `listpack.c`'s format description). Small lists, sets, sorted sets and hashes
-//! are one listpack each.
+//! memory and in RDB files (Redis 7.0, `listpack.c`'s format description). Small sets and sorted sets are one listpack
+//! each. A small hash is a [`ForwardPack`]: the same without the lengths behind the elements, which only a walk backwards
+//! needs.
 //!
-//! Owns the byte format and its validation. Never knows what the elements mean.
+//! Owns the byte formats and their validation. Never knows what the elements mean.
 //!
 //! ```text
 //! ┌──────────────────┬──────────────────┬─────────┬───┬─────────┬──────┐
@@ -84,23 +85,23 @@ impl<'a> Item<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pos(u32);
 
-/// A listpack. Every change costs a move of the bytes behind it.
+/// A listpack, or a [`ForwardPack`] where `BACKWARD` is false. Every change costs a move of the bytes behind it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Listpack {
+pub struct Listpack<const BACKWARD: bool = true> {
     bytes: Box<[u8]>,
 }
 
-impl Default for Listpack {
+/// A listpack without the lengths behind its elements: a byte less for each short one. It cannot be read backwards, and is
+/// not in the format of RDB files.
+pub type ForwardPack = Listpack<false>;
+
+impl<const BACKWARD: bool> Default for Listpack<BACKWARD> {
     fn default() -> Self {
         Listpack::new()
     }
 }
 
 impl Listpack {
-    pub fn new() -> Listpack {
-        Listpack { bytes: Box::new([FRAME_BYTES as u8, 0, 0, 0, 0, 0, END]) }
-    }
-
     /// Takes bytes of unknown origin over if they are a well-formed listpack to the last byte.
     pub fn from_bytes(bytes: Box<[u8]>) -> Option<Listpack> {
         let total = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
@@ -127,6 +128,101 @@ impl Listpack {
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    #[inline]
+    pub fn last(&self) -> Option<Pos> {
+        self.before(self.end())
+    }
+
+    #[inline]
+    pub fn prev(&self, pos: Pos) -> Option<Pos> {
+        self.before(pos.0 as usize)
+    }
+
+    /// The element that ends at byte `end`.
+    #[inline]
+    fn before(&self, end: usize) -> Option<Pos> {
+        (end > HEADER_BYTES).then(|| Pos(start_before(&self.bytes, end) as u32))
+    }
+
+    /// The element number `index`, negative ones counted from the end. Walks from the nearer end.
+    pub fn seek(&self, index: i64) -> Option<Pos> {
+        let len = self.len() as i64;
+        let index = if index < 0 { index + len } else { index };
+        if index < 0 || index >= len {
+            return None;
+        }
+        if index <= len / 2 {
+            self.nth(index as usize)
+        } else {
+            (index + 1..len).try_fold(self.last()?, |pos, _| self.prev(pos))
+        }
+    }
+
+    /// The elements alone, without header and end.
+    #[inline]
+    pub(crate) fn elements(&self) -> &[u8] {
+        &self.bytes[HEADER_BYTES..self.end()]
+    }
+
+    /// A listpack of `count` well-formed elements.
+    pub(crate) fn of_elements(elements: &[u8], count: usize) -> Listpack {
+        let total = FRAME_BYTES + elements.len();
+        assert!(total <= LISTPACK_BYTES_MAX, "a listpack of {total} bytes");
+        let mut bytes = Vec::with_capacity(total);
+        bytes.extend_from_slice(&(total as u32).to_le_bytes());
+        bytes.extend_from_slice(&(count.min(COUNT_UNKNOWN) as u16).to_le_bytes());
+        bytes.extend_from_slice(elements);
+        bytes.push(END);
+        Listpack { bytes: bytes.into_boxed_slice() }
+    }
+
+    /// From the last element backwards.
+    pub fn iter_rev(&self) -> impl Iterator<Item = Item<'_>> {
+        let mut next = self.last();
+        std::iter::from_fn(move || {
+            let pos = next?;
+            next = self.prev(pos);
+            Some(self.get(pos))
+        })
+    }
+
+    /// Bytes that an element would take.
+    pub fn bytes_for(item: Item<'_>) -> usize {
+        let (_, head_len, data) = encode(item);
+        let body = head_len + data.len();
+        body + back_len(body)
+    }
+}
+
+impl<const BACKWARD: bool> Listpack<BACKWARD> {
+    pub fn new() -> Self {
+        Listpack { bytes: Box::new([FRAME_BYTES as u8, 0, 0, 0, 0, 0, END]) }
+    }
+
+    /// The same elements in the other format.
+    pub fn convert<const TO: bool>(&self) -> Listpack<TO> {
+        // The length behind a short element is one byte.
+        let lengths = self.len();
+        let expected = if TO { self.total_bytes() + lengths } else { self.total_bytes() - lengths };
+        let mut bytes = Vec::with_capacity(expected);
+        bytes.extend_from_slice(&self.bytes[..HEADER_BYTES]);
+        let mut at = HEADER_BYTES;
+        while at < self.end() {
+            let body = body_bytes(&self.bytes[at..]);
+            bytes.extend_from_slice(&self.bytes[at..at + body]);
+            if TO {
+                let (back, back_len) = back_bytes(body);
+                bytes.extend_from_slice(&back[..back_len]);
+            }
+            at += self.element_bytes(at);
+        }
+        bytes.push(END);
+        assert!(bytes.len() <= LISTPACK_BYTES_MAX, "a listpack of {} bytes", bytes.len());
+        let total = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&total.to_le_bytes());
+        Listpack { bytes: bytes.into_boxed_slice() }
     }
 
     /// Bytes of the whole listpack.
@@ -163,44 +259,20 @@ impl Listpack {
     }
 
     #[inline]
-    pub fn last(&self) -> Option<Pos> {
-        self.before(self.end())
-    }
-
-    #[inline]
     pub fn next(&self, pos: Pos) -> Option<Pos> {
         let at = pos.0 as usize;
         self.pos(at + self.element_bytes(at))
     }
 
-    #[inline]
-    pub fn prev(&self, pos: Pos) -> Option<Pos> {
-        self.before(pos.0 as usize)
-    }
-
-    /// The element that ends at byte `end`.
-    #[inline]
-    fn before(&self, end: usize) -> Option<Pos> {
-        (end > HEADER_BYTES).then(|| Pos(start_before(&self.bytes, end) as u32))
-    }
-
-    /// The element number `index`, negative ones counted from the end. Walks from the nearer end.
-    pub fn seek(&self, index: i64) -> Option<Pos> {
-        let len = self.len() as i64;
-        let index = if index < 0 { index + len } else { index };
-        if index < 0 || index >= len {
-            return None;
-        }
-        if index <= len / 2 {
-            (0..index).try_fold(self.first()?, |pos, _| self.next(pos))
-        } else {
-            (index + 1..len).try_fold(self.last()?, |pos, _| self.prev(pos))
-        }
+    /// The element number `index`. Walks from the first one.
+    pub fn nth(&self, index: usize) -> Option<Pos> {
+        (0..index).try_fold(self.first()?, |pos, _| self.next(pos))
     }
 
     #[inline]
     fn element_bytes(&self, at: usize) -> usize {
-        element_bytes(&self.bytes[at..])
+        let bytes = &self.bytes[at..];
+        if BACKWARD { element_bytes(bytes) } else { body_bytes(bytes) }
     }
 
     #[inline]
@@ -208,43 +280,15 @@ impl Listpack {
         item(&self.bytes[pos.0 as usize..])
     }
 
-    /// The elements alone, without header and end.
     #[inline]
-    pub(crate) fn elements(&self) -> &[u8] {
-        &self.bytes[HEADER_BYTES..self.end()]
-    }
-
-    /// A listpack of `count` well-formed elements.
-    pub(crate) fn of_elements(elements: &[u8], count: usize) -> Listpack {
-        let total = FRAME_BYTES + elements.len();
-        assert!(total <= LISTPACK_BYTES_MAX, "a listpack of {total} bytes");
-        let mut bytes = Vec::with_capacity(total);
-        bytes.extend_from_slice(&(total as u32).to_le_bytes());
-        bytes.extend_from_slice(&(count.min(COUNT_UNKNOWN) as u16).to_le_bytes());
-        bytes.extend_from_slice(elements);
-        bytes.push(END);
-        Listpack { bytes: bytes.into_boxed_slice() }
-    }
-
-    #[inline]
-    pub fn iter(&self) -> Iter<'_> {
+    pub fn iter(&self) -> Iter<'_, BACKWARD> {
         self.iter_from(self.first())
     }
 
     /// From an element forward to the end.
     #[inline]
-    pub fn iter_from(&self, pos: Option<Pos>) -> Iter<'_> {
+    pub fn iter_from(&self, pos: Option<Pos>) -> Iter<'_, BACKWARD> {
         Iter { listpack: self, next: pos }
-    }
-
-    /// From the last element backwards.
-    pub fn iter_rev(&self) -> impl Iterator<Item = Item<'_>> {
-        let mut next = self.last();
-        std::iter::from_fn(move || {
-            let pos = next?;
-            next = self.prev(pos);
-            Some(self.get(pos))
-        })
     }
 
     /// First element from `from` on that equals `bytes`, looking at every `step`-th one.
@@ -271,8 +315,8 @@ impl Listpack {
                     return None;
                 }
                 at += match self.bytes[at] {
-                    // By far the most frequent: the length of a short string, with one byte behind it.
-                    first @ 0x80..=0xbf => 2 + usize::from(first & 0x3f),
+                    // By far the most frequent: the length of a short string, with one byte behind it, if any.
+                    first @ 0x80..=0xbf => 1 + usize::from(BACKWARD) + usize::from(first & 0x3f),
                     _ => self.element_bytes(at),
                 };
             }
@@ -331,19 +375,13 @@ impl Listpack {
         self.pos(start)
     }
 
-    /// Bytes that an element would take.
-    pub fn bytes_for(item: Item<'_>) -> usize {
-        let (_, head_len, data) = encode(item);
-        let body = head_len + data.len();
-        body + back_len(body)
-    }
-
     /// Replaces `old_bytes` bytes from `at` on, `old_count` elements, by `new`.
     fn splice(&mut self, at: usize, old_bytes: usize, old_count: usize, new: Option<Item<'_>>) {
         let count = self.len();
         let (head, head_len, data) = new.map_or(([0; HEAD_BYTES_MAX], 0, &[][..]), encode);
         let body = head_len + data.len();
-        let (back, back_len) = if new.is_some() { back_bytes(body) } else { ([0; BACK_BYTES_MAX], 0) };
+        let (back, back_len) =
+            if BACKWARD && new.is_some() { back_bytes(body) } else { ([0; BACK_BYTES_MAX], 0) };
         let new_bytes = body + back_len;
         if new_bytes == old_bytes && old_count == usize::from(new.is_some()) {
             // As many bytes as before: nothing else moves.
@@ -373,7 +411,7 @@ impl Listpack {
     }
 }
 
-impl std::fmt::Debug for Listpack {
+impl<const BACKWARD: bool> std::fmt::Debug for Listpack<BACKWARD> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
@@ -384,11 +422,7 @@ impl<B: AsRef<[u8]>> FromIterator<B> for Listpack {
         let mut bytes = vec![0; HEADER_BYTES];
         let mut count = 0usize;
         for element in elements {
-            let (head, head_len, data) = encode(Item::of(element.as_ref()));
-            let (back, back_len) = back_bytes(head_len + data.len());
-            bytes.extend_from_slice(&head[..head_len]);
-            bytes.extend_from_slice(data);
-            bytes.extend_from_slice(&back[..back_len]);
+            write(Item::of(element.as_ref()), &mut bytes);
             count += 1;
         }
         bytes.push(END);
@@ -402,12 +436,12 @@ impl<B: AsRef<[u8]>> FromIterator<B> for Listpack {
 
 /// Elements from one on to the end.
 #[derive(Clone)]
-pub struct Iter<'a> {
-    listpack: &'a Listpack,
+pub struct Iter<'a, const BACKWARD: bool = true> {
+    listpack: &'a Listpack<BACKWARD>,
     next: Option<Pos>,
 }
 
-impl<'a> Iterator for Iter<'a> {
+impl<'a, const BACKWARD: bool> Iterator for Iter<'a, BACKWARD> {
     type Item = Item<'a>;
 
     #[inline]
@@ -603,6 +637,7 @@ fn back_len(body: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Random;
 
     /// Bytes that a real server wrote (DUMP of a small list in Redis 7.0, without type, version and checksum).
     #[test]
@@ -707,7 +742,47 @@ mod tests {
                 assert!(listpack.iter().map(|item| item.to_vec()).eq(model.iter().cloned()));
                 assert!(listpack.iter_rev().map(|item| item.to_vec()).eq(model.iter().rev().cloned()));
             }
-            assert_eq!(Listpack::from_bytes(listpack.as_bytes().into()), Some(listpack));
+            assert_eq!(Listpack::from_bytes(listpack.as_bytes().into()), Some(listpack.clone()));
+            let forward: ForwardPack = listpack.convert();
+            assert!(forward.total_bytes() <= listpack.total_bytes() - listpack.len());
+            assert!(forward.iter().eq(listpack.iter()));
+            assert_eq!(forward.convert::<true>(), listpack);
+        }
+    }
+
+    /// Random edits of both kinds: what one holds the other holds, and is what conversion makes of it.
+    #[test]
+    fn a_forward_pack_holds_what_a_listpack_holds() {
+        let mut random = Random(7);
+        let (mut listpack, mut forward): (Listpack, ForwardPack) = Default::default();
+        for _ in 0..2_000 {
+            let value = match random.below(3) {
+                0 => random.below(1 << 20).to_string().into_bytes(),
+                1 => vec![b'x'; random.below(70)],
+                _ => vec![b'y'; [100, 130, 5_000, 20_000][random.below(4)]],
+            };
+            let index = random.below(listpack.len() + 1);
+            let at = (listpack.nth(index), forward.nth(index));
+            match (random.below(5), at) {
+                (0, (Some(pos), Some(forward_pos))) => {
+                    listpack.replace(pos, Item::of(&value));
+                    forward.replace(forward_pos, Item::of(&value));
+                }
+                (1, (Some(pos), Some(forward_pos))) => {
+                    listpack.remove_run(pos, 3);
+                    forward.remove_run(forward_pos, 3);
+                }
+                (2, (Some(pos), Some(forward_pos))) => {
+                    let wanted = listpack.get(pos).to_vec();
+                    let found = forward.find(forward.first(), &wanted, 1).map(|found| forward.get(found));
+                    assert_eq!(found, Some(forward.get(forward_pos)));
+                }
+                (_, (pos, forward_pos)) => {
+                    listpack.insert(pos, Item::of(&value));
+                    forward.insert(forward_pos, Item::of(&value));
+                }
+            }
+            assert_eq!(forward, listpack.convert());
         }
     }
 

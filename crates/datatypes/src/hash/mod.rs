@@ -1,6 +1,6 @@
 //! A hash: values under the names of fields, each of which may expire by itself.
 //!
-//! A small hash is one listpack of names and values in turn. A big one, and one with a field that expires, is a table
+//! A small hash is one flat pack of names and values in turn. A big one, and one with a field that expires, is a table
 //! of entries beside an index of its expiries ([`fields`]). A hash never goes back to the compact form.
 //!
 //! A field that has expired is not shown to anybody who passes the time; it is still counted until it is taken out
@@ -12,12 +12,12 @@ mod tests;
 
 use self::fields::Fields;
 use crate::entry::class::allocated_bytes;
-use crate::listpack::{Item, LISTPACK_BYTES_MAX, Listpack, Pos};
+use crate::listpack::{ForwardPack, Item, LISTPACK_BYTES_MAX, Listpack, Pos};
 use crate::prefetch::prefetch;
 use crate::saving::Parts;
 use crate::{Encoding, SetExpire, StrRef, StrValue, is_expired};
 
-/// What the parts of a listpack beside the texts can take, for one more field.
+/// What the parts of a pack beside the texts can take, for one more field; of the listpack too that becomes of it.
 const PAIR_OVERHEAD_BYTES_MAX: usize = 32;
 
 /// A hash: values under the names of fields.
@@ -29,13 +29,13 @@ pub struct Hash {
 #[derive(Clone, Debug)]
 enum Form {
     /// Name, value, name, value, …
-    Compact(Listpack),
+    Compact(ForwardPack),
     General(Box<Fields>),
 }
 
 impl Default for Form {
     fn default() -> Self {
-        Form::Compact(Listpack::new())
+        Form::Compact(ForwardPack::new())
     }
 }
 
@@ -74,19 +74,19 @@ impl Hash {
 
     /// A hash of the elements of a listpack, names and values in turn, in the form that suits their number; `None` if a name
     /// has no value. The names must be distinct.
-    pub fn from_listpack(listpack: Listpack, limits: HashLimits) -> Option<Hash> {
+    pub fn from_listpack(listpack: &Listpack, limits: HashLimits) -> Option<Hash> {
         let elements = listpack.len();
         if !elements.is_multiple_of(2) {
             return None;
         }
-        let mut hash = Hash { form: Form::Compact(listpack) };
+        let mut hash = Hash { form: Form::Compact(listpack.convert()) };
         hash.reserve(elements / 2, limits);
         Some(hash)
     }
 
-    /// The whole hash, if it is a listpack.
-    pub fn as_listpack(&self) -> Option<&Listpack> {
-        if let Form::Compact(listpack) = &self.form { Some(listpack) } else { None }
+    /// The whole of a compact hash as a listpack.
+    pub fn to_listpack(&self) -> Option<Listpack> {
+        if let Form::Compact(pack) = &self.form { Some(pack.convert()) } else { None }
     }
 
     /// Number of fields, expired ones that were not taken out yet included. O(1).
@@ -270,7 +270,7 @@ impl Hash {
             Form::Compact(pack) if pack.is_empty() => None,
             Form::Compact(pack) => {
                 let index = random(pack.len() / 2);
-                pack.seek(2 * index as i64).map(|at| field_at(pack, at))
+                pack.nth(2 * index).map(|at| field_at(pack, at))
             }
             Form::General(fields) => fields.random(now_ms, random),
         }
@@ -359,14 +359,14 @@ impl Stored {
     }
 }
 
-/// Whether a listpack may hold this pair too.
+/// Whether a pack may hold this pair too.
 #[inline]
-fn pair_fits(pack: &Listpack, name_bytes: usize, value_bytes: usize, limits: HashLimits) -> bool {
+fn pair_fits(pack: &ForwardPack, name_bytes: usize, value_bytes: usize, limits: HashLimits) -> bool {
     let both = name_bytes + value_bytes + PAIR_OVERHEAD_BYTES_MAX;
     name_bytes.max(value_bytes) <= limits.value_bytes_max && pack.total_bytes() + both <= LISTPACK_BYTES_MAX
 }
 
-fn store_pair(pack: &mut Listpack, name: &[u8], value: &StrValue<'_>) -> Stored {
+fn store_pair(pack: &mut ForwardPack, name: &[u8], value: &StrValue<'_>) -> Stored {
     let value = match value {
         StrValue::Bytes(bytes) => Item::of(bytes),
         StrValue::Shared(bytes) => Item::of(bytes),
@@ -386,7 +386,7 @@ fn store_pair(pack: &mut Listpack, name: &[u8], value: &StrValue<'_>) -> Stored 
     }
 }
 
-fn pairs(pack: &Listpack) -> impl Iterator<Item = FieldRef<'_>> {
+fn pairs(pack: &ForwardPack) -> impl Iterator<Item = FieldRef<'_>> {
     let mut items = pack.iter();
     std::iter::from_fn(move || {
         let name = items.next()?;
@@ -395,7 +395,7 @@ fn pairs(pack: &Listpack) -> impl Iterator<Item = FieldRef<'_>> {
     })
 }
 
-fn field_at(pack: &Listpack, at: Pos) -> FieldRef<'_> {
+fn field_at(pack: &ForwardPack, at: Pos) -> FieldRef<'_> {
     let value = pack.next(at).expect("a value follows its name");
     FieldRef { name: pack.get(at).into(), value: pack.get(value).into(), expire_at: None }
 }

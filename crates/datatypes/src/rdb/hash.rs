@@ -16,12 +16,13 @@ pub(super) fn type_for(hash: &Hash, version: u16) -> Option<u8> {
     if hash.expires_from().is_some() {
         return (version >= code::VERSION_FIELD_EXPIRY).then_some(code::HASH_2);
     }
-    let is_compact = hash.as_listpack().is_some() && version >= code::VERSION_REDIS_7_0;
+    let is_compact = hash.is_compact() && version >= code::VERSION_REDIS_7_0;
     Some(if is_compact { code::HASH_LISTPACK } else { code::HASH })
 }
 
 pub(super) fn write(hash: &Hash, kind: u8, writer: &mut Writer<'_>) {
-    if let (code::HASH_LISTPACK, Some(listpack)) = (kind, hash.as_listpack()) {
+    if kind == code::HASH_LISTPACK {
+        let listpack = hash.to_listpack().expect("that type is for compact hashes");
         return writer.string(listpack.as_bytes());
     }
     writer.count(hash.len());
@@ -74,7 +75,7 @@ pub(super) fn read(kind: u8, version: u16, reader: &mut Reader<'_>, limits: &Lim
 
 fn of_listpack(listpack: Listpack, limits: &Limits) -> Result<Hash, Error> {
     flat::check_distinct(listpack.iter().step_by(2))?;
-    Hash::from_listpack(listpack, limits.hash).ok_or(Error::Corrupt("a field without a value"))
+    Hash::from_listpack(&listpack, limits.hash).ok_or(Error::Corrupt("a field without a value"))
 }
 
 /// Name, value and time of expiry, which is 0 where there is none.
