@@ -152,14 +152,15 @@ impl Keyspace {
         self.hasher.key_in_slot(bytes, slot)
     }
 
-    /// Before the two steps of a prefetch, for who writes to keys of all slots in turn: what is there for each slot.
+    /// Before the two steps of a prefetch: what is there for each slot. For who looks at many keys in turn; all slots together
+    /// are as large as the caches near a core.
     #[inline]
     pub fn prefetch_slot(&self, db: usize, key: &Key<'_>) {
         self.dbs[db].prefetch_slot(key.slot);
     }
 
-    /// First of two steps that bring a key's memory near before it is looked up: do it for all keys of a pipeline,
-    /// then [`Keyspace::prefetch_entry`] for all, then run the commands.
+    /// First of two steps that bring a key's memory near before it is looked up: do it for all keys of a pipeline (after
+    /// [`Keyspace::prefetch_slot`] for all), then [`Keyspace::prefetch_entry`] for all, then run the commands.
     #[inline]
     pub fn prefetch_line(&self, db: usize, key: &Key<'_>) {
         self.dbs[db].prefetch_line(key);

@@ -1,8 +1,8 @@
 //! Looking ahead in a pipeline, so that memory arrives before it is needed. Hot path.
 //!
 //! A lookup in a large keyspace is two or three cache misses, one after the other; that is most of what a pipelined GET
-//! costs. For a pipeline they can overlap: parse a few requests ahead, ask for all their table lines, then for all their
-//! entries, then run the commands.
+//! costs. For a pipeline they can overlap: parse a few requests ahead, ask for what all their slots have, then for their table
+//! lines, then for their entries, then run the commands.
 //!
 //! Owns a parser of its own, whose state is thrown away: only whole, plain requests are taken from it. Never runs a command.
 
@@ -177,9 +177,15 @@ impl Shard {
             // The hash is the same on every shard, so it serves the one that the command is forwarded to as well.
             let key = self.keyspace.key(bytes);
             planned.key = Some(KeyHint::of(&key));
-            if self.slots.owner(key.slot) == self.id {
-                self.keyspace.prefetch_line(db, &key);
-                *place = Some(Near { db, key, element: command.element_in(args) });
+            self.keyspace.prefetch_slot(db, &key);
+            *place = Some(Near { db, key, element: command.element_in(args) });
+        }
+        for place in &mut keys {
+            let Some(near) = place else { continue };
+            if self.slots.owner(near.key.slot) == self.id {
+                self.keyspace.prefetch_line(db, &near.key);
+            } else {
+                *place = None;
             }
         }
         prefetch_near(&self.keyspace, keys.iter().flatten());
