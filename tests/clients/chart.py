@@ -57,6 +57,41 @@ VALUES = {
         "priorityClassName": "high",
         "runtimeClassName": "kata",
     },
+    "extended": {
+        "global": {"imageRegistry": "mirror.example", "imagePullSecrets": [{"name": "pull"}]},
+        "auth": PASSWORD,
+        "serviceAccount": {"automount": True},
+        "tls": {"existingSecret": "cache-tls", "serverPublicKey": "tls.crt", "serverKey": "tls.key"},
+        "dataStorage": {"subPath": "cache", "keepPvc": False, "annotations": {"a": "b"}, "labels": {"c": "d"}},
+        "service": {
+            "type": "LoadBalancer", "nodePort": 30001, "clusterIP": "10.0.0.7", "loadBalancerClass": "inner",
+            "loadBalancerSourceRanges": ["10.0.0.0/8"], "appProtocol": "redis",
+        },
+        "metrics": {
+            "service": {"type": "NodePort", "annotations": {"a": "b"}, "extraLabels": {"c": "d"}, "appProtocol": "http"},
+            "serviceMonitor": {
+                "enabled": True, "scrapeTimeout": "5s", "annotations": {"a": "b"}, "honorLabels": True,
+                "relabelings": [{"action": "labeldrop", "regex": "pod"}],
+                "metricRelabelings": [{"action": "drop", "sourceLabels": ["__name__"], "regex": "go_.*"}],
+            },
+            "podMonitor": {"enabled": True, "interval": "30s", "extraLabels": {"release": "prometheus"}},
+            "prometheusRule": {
+                "enabled": True, "extraAnnotations": {"a": "b"}, "rules": [{"alert": "Mine", "expr": "redis_up == 0"}],
+            },
+        },
+        "podDisruptionBudget": {"minAvailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
+        "startupProbe": {"enabled": False},
+        "readinessProbe": {"initialDelaySeconds": 3, "periodSeconds": 1},
+        "livenessProbe": {"customProbe": {"tcpSocket": {"port": "redis"}, "periodSeconds": 30}},
+        "env": {"TORC_LOGLEVEL": "debug", "NUMBER": 1},
+        "extraInitContainers": [{"name": "first", "image": "busybox"}],
+        "extraContainers": [{"name": "beside", "image": "busybox"}],
+        "extraValkeySecrets": [{"name": "keys", "mountPath": "/etc/keys"}],
+        "extraValkeyConfigs": [{"name": "more", "mountPath": "/etc/more"}],
+        "extraVolumes": [{"name": "scratch", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
+        "workloadAnnotations": {"a": "b"},
+    },
     "claimed": {"auth": PASSWORD, "dataStorage": {"persistentVolumeClaimName": "old-data"}},
 }
 
@@ -99,6 +134,8 @@ def check_names(manifests):
     pod = one(manifests, "StatefulSet")["spec"]["template"]
     labels = pod["metadata"]["labels"]
     containers = pod["spec"]["containers"]
+    monitors = [m for m in manifests if m["kind"] == "PodMonitor"]
+    assert all(m["spec"]["selector"]["matchLabels"].items() <= labels.items() for m in monitors), monitors
     ports = {port["name"] for port in containers[0]["ports"]}
     for service in (m for m in manifests if m["kind"] == "Service"):
         assert service["spec"]["selector"].items() <= labels.items(), service
@@ -180,6 +217,14 @@ def main():
         check_names(manifests)
         (folder / f"{name}.yaml").write_text(text)
         (folder / f"{name}.conf").write_text(one(manifests, "ConfigMap")["data"]["torc.conf"])
+    extended = rendered["extended"]
+    for wanted in (
+        "mirror.example/torc/torc", "whenDeleted: Delete", "nodePort: 30001", "loadBalancerClass: inner", "minAvailable: 1",
+        "unhealthyPodEvictionPolicy: AlwaysAllow", "secretName: cache-tls", "tls-cert-file /etc/torc/tls/tls.crt", "alert: Mine",
+        "scrapeTimeout: 5s", "mountPath: /etc/keys", "subPath: cache", "initialDelaySeconds: 3", "automountServiceAccountToken: true",
+    ):
+        assert wanted in extended, wanted
+    assert "startupProbe" not in extended and "path: /healthz" not in extended
     everything = rendered["everything"]
     for wanted in ("registry.example/cache/torc:9.9.9", "storageClassName: fast", "port: 7000", "secretName: users", "secret/admin"):
         assert wanted in everything, wanted

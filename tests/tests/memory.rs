@@ -159,6 +159,29 @@ fn evicted_keys_are_gone_for_everybody() {
     fs::remove_dir_all(dir).expect("the folder is there");
 }
 
+/// The key goes to make room for the second command of a pipeline: its client hears of it between the two replies.
+#[test]
+fn clients_hear_of_evicted_keys_before_the_reply() {
+    let launch = Launch::torc(1).setting("maxmemory", "64mb").setting("maxmemory-policy", "volatile-random");
+    let server = launch.setting("notify-keyspace-events", "Ee").start();
+    for (begin, message) in
+        [("CLIENT TRACKING on", "invalidate"), ("SUBSCRIBE __keyevent@0__:evicted", "evicted")]
+    {
+        let mut client = server.client_resp3();
+        client.cmd(begin);
+        assert_eq!(client.cmd("SETEX k 10000 v"), ok());
+        assert_eq!(client.cmd("GET k"), bulk("v"));
+        let large = request(&[&b"SETRANGE"[..], b"large", b"70000000", b"x"]);
+        let batch = [large, request(&[&b"SET"[..], b"small", b"v"])].concat();
+        client.send_raw(&batch).expect("the server reads");
+        assert_eq!(client.receive().expect("an answer"), Value::Int(70_000_001));
+        let told = client.receive().expect("a message").to_string();
+        assert!(told.contains(message), "{told}");
+        assert_eq!(client.receive().expect("an answer"), ok());
+        assert_eq!(client.cmd("DEL large"), Value::Int(1));
+    }
+}
+
 #[test]
 fn a_share_of_the_machine_is_shown_in_bytes() {
     let server = Launch::torc(1).setting("maxmemory", "50%").start();

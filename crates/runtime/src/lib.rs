@@ -22,4 +22,4 @@ pub mod signals;
 mod sys;
 pub mod wake;
 
-pub use sys::{CpuTimes, CpuTimesOf, cpu_times};
+pub use sys::{CpuTimes, CpuTimesOf, cpu_times, give_way};

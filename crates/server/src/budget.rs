@@ -12,8 +12,10 @@ use crate::packet::ShardId;
 /// The part of the limit by which it may be exceeded for a moment, and that is made free ahead for other shards.
 const TOLERANCE: usize = 32;
 
-/// Pages that are unused, or partly so, are borne up to 1/24 of the limit and this; beyond, they count as used.
+/// Pages that are unused, or partly so, are borne up to 1/32 of the limit and this. What is beyond counts as used, and
+/// several times: a key that goes leaves the rest of its page to others, so that many have to go for a few pages.
 const WASTE_BORNE_BYTES: usize = 8 << 20;
+const WASTE_WEIGHT: usize = 4;
 
 /// What a shard's thread has at hand for a moment (what the allocator keeps for it, figures for INFO) goes up and down
 /// by about this.
@@ -87,31 +89,32 @@ impl Budget {
     }
 
     /// Take in what the allocator has handed out to the whole process, the pages that it has in memory, and what part of
-    /// both the server itself takes.
-    pub fn measure(&self, allocated: usize, resident: usize, exempt: usize) {
+    /// both the server itself takes. True: there are more unused pages than are borne.
+    pub fn measure(&self, allocated: usize, resident: usize, exempt: usize) -> bool {
         let all_have_leases = self.parts.iter().all(|part| part.has_lease.load(Ordering::Relaxed));
         let maxmemory = self.maxmemory.load(Ordering::Relaxed);
-        if maxmemory > 0 && all_have_leases {
-            let parts = self.parts.iter().map(|part| part.uncounted.load(Ordering::Relaxed));
-            let uncounted = parts.sum::<usize>() + exempt;
-            let besides = allocated.saturating_sub(self.leased()).saturating_sub(uncounted);
-            let bearable = maxmemory.saturating_add(maxmemory / 24).saturating_add(WASTE_BORNE_BYTES);
-            let waste = resident.saturating_sub(uncounted).saturating_sub(bearable).min(maxmemory / 4);
-            let besides = besides + waste;
-            let is_known = self.used().is_some();
-            if !is_known {
-                self.recent.iter().for_each(|one| one.store(besides, Ordering::Relaxed));
-            }
-            let place = self.next_recent.fetch_add(1, Ordering::Relaxed) % RECENT;
-            let recent = self.recent.iter().enumerate().filter(|(index, _)| *index != place);
-            let least =
-                recent.map(|(_, one)| one.load(Ordering::Relaxed)).min().unwrap_or(besides).min(besides);
-            self.recent[place].store(besides, Ordering::Relaxed);
-            // What is there for a moment only is not worth any key.
-            let is_noise = is_known && besides <= least + NOISE_BYTES * self.parts.len();
-            self.besides.store(if is_noise { least } else { besides }, Ordering::Relaxed);
-            self.set_limit();
+        if maxmemory == 0 || !all_have_leases {
+            return false;
         }
+        let parts = self.parts.iter().map(|part| part.uncounted.load(Ordering::Relaxed));
+        let uncounted = parts.sum::<usize>() + exempt;
+        let besides = allocated.saturating_sub(self.leased()).saturating_sub(uncounted);
+        let bearable = maxmemory.saturating_add(maxmemory / 32).saturating_add(WASTE_BORNE_BYTES);
+        let wasted = resident.saturating_sub(uncounted).saturating_sub(bearable);
+        let besides = besides + (wasted * WASTE_WEIGHT).min(maxmemory / 2);
+        let is_known = self.used().is_some();
+        if !is_known {
+            self.recent.iter().for_each(|one| one.store(besides, Ordering::Relaxed));
+        }
+        let place = self.next_recent.fetch_add(1, Ordering::Relaxed) % RECENT;
+        let recent = self.recent.iter().enumerate().filter(|(index, _)| *index != place);
+        let least = recent.map(|(_, one)| one.load(Ordering::Relaxed)).min().unwrap_or(besides).min(besides);
+        self.recent[place].store(besides, Ordering::Relaxed);
+        // What is there for a moment only is not worth any key.
+        let is_noise = is_known && besides <= least + NOISE_BYTES * self.parts.len();
+        self.besides.store(if is_noise { least } else { besides }, Ordering::Relaxed);
+        self.set_limit();
+        wasted > 0
     }
 
     fn set_limit(&self) {
@@ -279,8 +282,8 @@ mod tests {
         budget.set_maxmemory(144 * MIB);
         budget.set_has_lease(0, true);
         // In steps that are no noise.
-        for (resident, used) in [(158, 100), (168, 110), (1_000, 136)] {
-            budget.measure(100 * MIB, resident * MIB, 0);
+        for (resident, used) in [(156, 100), (160, 114), (1_000, 172)] {
+            assert_eq!(budget.measure(100 * MIB, resident * MIB, 0), resident > 156);
             assert_eq!(budget.used(), Some(used * MIB));
         }
     }

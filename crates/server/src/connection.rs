@@ -94,6 +94,8 @@ pub struct ConnectionFlags {
     pub caching_given: bool,
     /// Notices for the client that this one redirects to wait until replies have been sent.
     pub notices_held_back: bool,
+    /// The held request has waited for the client to be told of evicted keys, and does not do so again.
+    pub told_first: bool,
     /// A session command of this connection runs at this moment.
     pub executing: bool,
     /// The client has closed its sending side: close once everything it has asked for is answered.
@@ -146,6 +148,8 @@ pub enum Suspension {
     Pause,
     /// Until a command that may wait for data has its reply.
     Blocked,
+    /// Until the client has been told which keys have gone to make room for its command.
+    Telling,
     /// Until the transaction whose reply is written is durable on all shards.
     Settling,
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tikv_jemalloc_ctl::{Access, AsName, arenas, background_thread, epoch, stats, stats_print, thread};
+use tikv_jemalloc_ctl::{Access, AsName, Mib, arenas, background_thread, epoch, stats, stats_print, thread};
 
 /// Figures of one moment, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,8 +85,14 @@ pub fn figures() -> MemoryFigures {
 
 /// The same without the kernel's figure.
 pub fn allocator_figures() -> MemoryFigures {
+    let _ = epoch::advance();
+    last_allocator_figures()
+}
+
+/// The same as somebody has asked for it last; the allocator adds nothing up.
+pub fn last_allocator_figures() -> MemoryFigures {
     MemoryFigures {
-        allocated: allocated(),
+        allocated: stats::allocated::read().unwrap_or(0),
         active: stats::active::read().unwrap_or(0),
         resident: stats::resident::read().unwrap_or(0),
         rss: 0,
@@ -112,10 +118,13 @@ pub fn process_bytes() -> ProcessBytes {
 
 /// Memory of the machine.
 pub fn system_bytes() -> usize {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = total.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<usize>().ok());
-    kib.unwrap_or(0) * 1024
+    static SYSTEM: OnceLock<usize> = OnceLock::new();
+    *SYSTEM.get_or_init(|| {
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+        let kib = total.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<usize>().ok());
+        kib.unwrap_or(0) * 1024
+    })
 }
 
 /// Memory that this process may use: that of the machine, or less if a control group says so.
@@ -175,16 +184,31 @@ pub fn purge_in_background(on: bool) {
 
 /// Give unused pages of all arenas back to the kernel. Takes a while when there are many.
 pub fn purge() {
-    let arenas = arenas::narenas::read().unwrap_or(0) as usize;
-    for name in ["arena.0.dirty_decay_ms\0", "arena.0.muzzy_decay_ms\0"] {
-        let Ok(mut key) = name.name().mib::<[usize; 3]>() else { continue };
-        for arena in 0..arenas {
-            key[1] = arena;
-            // A decay time of zero purges at once. Arenas that were never used refuse, and have nothing to give.
-            if let Ok(before) = Access::<isize>::update(&key, 0) {
-                let _ = Access::<isize>::write(&key, before);
-            }
-        }
+    for name in [DIRTY_DECAY_MS, "arena.0.muzzy_decay_ms\0"] {
+        // A decay time of zero purges at once.
+        set_in_arenas(name, |key| {
+            let before = Access::<isize>::update(key, 0)?;
+            Access::<isize>::write(key, before)
+        });
+    }
+}
+
+const DIRTY_DECAY_MS: &str = "arena.0.dirty_decay_ms\0";
+
+/// Whether the allocator gives unused pages back soon, or keeps them for seconds, in case they are needed again.
+pub fn give_pages_back_soon(soon: bool) {
+    const SOON_MS: isize = 100;
+    let kept_ms = || Access::<isize>::read("opt.dirty_decay_ms\0".name());
+    let Ok(ms) = (if soon { Ok(SOON_MS) } else { kept_ms() }) else { return };
+    set_in_arenas(DIRTY_DECAY_MS, |key| Access::<isize>::write(key, ms));
+}
+
+/// Arenas that were never used refuse, and have nothing to give.
+fn set_in_arenas(name: &str, set: impl Fn(&Mib<[usize; 3]>) -> tikv_jemalloc_ctl::Result<()>) {
+    let Ok(mut key) = name.name().mib::<[usize; 3]>() else { return };
+    for arena in 0..arenas::narenas::read().unwrap_or(0) as usize {
+        key[1] = arena;
+        let _ = set(&key);
     }
 }
 
@@ -215,6 +239,8 @@ mod tests {
         assert!(system_bytes() > figures().rss);
         assert!(allocator_name().starts_with("jemalloc-5."));
         purge();
+        give_pages_back_soon(true);
+        give_pages_back_soon(false);
         purge_in_background(true);
         purge_in_background(false);
     }

@@ -36,6 +36,8 @@ pub struct ProcessInfo {
     pub memory: MemoryWatch,
     /// Of memory.
     pub budget: Budget,
+    /// The allocator was told to keep no unused pages.
+    pages_go_soon: AtomicBool,
     pub saves: Saves,
     pub aof: Aof,
     /// The load at start.
@@ -107,7 +109,10 @@ impl ProcessInfo {
     pub fn measure_memory(&self) {
         let MemoryFigures { allocated, resident, .. } = memory::allocator_figures();
         self.memory.note_peak();
-        self.budget.measure(allocated, resident, self.memory.exempt());
+        let is_tight = self.budget.measure(allocated, resident, self.memory.exempt());
+        if self.pages_go_soon.swap(is_tight, Ordering::Relaxed) != is_tight {
+            memory::give_pages_back_soon(is_tight);
+        }
     }
 
     /// What is in use, as it is compared with `maxmemory`, of what the allocator has handed out.
@@ -127,6 +132,7 @@ impl ProcessInfo {
             executable: std::env::current_exe().unwrap_or_default(),
             memory: MemoryWatch::new(),
             budget: Budget::new(shards),
+            pages_go_soon: AtomicBool::new(false),
             saves: Saves::new(shards, started_ms),
             aof: Aof::new(shards),
             loading: Loading::over(shards),

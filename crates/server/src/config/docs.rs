@@ -77,7 +77,6 @@ const DIFFERENCES: &str = "
 
 Names, defaults and error texts are compared with real servers by a test. What differs on purpose:
 
-- `save` is empty by default, since this version saves no snapshots.
 - CONFIG GET shows `(hidden)` in place of a password that is set, and CONFIG SET takes that to mean no change.
 - `log-format` offers `json` and not `logfmt`; `syslog-ident` is `torc`.
 - A memory value needs digits (Valkey reads `mb` as 0) and never wraps around.

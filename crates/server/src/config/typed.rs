@@ -128,6 +128,10 @@ impl Config {
         self.access("enable-debug-command")
     }
 
+    pub fn enable_module_command(&self) -> Access {
+        self.access("enable-module-command")
+    }
+
     pub fn enable_protected_configs(&self) -> Access {
         self.access("enable-protected-configs")
     }

@@ -1,7 +1,7 @@
 //! Where every shard lays a copy of its figures for others to read.
 //!
 //! Owns one place per shard. A shard renews its copy on a tick, into memory it has used before; if a reader holds the place
-//! just then, the shard goes on and tries again at the next tick. So neither waits for more than a copy.
+//! just then, the shard goes on and tries again at the next tick. So no shard ever waits for a reader.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -74,13 +74,11 @@ impl Board {
         Board { places: (0..shards).map(place).collect() }
     }
 
-    /// The newest figures of every shard.
-    pub fn read(&self) -> Vec<Snapshot> {
-        let copy = |place: &Mutex<Snapshot>| -> Snapshot {
-            let held: MutexGuard<'_, Snapshot> = place.lock().expect("no holder panics");
-            held.clone()
-        };
-        self.places.iter().map(copy).collect()
+    /// The newest figures of every shard. While they are read, shards keep newer ones to themselves.
+    pub fn read<T>(&self, reader: impl FnOnce(&[&Snapshot]) -> T) -> T {
+        let held: Vec<MutexGuard<'_, Snapshot>> =
+            self.places.iter().map(|place| place.lock().expect("no holder panics")).collect();
+        reader(&held.iter().map(|snapshot| &**snapshot).collect::<Vec<_>>())
     }
 }
 

@@ -1,16 +1,16 @@
 //! HTTP for metrics and probes: short GET requests, one per connection, a few at the same time.
 //!
-//! Owns the accepting thread and the bounds on what clients can make it do. Never looks at what is served.
+//! Owns the threads and the bounds on what clients can make them do. Never looks at what is served.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Requests that are answered at the same time; further ones are told to come again.
-const CONNECTIONS_MAX: usize = 16;
+/// Requests that are answered at the same time; further ones wait to be accepted.
+const HANDLERS_MAX: usize = 16;
 /// Longest head of a request.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Time for a request to come in, and again for its answer to leave.
@@ -23,65 +23,118 @@ const STACK_BYTES: usize = 256 * 1024;
 pub(super) struct Response {
     status: u16,
     content_type: &'static str,
-    body: String,
+    body: Body,
+}
+
+/// What follows the head.
+pub(super) enum Body {
+    Text(&'static str),
+    Page(String),
+}
+
+impl Body {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Body::Text(text) => text.as_bytes(),
+            Body::Page(text) => text.as_bytes(),
+        }
+    }
 }
 
 impl Response {
     /// Plain text.
-    pub(super) fn text(status: u16, body: &str) -> Response {
-        Response { status, content_type: "text/plain; charset=utf-8", body: body.into() }
+    pub(super) fn text(status: u16, body: &'static str) -> Response {
+        Response { status, content_type: "text/plain; charset=utf-8", body: Body::Text(body) }
     }
 
     /// Metrics.
     pub(super) fn page(status: u16, body: String) -> Response {
-        Response { status, content_type: "text/plain; version=0.0.4; charset=utf-8", body }
+        Response { status, content_type: "text/plain; version=0.0.4; charset=utf-8", body: Body::Page(body) }
     }
 }
 
-/// Answer requests for ever. `answer` is given the path.
-pub(super) fn serve(listener: &TcpListener, answer: impl Fn(&str) -> Response + Send + Sync + 'static) {
-    let answer = Arc::new(answer);
-    let open = Arc::new(AtomicUsize::new(0));
+/// What answers requests.
+pub(super) trait Answer: Send + Sync + 'static {
+    fn answer(&self, path: &str) -> Response;
+
+    /// The answer has been sent: its memory may be used again.
+    fn sent(&self, _body: Body) {}
+}
+
+/// The threads of one listener. Each accepts, and handles what it has accepted; the last one that would still accept
+/// starts another one first. So there are as many as were ever needed at the same time, and they stay: a request costs no
+/// thread, whose memory coming and going would disturb all shards.
+struct Handlers<A> {
+    listener: TcpListener,
+    answer: A,
+    all: AtomicUsize,
+    accepting: AtomicUsize,
+}
+
+/// Answers requests from threads of its own, for ever.
+pub(super) fn serve(listener: TcpListener, answer: impl Answer) -> io::Result<()> {
+    let (all, accepting) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    start_handler(&Arc::new(Handlers { listener, answer, all, accepting }), || {
+        // Shards come first: nobody waits for a page of metrics as clients do for replies. Threads that this one
+        // starts inherit it.
+        if let Err(error) = torc_runtime::give_way() {
+            tracing::debug!(%error, "the threads of metrics keep their priority");
+        }
+    })
+}
+
+fn start_handler<A: Answer>(handlers: &Arc<Handlers<A>>, first: fn()) -> io::Result<()> {
+    if handlers.all.fetch_add(1, Ordering::AcqRel) >= HANDLERS_MAX {
+        handlers.all.fetch_sub(1, Ordering::AcqRel);
+        return Ok(());
+    }
+    handlers.accepting.fetch_add(1, Ordering::AcqRel);
+    let own = Arc::clone(handlers);
+    let thread = thread::Builder::new().name("torc-metrics".into()).stack_size(STACK_BYTES);
+    let started = thread.spawn(move || {
+        first();
+        accept_and_handle(&own);
+    });
+    if started.is_err() {
+        handlers.accepting.fetch_sub(1, Ordering::AcqRel);
+        handlers.all.fetch_sub(1, Ordering::AcqRel);
+    }
+    started.map(drop)
+}
+
+fn accept_and_handle<A: Answer>(handlers: &Arc<Handlers<A>>) {
     loop {
-        let stream = match listener.accept() {
-            Ok((stream, _)) => stream,
+        match handlers.listener.accept() {
+            Ok((stream, _)) => {
+                if handlers.accepting.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    // Without another one the next request waits for this one.
+                    let _ = start_handler(handlers, || {});
+                }
+                // A client that went away needs no answer.
+                let _ = handle(&stream, &handlers.answer);
+                handlers.accepting.fetch_add(1, Ordering::AcqRel);
+            }
             Err(error) => {
                 tracing::debug!(%error, "accepting a connection for metrics failed");
                 thread::sleep(ACCEPT_PAUSE);
-                continue;
             }
-        };
-        if open.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS_MAX {
-            open.fetch_sub(1, Ordering::AcqRel);
-            let _ = stream.set_write_timeout(Some(PATIENCE));
-            let _ = respond(&stream, &Response::text(503, "too many requests at the same time\n"), true);
-            continue;
-        }
-        let (answer, at_end) = (Arc::clone(&answer), Arc::clone(&open));
-        let handle = move || {
-            // A client that went away needs no answer.
-            let _ = handle(&stream, &*answer);
-            at_end.fetch_sub(1, Ordering::AcqRel);
-        };
-        let spawned =
-            thread::Builder::new().name("torc-metrics".into()).stack_size(STACK_BYTES).spawn(handle);
-        if spawned.is_err() {
-            open.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
 
-fn handle(stream: &TcpStream, answer: &impl Fn(&str) -> Response) -> io::Result<()> {
+fn handle(stream: &TcpStream, answer: &impl Answer) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let Some(head) = read_head(stream)? else { return Ok(()) };
     let mut words = head.split(' ');
     let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     let path = target.split('?').next().unwrap_or("");
-    match method {
-        "GET" => respond(stream, &answer(path), true),
-        "HEAD" => respond(stream, &answer(path), false),
-        _ => respond(stream, &Response::text(405, "only GET and HEAD\n"), true),
-    }
+    let response = match method {
+        "GET" | "HEAD" => answer.answer(path),
+        _ => Response::text(405, "only GET and HEAD\n"),
+    };
+    let outcome = respond(stream, &response, method != "HEAD");
+    answer.sent(response.body);
+    outcome
 }
 
 /// The first line of a request, when all of its head is there; `None` if the client says too little or too much.
@@ -115,15 +168,22 @@ fn respond(mut stream: &TcpStream, response: &Response, with_body: bool) -> io::
         405 => "Method Not Allowed",
         _ => "Service Unavailable",
     };
-    let mut text = format!(
+    let body = body.bytes();
+    let head = format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n",
         body.len()
     );
-    if with_body {
-        text.push_str(body);
+    let mut parts = [IoSlice::new(head.as_bytes()), IoSlice::new(if with_body { body } else { b"" })];
+    let mut left = &mut parts[..];
+    while left.iter().any(|part| !part.is_empty()) {
+        match stream.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(sent) => IoSlice::advance_slices(&mut left, sent),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
-    stream.write_all(text.as_bytes())?;
     stream.shutdown(Shutdown::Write)
 }
 
@@ -131,13 +191,21 @@ fn respond(mut stream: &TcpStream, response: &Response, with_body: bool) -> io::
 mod tests {
     use super::*;
 
+    struct OnlyX;
+
+    impl Answer for OnlyX {
+        fn answer(&self, path: &str) -> Response {
+            if path == "/x" { Response::page(200, path.to_owned()) } else { Response::text(404, "no") }
+        }
+    }
+
     fn ask(request: &str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.write_all(request.as_bytes()).unwrap();
         client.shutdown(Shutdown::Write).unwrap();
         let (stream, _) = listener.accept().unwrap();
-        let _ = handle(&stream, &|path: &str| Response::text(if path == "/x" { 200 } else { 404 }, path));
+        let _ = handle(&stream, &OnlyX);
         drop(stream);
         let mut reply = String::new();
         let _ = client.read_to_string(&mut reply);

@@ -12,8 +12,7 @@ mod process;
 mod shards;
 
 use std::fmt;
-use std::sync::Arc;
-use std::thread;
+use std::sync::{Arc, Mutex};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use torc_runtime::listen::{ListenError, listen_aside};
@@ -23,7 +22,7 @@ use crate::process::{Phase, ProcessInfo};
 
 pub use board::{Board, LoopGauges, Snapshot};
 pub use events::Failure;
-use http::Response;
+use http::{Answer, Body, Response};
 
 use page::Page;
 
@@ -39,10 +38,7 @@ pub fn start(config: &Config, process: &Arc<ProcessInfo>) -> Result<(), StartErr
         match listen_aside(address, port, is_chosen) {
             Ok(listener) => {
                 let (process, events) = (Arc::clone(process), events.clone());
-                let answer = move |path: &str| answer(&process, &events, path);
-                thread::Builder::new()
-                    .name("torc-metrics".into())
-                    .spawn(move || http::serve(&listener, answer))
+                http::serve(listener, Exporter { process, events, spare: Mutex::default() })
                     .map_err(|error| StartError(format!("cannot start the thread of metrics: {error}")))?;
             }
             Err(error) if is_optional && error.is_unavailable() => {}
@@ -71,26 +67,46 @@ impl From<ListenError> for StartError {
     }
 }
 
-fn answer(process: &ProcessInfo, events: &PrometheusHandle, path: &str) -> Response {
-    match path {
-        "/metrics" => Response::page(200, render(process) + &events.render()),
-        "/healthz" => Response::text(200, "ok\n"),
-        "/readyz" => match process.phase.get() {
-            Phase::Ready => Response::text(200, "ready\n"),
-            Phase::Loading => Response::text(503, "loading\n"),
-            Phase::Stopping => Response::text(503, "stopping\n"),
-        },
-        "/" => Response::text(200, "torc: /metrics /healthz /readyz\n"),
-        _ => Response::text(404, "not found\n"),
+/// Answers for one listener.
+struct Exporter {
+    process: Arc<ProcessInfo>,
+    events: PrometheusHandle,
+    /// Memory of the last page, for the next one.
+    spare: Mutex<String>,
+}
+
+impl Answer for Exporter {
+    fn answer(&self, path: &str) -> Response {
+        match path {
+            "/metrics" => Response::page(200, self.render()),
+            "/healthz" => Response::text(200, "ok\n"),
+            "/readyz" => match self.process.phase.get() {
+                Phase::Ready => Response::text(200, "ready\n"),
+                Phase::Loading => Response::text(503, "loading\n"),
+                Phase::Stopping => Response::text(503, "stopping\n"),
+            },
+            "/" => Response::text(200, "torc: /metrics /healthz /readyz\n"),
+            _ => Response::text(404, "not found\n"),
+        }
+    }
+
+    fn sent(&self, body: Body) {
+        if let Body::Page(page) = body {
+            *self.spare.lock().expect("no holder panics") = page;
+        }
     }
 }
 
-/// All figures, in the text format of Prometheus.
-fn render(process: &ProcessInfo) -> String {
-    let snapshots = process.board.read();
-    let mut page = Page::new();
-    process::write(&mut page, process, &snapshots);
-    shards::write(&mut page, &snapshots);
-    host::write(&mut page, process);
-    page.into_text()
+impl Exporter {
+    /// All figures, in the text format of Prometheus.
+    fn render(&self) -> String {
+        let mut page = Page::new(std::mem::take(&mut *self.spare.lock().expect("no holder panics")));
+        self.process.board.read(|snapshots| {
+            process::write(&mut page, &self.process, snapshots);
+            shards::write(&mut page, snapshots);
+        });
+        host::write(&mut page, &self.process);
+        page.append(&self.events.render());
+        page.into_text()
+    }
 }

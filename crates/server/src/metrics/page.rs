@@ -16,8 +16,15 @@ pub(super) struct Page {
 }
 
 impl Page {
-    pub(super) fn new() -> Page {
-        Page { text: String::with_capacity(64 * 1024) }
+    /// An empty page in memory that may have held another one.
+    pub(super) fn new(mut memory: String) -> Page {
+        memory.clear();
+        Page { text: memory }
+    }
+
+    /// Lines that were written elsewhere.
+    pub(super) fn append(&mut self, lines: &str) {
+        self.text.push_str(lines);
     }
 
     pub(super) fn into_text(self) -> String {
@@ -46,23 +53,36 @@ impl Page {
         self.line(name, "", labels, None, value);
     }
 
-    /// One series of a histogram: how many samples are at most each bound, and the sum of all. What is above the last
-    /// bound is counted behind it.
+    /// One series of a histogram: how many samples are at most each bound (as [`written`]), and the sum of all. What is
+    /// above the last bound is counted behind it.
     pub(super) fn histogram(
         &mut self,
         name: &str,
         labels: Labels<'_>,
-        bounds: impl Iterator<Item = f64>,
+        bounds: &[String],
         counts: &[u64],
         sum: f64,
     ) {
-        let mut so_far = 0;
-        for (bound, count) in bounds.zip(counts) {
-            so_far += count;
-            self.line(name, "_bucket", labels, Some(("le", &bound)), so_far);
-        }
+        // Most of a page is such lines: what is the same in all of a series is written once.
+        let start = self.text.len();
+        self.series(name, "_bucket", labels, Some(("le", &"")));
+        let begin = start..self.text.len() - "\"}".len();
         let all: u64 = counts.iter().sum();
-        self.line(name, "_bucket", labels, Some(("le", &"+Inf")), all);
+        let mut digits = itoa::Buffer::new();
+        let mut so_far = 0;
+        let bounded = bounds.iter().zip(counts).map(|(bound, count)| {
+            so_far += count;
+            (bound.as_str(), so_far)
+        });
+        for (place, (bound, count)) in bounded.chain([("+Inf", all)]).enumerate() {
+            match place {
+                0 => self.text.truncate(begin.end),
+                _ => self.text.extend_from_within(begin.clone()),
+            }
+            for part in [bound, "\"} ", digits.format(count), "\n"] {
+                self.text.push_str(part);
+            }
+        }
         self.line(name, "_sum", labels, None, sum);
         self.line(name, "_count", labels, None, all);
     }
@@ -91,6 +111,11 @@ impl Page {
         last: Option<(&str, &dyn Display)>,
         value: impl Display,
     ) {
+        self.series(name, suffix, labels, last);
+        self.write(format_args!(" {value}\n"));
+    }
+
+    fn series(&mut self, name: &str, suffix: &str, labels: Labels<'_>, last: Option<(&str, &dyn Display)>) {
         self.text.push_str(name);
         self.text.push_str(suffix);
         let mut separator = '{';
@@ -112,12 +137,16 @@ impl Page {
         if separator == ',' {
             self.text.push('}');
         }
-        self.write(format_args!(" {value}\n"));
     }
 
     fn write(&mut self, text: std::fmt::Arguments<'_>) {
         self.text.write_fmt(text).expect("writing into a String cannot fail");
     }
+}
+
+/// Bounds of a histogram as text.
+pub(super) fn written(bounds: impl Iterator<Item = f64>) -> Vec<String> {
+    bounds.map(|bound| bound.to_string()).collect()
 }
 
 #[cfg(test)]
@@ -126,12 +155,12 @@ mod tests {
 
     #[test]
     fn lines_are_written_as_prometheus_reads_them() {
-        let mut page = Page::new();
+        let mut page = Page::new(String::new());
         page.counter("a_total", "What a is.", 3);
         page.begin("b", "gauge", "B.");
         page.sample("b", &[("x", "1"), ("y", "q\"\\")], 0.5);
         page.begin("h", "histogram", "H.");
-        page.histogram("h", &[("x", "1")], [0.1, 0.2].into_iter(), &[1, 0, 2], 7.5);
+        page.histogram("h", &[("x", "1")], &written([0.1, 0.2].into_iter()), &[1, 0, 2], 7.5);
         let lines = "# HELP a_total What a is.\n# TYPE a_total counter\na_total 3\n# HELP b B.\n# TYPE b gauge\n\
              b{x=\"1\",y=\"q\\\"\\\\\"} 0.5\n# HELP h H.\n# TYPE h histogram\n\
              h_bucket{x=\"1\",le=\"0.1\"} 1\nh_bucket{x=\"1\",le=\"0.2\"} 1\nh_bucket{x=\"1\",le=\"+Inf\"} 3\n\

@@ -15,7 +15,7 @@ use crate::session::info::{ClientTotals, DatabaseFigures};
 use crate::shard::stats::{CommandStats, ShardStats};
 
 use super::Snapshot;
-use super::page::Page;
+use super::page::{Page, written};
 use super::shards::latency_bounds;
 
 /// Shares of the calls that `redis_latency_percentiles_usec` shows.
@@ -30,7 +30,7 @@ struct Sums {
 }
 
 impl Sums {
-    fn of(snapshots: &[Snapshot]) -> Sums {
+    fn of(snapshots: &[&Snapshot]) -> Sums {
         let mut sums = Sums {
             stats: ShardStats::new(),
             keyspace: torc_keyspace::Stats::default(),
@@ -55,7 +55,7 @@ impl Sums {
     }
 }
 
-pub(super) fn write(page: &mut Page, process: &ProcessInfo, snapshots: &[Snapshot]) {
+pub(super) fn write(page: &mut Page, process: &ProcessInfo, snapshots: &[&Snapshot]) {
     let sums = Sums::of(snapshots);
     let config = snapshots.iter().find_map(|snapshot| snapshot.config.as_deref());
     server(page, process, config);
@@ -70,23 +70,18 @@ pub(super) fn write(page: &mut Page, process: &ProcessInfo, snapshots: &[Snapsho
     commands(page, &sums.stats);
 }
 
-/// A setting as CONFIG GET shows it.
-fn setting(config: Option<&Config>, name: &[u8]) -> String {
-    config.and_then(|config| config.get(&[name]).pop()).map_or_else(String::new, |(_, value)| value)
-}
-
 fn server(page: &mut Page, process: &ProcessInfo, config: Option<&Config>) {
     let uptime_s = (clock::unix_ms() - process.started_ms).max(0) / 1000;
     page.gauge("redis_up", "Whether the server answers.", 1);
     let port = process.tcp_port.load(Ordering::Relaxed).to_string();
-    let policy = setting(config, b"maxmemory-policy");
+    let policy = config.map_or("", Config::maxmemory_policy);
     page.begin("redis_instance_info", "gauge", "Always 1; the labels say what this server is.");
     let labels = [
         ("role", "master"),
         ("redis_mode", "standalone"),
         ("redis_version", REDIS_VERSION),
         ("torc_version", TORC_VERSION),
-        ("maxmemory_policy", &policy),
+        ("maxmemory_policy", policy),
         ("run_id", &process.run_id),
         ("tcp_port", &port),
     ];
@@ -101,7 +96,7 @@ fn server(page: &mut Page, process: &ProcessInfo, config: Option<&Config>) {
     page.gauge("redis_loading_dump_file", "1 while keys are read from files.", is_loading);
 }
 
-fn clients(page: &mut Page, sums: &Sums, snapshots: &[Snapshot], config: Option<&Config>) {
+fn clients(page: &mut Page, sums: &Sums, snapshots: &[&Snapshot], config: Option<&Config>) {
     let clients = &sums.clients;
     page.gauge("redis_connected_clients", "Open connections.", clients.connected);
     page.gauge("redis_blocked_clients", "Clients in a blocking command or held back.", clients.blocked);
@@ -140,17 +135,19 @@ fn memory_figures(
     page: &mut Page,
     process: &ProcessInfo,
     sums: &Sums,
-    snapshots: &[Snapshot],
+    snapshots: &[&Snapshot],
     config: Option<&Config>,
 ) {
-    let figures = memory::figures();
+    // Shard 0 asks the allocator on every tick.
+    let figures = memory::last_allocator_figures();
+    let rss = memory::process_bytes().resident;
     let watch = &process.memory;
     let used = process.used_memory(figures.allocated);
     let peak = watch.peak().saturating_sub(watch.exempt());
-    let limit: u64 = setting(config, b"maxmemory").parse().unwrap_or(0);
+    let limit = config.map_or(0, Config::maxmemory);
     let ratio = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
     page.gauge("redis_memory_used_bytes", "Memory in use, without what the server itself takes.", used);
-    page.gauge("redis_memory_used_rss_bytes", "Resident set of the process.", figures.rss);
+    page.gauge("redis_memory_used_rss_bytes", "Resident set of the process.", rss);
     page.gauge("redis_memory_used_peak_bytes", "Highest memory in use so far.", peak);
     page.gauge(
         "redis_memory_used_startup_bytes",
@@ -162,13 +159,13 @@ fn memory_figures(
     page.gauge("redis_memory_max_bytes", "The limit of memory; 0 is none.", limit);
     page.gauge("redis_config_maxmemory", "The setting maxmemory.", limit);
     page.gauge("redis_total_system_memory_bytes", "Memory of the machine.", memory::system_bytes());
-    let fragmentation = ratio(figures.rss, figures.allocated);
+    let fragmentation = ratio(rss, figures.allocated);
     page.gauge("redis_mem_fragmentation_ratio", "Resident set by memory in use.", fragmentation);
     page.gauge("redis_memory_fragmentation_ratio", "The same, as older dashboards call it.", fragmentation);
     page.gauge(
         "redis_mem_fragmentation_bytes",
         "Resident set less memory in use.",
-        figures.rss as i64 - figures.allocated as i64,
+        rss as i64 - figures.allocated as i64,
     );
     page.gauge("redis_mem_clients_normal", "Memory of clients.", sums.clients.bytes);
     page.gauge("redis_allocator_allocated_bytes", "Bytes handed out.", figures.allocated);
@@ -192,7 +189,7 @@ fn memory_figures(
     page.gauge("redis_lazyfree_pending_objects", "Removed values still to be released.", pending);
 }
 
-fn traffic(page: &mut Page, sums: &Sums, snapshots: &[Snapshot]) {
+fn traffic(page: &mut Page, sums: &Sums, snapshots: &[&Snapshot]) {
     let stats = &sums.stats;
     page.counter("redis_commands_processed_total", "Commands that ran.", stats.commands_processed);
     page.counter("redis_net_input_bytes_total", "Bytes from clients.", stats.net_input_bytes);
@@ -209,7 +206,7 @@ fn traffic(page: &mut Page, sums: &Sums, snapshots: &[Snapshot]) {
     page.gauge("redis_slowlog_length", "Entries of SLOWLOG.", slow);
 }
 
-fn keyspace(page: &mut Page, sums: &Sums, snapshots: &[Snapshot]) {
+fn keyspace(page: &mut Page, sums: &Sums, snapshots: &[&Snapshot]) {
     let keyspace = &sums.keyspace;
     page.counter("redis_keyspace_hits_total", "Reads that found their key.", keyspace.hits);
     page.counter("redis_keyspace_misses_total", "Reads that did not find their key.", keyspace.misses);
@@ -219,7 +216,7 @@ fn keyspace(page: &mut Page, sums: &Sums, snapshots: &[Snapshot]) {
     let volatile =
         |snapshot: &Snapshot| snapshot.databases.iter().map(|db| db.volatile).sum::<usize>() as f64;
     let stale: f64 = snapshots.iter().map(|snapshot| snapshot.stale_share * volatile(snapshot)).sum();
-    let all: f64 = snapshots.iter().map(volatile).sum();
+    let all: f64 = snapshots.iter().copied().map(volatile).sum();
     page.gauge(
         "redis_expired_stale_percentage",
         "Share of keys with an expiry that have expired and are still there, in percent.",
@@ -238,7 +235,7 @@ fn keyspace(page: &mut Page, sums: &Sums, snapshots: &[Snapshot]) {
     });
 }
 
-fn persistence(page: &mut Page, process: &ProcessInfo, snapshots: &[Snapshot]) {
+fn persistence(page: &mut Page, process: &ProcessInfo, snapshots: &[&Snapshot]) {
     let state = process.saves.state();
     let changes: u64 = snapshots.iter().map(|snapshot| snapshot.changes).sum();
     let running = state.running.as_ref().filter(|job| job.kind == Kind::Background);
@@ -310,7 +307,7 @@ fn replication_and_cluster(page: &mut Page) {
     page.gauge("redis_cluster_slots_pfail", "Slots whose server may have failed.", 0);
 }
 
-fn cpu(page: &mut Page, snapshots: &[Snapshot]) {
+fn cpu(page: &mut Page, snapshots: &[&Snapshot]) {
     let mut put = |name: &str, whose: &str, times: CpuTimes| {
         let help = |mode: &str| format!("CPU time {whose} {mode}.");
         page.counter(
@@ -366,8 +363,8 @@ fn commands(page: &mut Page, stats: &ShardStats) {
     }
     let name = "redis_commands_latencies_usec";
     page.begin(name, "histogram", "Execution time of a command in microseconds.");
+    let bounds = written(latency_bounds().map(|seconds| seconds * 1e6));
     for (command, stats) in used.iter().filter(|(_, stats)| stats.calls > 0) {
-        let bounds = latency_bounds().map(|seconds| seconds * 1e6);
-        page.histogram(name, &[("cmd", command)], bounds, &stats.latency, stats.ns as f64 / 1000.0);
+        page.histogram(name, &[("cmd", command)], &bounds, &stats.latency, stats.ns as f64 / 1000.0);
     }
 }

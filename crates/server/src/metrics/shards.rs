@@ -9,7 +9,7 @@ use crate::registry::registry;
 use crate::shard::stats::{BATCH_SIZES, CommandStats, LatencyBuckets};
 
 use super::Snapshot;
-use super::page::Page;
+use super::page::{Page, written};
 
 /// A figure of one shard.
 type Figure = fn(&Snapshot) -> f64;
@@ -106,7 +106,7 @@ pub(super) fn latency_bounds() -> impl Iterator<Item = f64> {
     (0..CommandStats::BUCKETS - 1).map(|place| (1024u64 << place) as f64 / 1e9)
 }
 
-pub(super) fn write(page: &mut Page, snapshots: &[Snapshot]) {
+pub(super) fn write(page: &mut Page, snapshots: &[&Snapshot]) {
     page.begin("torc_build_info", "gauge", "Always 1; the label says which version this is.");
     page.sample("torc_build_info", &[("version", TORC_VERSION)], 1);
     page.gauge("torc_shards", "Shards of the server.", snapshots.len());
@@ -120,22 +120,23 @@ pub(super) fn write(page: &mut Page, snapshots: &[Snapshot]) {
     }
     let name = "torc_mesh_batch_commands";
     page.begin(name, "histogram", "Commands of a batch for another shard.");
+    let bounds = written((0..BATCH_SIZES).map(|place| (1u64 << place) as f64));
     for (shard, snapshot) in each() {
-        let bounds = (0..BATCH_SIZES).map(|place| (1u64 << place) as f64);
         let (sizes, sum) = (&snapshot.stats.batch_sizes, snapshot.stats.forwarded as f64);
-        page.histogram(name, &[("shard", shard)], bounds, sizes, sum);
+        page.histogram(name, &[("shard", shard)], &bounds, sizes, sum);
     }
     let name = "torc_loop_turn_seconds";
     page.begin(name, "histogram", "Time of a turn of the event loop, without sleep.");
+    let bounds = written(latency_bounds());
     for (shard, snapshot) in each() {
         let (times, sum) = (&snapshot.stats.turn_times, snapshot.stats.turn_ns as f64 / 1e9);
-        page.histogram(name, &[("shard", shard)], latency_bounds(), times, sum);
+        page.histogram(name, &[("shard", shard)], &bounds, times, sum);
     }
     families(page, snapshots);
 }
 
 /// Execution times of all commands of a family, over all shards.
-fn families(page: &mut Page, snapshots: &[Snapshot]) {
+fn families(page: &mut Page, snapshots: &[&Snapshot]) {
     let mut families: BTreeMap<&str, (LatencyBuckets, u64)> = BTreeMap::new();
     for command in registry().all() {
         let (buckets, ns) = families.entry(command.spec.docs.group.name()).or_default();
@@ -148,7 +149,8 @@ fn families(page: &mut Page, snapshots: &[Snapshot]) {
     }
     let name = "torc_command_duration_seconds";
     page.begin(name, "histogram", "Execution time of commands, by family.");
+    let bounds = written(latency_bounds());
     for (family, (buckets, ns)) in &families {
-        page.histogram(name, &[("family", family)], latency_bounds(), buckets, *ns as f64 / 1e9);
+        page.histogram(name, &[("family", family)], &bounds, buckets, *ns as f64 / 1e9);
     }
 }

@@ -249,6 +249,9 @@ const DOCTOR: SessionCommand = SessionCommand::new(
 
 /// Below this there is nothing to say about ratios.
 const LITTLE_BYTES: usize = 5 << 20;
+/// What the program, the rings of each shard and the allocator's reserve for it take in any case.
+const PROGRAM_BYTES: usize = 16 << 20;
+const SHARD_BYTES: usize = 8 << 20;
 
 /// `shares`: bytes of keys and values on each shard.
 fn diagnosis(summary: &Summary, totals: &Totals, shares: &BTreeMap<u16, usize>) -> String {
@@ -257,6 +260,7 @@ fn diagnosis(summary: &Summary, totals: &Totals, shares: &BTreeMap<u16, usize>) 
         return "Too little memory is in use to say anything about it.\n".into();
     }
     let exceeds = |part: usize, whole: usize, limit: f64| part as f64 > whole.max(1) as f64 * limit;
+    let usual = PROGRAM_BYTES + SHARD_BYTES * shares.len();
     let mut findings: Vec<String> = Vec::new();
     if exceeds(summary.peak, allocated, 1.5) {
         findings.push(
@@ -270,12 +274,12 @@ fn diagnosis(summary: &Summary, totals: &Totals, shares: &BTreeMap<u16, usize>) 
             "Fragmentation: pages are only partly used. Values that change their sizes cause it.".into(),
         );
     }
-    if exceeds(resident, active, 1.1) && resident - active > 10 << 20 {
+    if exceeds(resident, active, 1.1) && resident - active > usual {
         findings.push(
             "Reserve: the allocator keeps pages that are not used. MEMORY PURGE gives them back.".into(),
         );
     }
-    if exceeds(rss, resident, 1.1) && rss - resident > 10 << 20 {
+    if exceeds(rss, resident, 1.1) && rss - resident > usual {
         findings.push("Overhead: the process has much memory that the allocator does not know.".into());
     }
     let clients = totals.clients;

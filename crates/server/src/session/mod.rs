@@ -5,6 +5,7 @@
 //! shards it asks for with [`Shard::call_all`]. Never touches keys directly, except through data handlers.
 
 pub mod client;
+pub mod cluster;
 pub mod command;
 pub mod command_log;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod info;
 pub mod latency;
 pub mod memory;
 pub mod migrate;
+pub mod module;
 pub mod monitor;
 pub mod pubsub;
 pub mod server;
@@ -82,6 +84,7 @@ const ALWAYS: Flags = Flags::LOADING.and(Flags::STALE);
 pub static COMMANDS: &[&[SessionCommand]] = &[
     connection::COMMANDS,
     client::COMMANDS,
+    cluster::COMMANDS,
     command_log::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,
@@ -91,6 +94,7 @@ pub static COMMANDS: &[&[SessionCommand]] = &[
     latency::COMMANDS,
     memory::COMMANDS,
     migrate::COMMANDS,
+    module::COMMANDS,
     monitor::COMMANDS,
     pubsub::COMMANDS,
     server::COMMANDS,

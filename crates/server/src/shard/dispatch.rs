@@ -173,6 +173,9 @@ impl Shard {
             return self.queue_in_multi(connection, held.command, held.args.as_args());
         }
         self.start_gated(connection, held.command, held.args.as_args());
+        if connection.held.is_none() {
+            connection.flags.told_first = false;
+        }
     }
 
     /// Start a request that passed the gate.
@@ -287,7 +290,9 @@ impl Shard {
             let address = self.late_address(connection, muted);
             self.defer(invocation, OwnedArgs::copy_of(&args), address);
         } else {
-            self.make_room_for(command, connection.db);
+            if self.make_room_for(command, connection.db) && self.tells_first(connection, command, args) {
+                return;
+            }
             self.execute_here(connection, invocation, run, args, muted);
             self.queue_flush(connection);
             self.serve_waiting(None);

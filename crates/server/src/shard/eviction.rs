@@ -94,9 +94,9 @@ impl Shard {
         }
     }
 
-    /// Make room before a command runs that may need memory. Hot path.
+    /// Make room before a command runs that may need memory. True: keys have gone for it. Hot path.
     #[inline]
-    pub(super) fn make_room_for(&mut self, command: &Registered, db: usize) {
+    pub(super) fn make_room_for(&mut self, command: &Registered, db: usize) -> bool {
         if self.evicting.is_limited && command.spec.flags.has(Flags::DENYOOM) {
             if db != self.evicting.db {
                 self.evicting.db = db;
@@ -104,12 +104,15 @@ impl Shard {
             }
             self.lease(self.keyspace.counted_bytes_in(db) + self.evicting.elsewhere);
             if self.process.budget.excess() > 0 {
+                let evicted_before = self.keyspace.stats.evicted;
                 self.make_room();
                 self.pipeline_time.interrupt();
+                return self.keyspace.stats.evicted != evicted_before;
             } else if self.process.budget.excess_with_room() > 0 && !self.evicting.has_asked {
                 self.ask_ahead();
             }
         }
+        false
     }
 
     /// Memory will be needed soon, and another shard's keys should go for it.

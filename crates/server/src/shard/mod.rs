@@ -213,6 +213,8 @@ pub struct Shard {
     discard: ReplyBuf,
     expire_allowance: upkeep::ExpireAllowance,
     evicting: eviction::Evicting,
+    /// Clients whose command waits until they were told of evicted keys.
+    told_first: Vec<ClientKey>,
     lookahead: lookahead::Lookahead,
     pipeline_time: execute::PipelineTime,
     /// Slot and hash of the key of the command that is being dispatched, when they are known.
@@ -297,6 +299,7 @@ impl Shard {
             discard: ReplyBuf::new(),
             expire_allowance: upkeep::ExpireAllowance::default(),
             evicting: eviction::Evicting::default(),
+            told_first: Vec::new(),
             lookahead: lookahead::Lookahead::default(),
             pipeline_time: execute::PipelineTime::default(),
             key_hint: None,

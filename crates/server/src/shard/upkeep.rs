@@ -77,6 +77,8 @@ impl Shard {
         }
         if self.has_to_evict() {
             self.evict_slice();
+            // Before the replies of requests that come from now on.
+            self.tell_changes();
         }
         if self.expire_allowance.visits > 0 && self.may_expire() {
             self.expire_slice();

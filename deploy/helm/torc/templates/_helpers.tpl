@@ -41,3 +41,45 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "torc.passwordKey" -}}
 {{- .Values.auth.aclUsers.default.passwordKey | default "default" -}}
 {{- end -}}
+
+{{- /* A probe: what of values, the path of metrics. */ -}}
+{{- define "torc.probe" -}}
+{{- $probe := index . 0 -}}
+{{- $path := index . 1 -}}
+{{- $root := index . 2 -}}
+{{- if $probe.customProbe -}}
+{{ toYaml $probe.customProbe }}
+{{- else -}}
+{{- if $root.Values.metrics.enabled -}}
+httpGet: {path: {{ $path }}, port: metrics}
+{{- else -}}
+tcpSocket: {port: redis}
+{{- end }}
+{{- with $probe.initialDelaySeconds }}
+initialDelaySeconds: {{ . }}
+{{- end }}
+periodSeconds: {{ $probe.periodSeconds }}
+timeoutSeconds: {{ $probe.timeoutSeconds }}
+failureThreshold: {{ $probe.failureThreshold }}
+{{- end -}}
+{{- end -}}
+
+{{- /* What a ServiceMonitor and a PodMonitor say of an endpoint. */ -}}
+{{- define "torc.endpoint" -}}
+port: metrics
+interval: {{ .interval }}
+{{- with .scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
+{{- if .honorLabels }}
+honorLabels: true
+{{- end }}
+{{- with .relabelings }}
+relabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}

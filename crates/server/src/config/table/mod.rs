@@ -57,7 +57,7 @@ pub static DIRECTIVES: &[Directive] = &[
     ignored("cluster-databases", "cluster mode is not available in this version"),
     ignored("cluster-slot-migration-log-max-len", "cluster mode is not available in this version"),
     ignored("slot-migration-max-failover-repl-bytes", "cluster mode is not available in this version"),
-    ignored("rdb-version-check", "snapshots are not available in this version"),
+    ignored("rdb-version-check", "files of versions above 12 are refused, but for version 80 (Valkey 9)"),
     ignored("rdma-bind", "RDMA is not supported"),
     ignored("rdma-port", "RDMA is not supported"),
     ignored("rdma-rx-size", "RDMA is not supported"),
@@ -154,6 +154,6 @@ const TEXT: Kind = Kind::Text(super::setting::Check::Any);
 
 const NO_REPLICATION: &str = "replication is not available in this version";
 const NO_CLUSTER: &str = "cluster mode is not available in this version";
-const LOADS_FIRST: &str = "a snapshot is loaded before the first client is served";
+const LOADS_FIRST: &str = "files are read in a thread of their own, beside the shards";
 const NO_TLS: &str = "TLS is not available in this version";
 const NO_SCRIPTS: &str = "scripts are not available in this version";

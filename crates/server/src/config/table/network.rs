@@ -164,12 +164,12 @@ pub(super) static SECURITY: Chapter = Chapter {
             "Whether CONFIG SET may change protected settings: `no`, `yes` or `local`.",
         )
         .at_start(),
-        Setting::inert(
+        Setting::active(
             "enable-module-command",
             ACCESS,
             "no",
-            "Whether MODULE is allowed: `no`, `yes` or `local`.",
-            "modules are not supported",
+            "Whether MODULE LOAD, LOADEX and UNLOAD are let through: `no`, `yes` or `local`. They fail then, too: there are \
+             no modules.",
         )
         .at_start(),
         Setting::refused(
@@ -199,7 +199,7 @@ pub(super) static SECURITY: Chapter = Chapter {
             Kind::Choice(&["no", "yes", "clients"]),
             "no",
             "Whether RESTORE checks payloads in depth.",
-            "RESTORE is not available in this version",
+            "RESTORE always looks at every element",
         ),
         Setting::inert(
             "hide-user-data-from-log",

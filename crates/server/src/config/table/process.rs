@@ -6,7 +6,7 @@ use super::{INT, LOADS_FIRST, LONG_COUNT, NO_CLUSTER, NO_SCRIPTS, TEXT};
 const FOREGROUND: &str = "torc stays in the foreground; a supervisor such as systemd keeps it";
 const NO_TITLE: &str = "the process keeps its command line as its title";
 const NO_OOM: &str = "set it in the unit file or container";
-const SIGNALS: &str = "a signal finishes the work in flight and exits; nothing is saved in this version";
+const SIGNALS: &str = "a signal ends the server as SHUTDOWN does: with a snapshot if there are save points";
 const TESTS: &str = "an aid for the test suite of Redis";
 
 pub(super) static PROCESS: Chapter = Chapter {
@@ -64,7 +64,7 @@ pub(super) static PROCESS: Chapter = Chapter {
             Kind::Bool,
             "yes",
             "Turn transparent huge pages off for this process.",
-            "the kernel's setting is left as it is",
+            "the allocator asks for huge pages; `_RJEM_MALLOC_CONF=thp:default` in the environment does without them",
         )
         .at_start(),
         Setting::inert(
