@@ -12,9 +12,11 @@ use crate::packet::ShardId;
 /// The part of the limit by which it may be exceeded for a moment, and that is made free ahead for other shards.
 const TOLERANCE: usize = 32;
 
-/// Pages that are unused, or partly so, are borne up to 1/32 of the limit and this. What is beyond counts as used, and
+/// Pages that are unused, or partly so, are borne up to 1/64 of the limit and this. What is beyond counts as used, and
 /// several times: a key that goes leaves the rest of its page to others, so that many have to go for a few pages.
 const WASTE_BORNE_BYTES: usize = 8 << 20;
+/// The same for each shard, which has pages of its own.
+const WASTE_BORNE_PER_SHARD_BYTES: usize = 4 << 20;
 const WASTE_WEIGHT: usize = 4;
 
 /// What a shard's thread has at hand for a moment (what the allocator keeps for it, figures for INFO) goes up and down
@@ -99,7 +101,8 @@ impl Budget {
         let parts = self.parts.iter().map(|part| part.uncounted.load(Ordering::Relaxed));
         let uncounted = parts.sum::<usize>() + exempt;
         let besides = allocated.saturating_sub(self.leased()).saturating_sub(uncounted);
-        let bearable = maxmemory.saturating_add(maxmemory / 32).saturating_add(WASTE_BORNE_BYTES);
+        let borne = WASTE_BORNE_BYTES + WASTE_BORNE_PER_SHARD_BYTES * self.parts.len();
+        let bearable = maxmemory.saturating_add(maxmemory / 64).saturating_add(borne);
         let wasted = resident.saturating_sub(uncounted).saturating_sub(bearable);
         let besides = besides + (wasted * WASTE_WEIGHT).min(maxmemory / 2);
         let is_known = self.used().is_some();
@@ -282,8 +285,8 @@ mod tests {
         budget.set_maxmemory(144 * MIB);
         budget.set_has_lease(0, true);
         // In steps that are no noise.
-        for (resident, used) in [(156, 100), (160, 114), (1_000, 172)] {
-            assert_eq!(budget.measure(100 * MIB, resident * MIB, 0), resident > 156);
+        for (resident, used) in [(158, 100), (160, 107), (1_000, 172)] {
+            assert_eq!(budget.measure(100 * MIB, resident * MIB, 0), resident > 158);
             assert_eq!(budget.used(), Some(used * MIB));
         }
     }
