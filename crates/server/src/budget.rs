@@ -98,8 +98,7 @@ impl Budget {
         if maxmemory == 0 || !all_have_leases {
             return false;
         }
-        let parts = self.parts.iter().map(|part| part.uncounted.load(Ordering::Relaxed));
-        let uncounted = parts.sum::<usize>() + exempt;
+        let uncounted = self.uncounted() + exempt;
         let besides = allocated.saturating_sub(self.leased()).saturating_sub(uncounted);
         let borne = WASTE_BORNE_BYTES + WASTE_BORNE_PER_SHARD_BYTES * self.parts.len();
         let bearable = maxmemory.saturating_add(maxmemory / 64).saturating_add(borne);
@@ -118,6 +117,11 @@ impl Budget {
         self.besides.store(if is_noise { least } else { besides }, Ordering::Relaxed);
         self.set_limit();
         wasted > 0
+    }
+
+    /// What shards show that is not counted.
+    pub fn uncounted(&self) -> usize {
+        self.parts.iter().map(|part| part.uncounted.load(Ordering::Relaxed)).sum()
     }
 
     fn set_limit(&self) {

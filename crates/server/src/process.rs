@@ -117,7 +117,8 @@ impl ProcessInfo {
 
     /// What is in use, as it is compared with `maxmemory`, of what the allocator has handed out.
     pub fn used_memory(&self, allocated: usize) -> usize {
-        self.budget.used().unwrap_or(allocated.saturating_sub(self.memory.exempt()))
+        let uncounted = self.memory.exempt() + self.budget.uncounted();
+        self.budget.used().unwrap_or(allocated.saturating_sub(uncounted))
     }
 
     pub fn new(tcp_port: u16, shards: usize) -> ProcessInfo {

@@ -301,14 +301,19 @@ impl Shard {
         let may_evict = policy.is_some_and(|policy| {
             !self.keyspace_away && self.keyspace.evictable_len(policy.volatile_only) > 0
         });
+        self.process.budget.show(self.id, shown, may_evict, self.uncounted_bytes());
+    }
+
+    fn uncounted_bytes(&self) -> usize {
         let fixed = (self.keyspace.used_bytes() - self.keyspace.counted_bytes()).min(FIXED_BYTES_EXEMPT_MAX);
-        self.process.budget.show(self.id, shown, may_evict, fixed + self.unwritten_log_bytes());
+        fixed + self.unwritten_log_bytes()
     }
 
     /// On every tick: look anew at the keys that would go next, as an idle shard's keys grow old.
     pub(super) fn memory_tick(&mut self) {
         if !self.evicting.is_limited {
-            return;
+            // INFO tells the same with a limit and without.
+            return self.process.budget.show(self.id, 0, false, self.uncounted_bytes());
         }
         self.evicting.is_stuck = false;
         if let Some(policy) = self.evicting.policy
