@@ -384,7 +384,9 @@ impl<'a> Iterator for Range<'a> {
                 }
             }
             let (&first, node) = self.nodes.next().filter(|(first, _)| **first <= self.end)?;
-            self.entries = Some(node.entries(first));
+            let from_within = first < self.start;
+            self.entries =
+                Some(if from_within { node.entries_near(first, self.start) } else { node.entries(first) });
         }
     }
 }

@@ -26,6 +26,8 @@ const DELETED: i64 = 1;
 const SAME_FIELDS: i64 = 2;
 /// Elements of an entry beside its names and values: flags, two differences, and the count at its end.
 const FIXED_ELEMENTS: i64 = 4;
+/// Entries that are looked at from the end of a node before all are, from its beginning.
+const ENTRIES_BACK_MAX: usize = 12;
 
 /// Neighbouring entries in one allocation.
 #[derive(Clone)]
@@ -203,9 +205,24 @@ impl Node {
         EntriesRev { node: self, first, names: self.names(), end: self.bytes.len() - 1 }
     }
 
+    /// The entries in their order from some place on behind which all lie that are not deleted and have this id or a
+    /// larger one. Who follows a stream reads its newest entries, so they are looked for from the end first.
+    pub(super) fn entries_near(&self, first: StreamId, start: StreamId) -> Entries<'_> {
+        let mut back = self.entries_rev(first);
+        for _ in 0..ENTRIES_BACK_MAX {
+            let behind = back.end;
+            match back.next() {
+                Some(entry) if entry.deleted || entry.id >= start => {}
+                Some(_) => return Entries { node: self, first, names: back.names, at: behind },
+                None => break,
+            }
+        }
+        self.entries(first)
+    }
+
     /// The entry of this id that is not deleted. One that is may lie before it, when XSETID set the last id back.
     pub(super) fn find(&self, first: StreamId, id: StreamId) -> Option<Entry<'_>> {
-        let there = self.entries(first).filter(|entry| !entry.deleted);
+        let there = self.entries_near(first, id).filter(|entry| !entry.deleted);
         there.take_while(|entry| entry.id <= id).find(|entry| entry.id == id)
     }
 
@@ -243,10 +260,17 @@ impl Node {
     fn entry(&self, first: StreamId, (names_at, names): (usize, usize), at: usize) -> (Entry<'_>, usize) {
         let bytes = &self.bytes[..];
         let mut next = at;
-        let mut int = || {
-            let int = self.int(next);
-            next += element_bytes(&bytes[next..]);
-            int
+        let mut int = || match bytes[next] {
+            // As nearly all of them: its own encoding, and the length behind it.
+            int @ 0..=0x7f => {
+                next += 2;
+                i64::from(int)
+            }
+            _ => {
+                let int = self.int(next);
+                next += element_bytes(&bytes[next..]);
+                int
+            }
         };
         let (flags, ms, seq) = (int(), int(), int());
         let id = StreamId::new(first.ms.wrapping_add(ms as u64), first.seq.wrapping_add(seq as u64));

@@ -240,6 +240,24 @@ fn nodes_of_more_than_127_entries_move_their_counts() {
     assert!(Node::from_bytes(bytes.into()).is_some());
 }
 
+/// From its beginning and from its end; with ids that are not there, and deleted ones.
+#[test]
+fn a_range_begins_anywhere_in_a_node() {
+    let id = |ms| StreamId::new(ms, 0);
+    let mut log = Log::default();
+    (1..=60).for_each(|number| append(&mut log, id(2 * number), &[("a", "1"), ("b", "2")], LIMITS));
+    let deleted = |ms: u64| ms.is_multiple_of(6) || (90..=118).contains(&ms);
+    (2..=120).step_by(2).filter(|ms| deleted(*ms)).for_each(|ms| assert!(log.delete(id(ms))));
+    assert_eq!(log.node_count(), 1);
+    for start in 0..=122 {
+        let found: Vec<u64> = log.range(id(start), StreamId::MAX).map(|entry| entry.id.ms).collect();
+        let expected = (start.max(2)..=120).filter(|ms| ms.is_multiple_of(2) && !deleted(*ms));
+        assert_eq!(found, expected.collect::<Vec<u64>>(), "{start}");
+        let is_there = (2..=120).contains(&start) && start.is_multiple_of(2) && !deleted(start);
+        assert_eq!(log.get(id(start)).is_some(), is_there, "{start}");
+    }
+}
+
 #[test]
 fn ids_come_again_when_the_last_id_is_set_back() {
     let id = |ms| StreamId::new(ms, 0);
