@@ -33,6 +33,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod value;
+pub mod words;
 pub mod zset;
 
 pub use element_hash::{element_hash, seed_elements};

@@ -8,21 +8,20 @@
 //! A command that is deterministic and has one key needs to tell nothing: its own words are its effect. Hot path only while
 //! switched on.
 
-/// Effects since they were last taken, oldest first. Their words share one arena.
+use torc_datatypes::words::{self, Words};
+
+/// Effects since they were last taken, oldest first: behind each other, as the log has them.
 #[derive(Debug, Default)]
 pub struct Effects {
     is_on: bool,
     is_told: bool,
     list: Vec<Header>,
-    /// End of each word in `bytes`.
-    ends: Vec<usize>,
     bytes: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Header {
-    db: u32,
-    words: u32,
+    start: usize,
     /// Index of the key among the words; `None`: the effect is on the whole shard.
     key_at: Option<u8>,
 }
@@ -32,20 +31,13 @@ struct Header {
 pub struct Effect<'a> {
     pub db: u32,
     key_at: Option<u8>,
-    ends: &'a [usize],
-    start: usize,
-    bytes: &'a [u8],
+    words: Words<'a>,
 }
 
 impl<'a> Effect<'a> {
     /// The words, the command's name first.
     pub fn words(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
-        let (mut start, bytes) = (self.start, self.bytes);
-        self.ends.iter().map(move |&end| {
-            let word = &bytes[start..end];
-            start = end;
-            word
-        })
+        self.words
     }
 
     /// The key it works on; `None` if it is on the whole shard.
@@ -57,7 +49,7 @@ impl<'a> Effect<'a> {
 impl Effects {
     /// Memory that emptied effects keep.
     const KEPT_BYTES_MAX: usize = 256 * 1024;
-    const KEPT_WORDS_MAX: usize = 16 * 1024;
+    const KEPT_EFFECTS_MAX: usize = 16 * 1024;
 
     /// Whether somebody wants effects.
     #[inline]
@@ -93,10 +85,8 @@ impl Effects {
     /// One more word for the effect told last.
     #[inline]
     pub fn tell_word(&mut self, word: &[u8]) {
-        if let Some(last) = self.list.last_mut().filter(|_| self.is_on) {
-            last.words += 1;
-            self.bytes.extend_from_slice(word);
-            self.ends.push(self.bytes.len());
+        if let Some(last) = self.list.last().filter(|_| self.is_on) {
+            words::put_more(&mut self.bytes, last.start, word);
         }
     }
 
@@ -117,13 +107,10 @@ impl Effects {
         std::mem::take(&mut self.is_told)
     }
 
+    #[inline]
     fn push<'w>(&mut self, db: usize, words: impl IntoIterator<Item = &'w [u8]>, key_at: Option<u8>) {
-        let first = self.ends.len();
-        for word in words {
-            self.bytes.extend_from_slice(word);
-            self.ends.push(self.bytes.len());
-        }
-        self.list.push(Header { db: db as u32, words: (self.ends.len() - first) as u32, key_at });
+        self.list.push(Header { start: self.bytes.len(), key_at });
+        words::put(&mut self.bytes, db as u32, words);
     }
 
     /// Takes over an effect of another list, whether or not anybody wants effects.
@@ -147,22 +134,44 @@ impl Effects {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Effect<'_>> {
-        let (mut word, mut start) = (0, 0);
-        self.list.iter().map(move |header| {
-            let ends = &self.ends[word..word + header.words as usize];
-            let effect = Effect { db: header.db, key_at: header.key_at, ends, start, bytes: &self.bytes };
-            word += header.words as usize;
-            start = ends.last().copied().unwrap_or(start);
-            effect
+        self.list.iter().map(|header| {
+            let (db, words) = words::read(&self.bytes[header.start..]).expect("it was put there whole");
+            Effect { db, key_at: header.key_at, words }
+        })
+    }
+
+    /// The bytes of all effects, in as few runs of whole effects as there are of at most so many bytes; a longer effect is a
+    /// run by itself.
+    pub fn runs(&self, bytes_max: usize) -> impl Iterator<Item = &[u8]> {
+        let mut from = 0;
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let start = from;
+            let rest = self.bytes.len() - start;
+            if rest == 0 {
+                return None;
+            }
+            if rest <= bytes_max {
+                from = self.bytes.len();
+            } else {
+                // The ends of effects are where the next ones start.
+                let end_of =
+                    |index: usize| self.list.get(index + 1).map_or(self.bytes.len(), |next| next.start);
+                from = end_of(next);
+                next += 1;
+                while next < self.list.len() && end_of(next) - start <= bytes_max {
+                    from = end_of(next);
+                    next += 1;
+                }
+            }
+            Some(&self.bytes[start..from])
         })
     }
 
     /// Drops what was taken; most of the memory is kept.
     pub fn clear(&mut self) {
         self.list.clear();
-        self.list.shrink_to(Effects::KEPT_WORDS_MAX);
-        self.ends.clear();
-        self.ends.shrink_to(Effects::KEPT_WORDS_MAX);
+        self.list.shrink_to(Effects::KEPT_EFFECTS_MAX);
         self.bytes.clear();
         self.bytes.shrink_to(Effects::KEPT_BYTES_MAX);
     }
@@ -199,5 +208,28 @@ mod tests {
         assert_eq!(seen, expected);
         effects.clear();
         assert!(effects.is_empty());
+    }
+
+    #[test]
+    fn runs_are_whole_effects() {
+        let mut effects = Effects::default();
+        effects.switch(true);
+        assert_eq!(effects.runs(10).count(), 0);
+        for len in [1, 2, 3, 40, 1, 41, 1, 1, 1] {
+            effects.tell(0, &[b"SET", &vec![b'v'; len]]);
+        }
+        // Each takes seven bytes and its value.
+        for (bytes_max, expected) in [
+            (1000, vec![154]),
+            (154, vec![154]),
+            (153, vec![146, 8]),
+            (47, vec![27, 47, 8, 48, 24]),
+            (1, vec![8, 9, 10, 47, 8, 48, 8, 8, 8]),
+        ] {
+            let runs: Vec<&[u8]> = effects.runs(bytes_max).collect();
+            let lengths: Vec<usize> = runs.iter().map(|run| run.len()).collect();
+            assert_eq!(lengths, expected, "{bytes_max}");
+            assert_eq!(runs.concat(), effects.bytes);
+        }
     }
 }

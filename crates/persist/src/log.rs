@@ -29,7 +29,7 @@ use crate::segment::SegmentHeader;
 /// Bytes that were written and not synced, at which a sync begins before its time: bounds what is kept for a new segment.
 pub const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 /// A record is ended when it has grown to this, so that a turn with much to log does not make one of any size.
-const RECORD_BYTES_FULL: usize = 1 << 20;
+pub const RECORD_BYTES_FULL: usize = 1 << 20;
 const EVERYSEC_US: u64 = 1_000_000;
 /// After so long without a record a mark tells what is durable.
 const MARK_US: u64 = 1_000_000;
@@ -301,6 +301,18 @@ impl ShardLog {
             self.begin(Kind::Effects, None, None);
         }
         self.records.effect(db, words);
+        if self.records.open_bytes() >= RECORD_BYTES_FULL {
+            self.end_record();
+        }
+    }
+
+    /// Logs changes that follow each other, in the encoding of [`torc_datatypes::words`]: no more than [`RECORD_BYTES_FULL`] bytes
+    /// at once, or a single one.
+    pub fn effects(&mut self, bytes: &[u8]) {
+        if !self.records.is_open() {
+            self.begin(Kind::Effects, None, None);
+        }
+        self.records.effects(bytes);
         if self.records.open_bytes() >= RECORD_BYTES_FULL {
             self.end_record();
         }

@@ -25,6 +25,7 @@
 use std::ops::RangeInclusive;
 
 use smallvec::SmallVec;
+use torc_datatypes::words;
 
 /// Bytes in front of a record's body.
 pub const HEADER_BYTES: usize = 32;
@@ -155,12 +156,14 @@ impl RecordWriter {
     #[inline]
     pub fn effect<'w>(&mut self, db: u32, words: impl ExactSizeIterator<Item = &'w [u8]>) {
         debug_assert!(self.open_at.is_some(), "an effect belongs to an open record");
-        put_varint(&mut self.bytes, u64::from(db));
-        put_varint(&mut self.bytes, words.len() as u64);
-        for word in words {
-            put_varint(&mut self.bytes, word.len() as u64);
-            self.bytes.extend_from_slice(word);
-        }
+        words::put(&mut self.bytes, db, words);
+    }
+
+    /// Adds whole effects to the open record, as [`words::put`] has put them.
+    #[inline]
+    pub fn effects(&mut self, bytes: &[u8]) {
+        debug_assert!(self.open_at.is_some(), "effects belong to an open record");
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// Ends the open record, for a segment with this salt, where everything up to the sequence `durable` is so.
@@ -321,18 +324,16 @@ fn read_transaction(body: &mut &[u8]) -> Option<Transaction> {
 }
 
 fn read_effect<'a>(rest: &mut &'a [u8]) -> Option<Effect<'a>> {
-    let db = u32::try_from(take_varint(rest)?).ok()?;
-    let count = usize::try_from(take_varint(rest)?).ok()?;
+    let (db, mut left) = words::read(rest)?;
+    let count = left.len();
     // A word takes at least the byte of its length, so this bounds the allocation by the record's size.
     if count == 0 || count > rest.len() {
         return None;
     }
     let mut words = Words::with_capacity(count);
-    for _ in 0..count {
-        let len = usize::try_from(take_varint(rest)?).ok()?;
-        words.push(take(rest, len)?);
-    }
-    Some(Effect { db, words })
+    words.extend(left.by_ref());
+    *rest = left.rest();
+    (words.len() == count).then_some(Effect { db, words })
 }
 
 fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
@@ -347,27 +348,6 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
-}
-
-#[inline]
-fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let byte = take(bytes, 1)?[0];
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

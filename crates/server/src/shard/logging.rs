@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use torc_keyspace::{Effects, slot_of};
-use torc_persist::log::{Action, FileNumber, Policy, Position, ShardLog};
+use torc_persist::log::{Action, FileNumber, Policy, Position, RECORD_BYTES_FULL, ShardLog};
 use torc_persist::record::Transaction;
 
 use crate::aof::{self, OpenSegment, Prepared, SegmentFd};
@@ -316,7 +316,7 @@ impl Shard {
 
     fn log_all_effects(&mut self) {
         if let Some(log) = &mut self.logging.log {
-            self.changes.effects.iter().for_each(|effect| log.effect(effect.db, effect.words()));
+            self.changes.effects.runs(RECORD_BYTES_FULL).for_each(|run| log.effects(run));
         }
         self.changes.effects.clear();
     }
