@@ -1,7 +1,10 @@
 //! Appends and syncs of files on the socket ring, with all that the kernel offers and with the fall-backs of old kernels.
+#![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -105,6 +108,41 @@ fn files_may_close_with_work_under_way() {
         net.write_file(second, 0, Arc::new(vec![2; 1 << 20]), 0, true).unwrap();
         net.turn(Wait::Poll, &mut |_| {}).unwrap();
         drop(net);
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+/// Whether the first byte of a file is in the page cache.
+fn is_cached(file: &File) -> bool {
+    let mut byte = 0u8;
+    let place = libc::iovec { iov_base: std::ptr::from_mut(&mut byte).cast(), iov_len: 1 };
+    // SAFETY: the one vector points to a byte that lives across the call.
+    let count = unsafe { libc::preadv2(file.as_raw_fd(), &place, 1, 0, libc::RWF_NOWAIT) };
+    assert!(count == 1 || io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock);
+    count == 1
+}
+
+/// A log does not fill the page cache: what was synced leaves it, what was only written stays.
+#[test]
+fn what_was_synced_leaves_the_page_cache() {
+    for mut net in rings() {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("forget-{}", std::process::id()));
+        std::fs::write(&path, b"").unwrap();
+        let reader = File::open(&path).unwrap();
+        let file = net.add_file(OpenOptions::new().write(true).open(&path).unwrap().into());
+        net.write_file(file, 0, Arc::new(vec![1; 3_000_001]), 0, false).unwrap();
+        ended(&mut net, 1);
+        assert!(is_cached(&reader), "it is in the page cache only");
+        net.sync_file(file).unwrap();
+        ended(&mut net, 1);
+        // Closing it waits for the pages to be dropped, and nothing else is under way.
+        net.close_file(file);
+        let started = Instant::now();
+        while is_cached(&reader) {
+            assert!(started.elapsed() < PATIENCE, "it is still in the page cache");
+            net.turn(Wait::For(Duration::from_millis(5)), &mut |_| {}).unwrap();
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), [1; 3_000_001]);
         std::fs::remove_file(path).unwrap();
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Owns the descriptors, and the bytes of writes until the kernel is done with them. One write and one sync of a file are
 //! under way at most. Never opens, creates or deletes a file, and never knows what is in it.
+//!
+//! What a sync has made durable is dropped from the page cache: nobody reads it before the next start. Otherwise a log takes
+//! new memory for every page, which costs several times the copy where a hypervisor has to find it, and displaces what others read.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -11,6 +14,11 @@ use std::sync::Arc;
 use super::ring::{FileWrite, Ring};
 use super::{Event, Kind, Tag};
 
+/// The kernel drops whole folios only, which may begin or end anywhere: each time a little more is told to go than is new.
+const FOLIO_BYTES_MAX: u64 = 2 << 20;
+/// Length of an operation, as the kernel takes it.
+const FORGET_BYTES_MAX: u64 = 1 << 31;
+
 /// A file on this ring. The index is used again when the file is closed and nothing of it is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId(u32);
@@ -19,15 +27,24 @@ struct OpenFile {
     fd: OwnedFd,
     /// What the kernel reads from.
     writing: Option<Arc<Vec<u8>>>,
+    /// Where the write under way ends.
+    writing_to: u64,
     /// The write under way is a sync as well.
     writes_durably: bool,
     is_syncing: bool,
     is_closing: bool,
+    /// The end of what was written.
+    written_to: u64,
+    /// How much of it the sync under way makes durable.
+    syncing_to: u64,
+    /// Up to here pages were dropped.
+    forgotten_to: u64,
+    is_forgetting: bool,
 }
 
 impl OpenFile {
     fn is_done(&self) -> bool {
-        self.is_closing && self.writing.is_none() && !self.is_syncing
+        self.is_closing && self.writing.is_none() && !self.is_syncing && !self.is_forgetting
     }
 }
 
@@ -38,8 +55,18 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn add(&mut self, fd: OwnedFd) -> FileId {
-        let file =
-            OpenFile { fd, writing: None, writes_durably: false, is_syncing: false, is_closing: false };
+        let file = OpenFile {
+            fd,
+            writing: None,
+            writing_to: 0,
+            writes_durably: false,
+            is_syncing: false,
+            is_closing: false,
+            written_to: 0,
+            syncing_to: 0,
+            forgotten_to: 0,
+            is_forgetting: false,
+        };
         let index = self.open.iter().position(Option::is_none).unwrap_or(self.open.len());
         if index == self.open.len() {
             self.open.push(None);
@@ -71,6 +98,7 @@ impl Files {
         assert!(file.writing.is_none(), "one write of a file at a time");
         assert!(!(then_sync && file.is_syncing), "one sync of a file at a time");
         let bytes = file.writing.insert(bytes);
+        file.writing_to = offset + (bytes.len() - start) as u64;
         file.is_syncing |= then_sync;
         file.writes_durably = then_sync;
         let write = FileWrite {
@@ -89,12 +117,14 @@ impl Files {
         let file = self.get(id);
         assert!(!file.is_syncing, "one sync of a file at a time");
         file.is_syncing = true;
+        file.syncing_to = file.written_to;
         ring.push(super::Op::SyncData { fd: file.fd.as_raw_fd() }, Tag::file(Kind::FileSync, id).encode())
     }
 
     pub(super) fn write_ended(&mut self, id: FileId, result: i32, sink: &mut impl FnMut(Event<'_>)) {
         let file = self.get(id);
         file.writing = None;
+        file.written_to = file.writing_to;
         let was_durable = std::mem::take(&mut file.writes_durably);
         file.is_syncing &= !was_durable;
         sink(Event::Written { file: id, result: outcome(result).map(|count| count as usize) });
@@ -104,9 +134,31 @@ impl Files {
         self.release_if_done(id);
     }
 
-    pub(super) fn sync_ended(&mut self, id: FileId, result: i32, sink: &mut impl FnMut(Event<'_>)) {
-        self.get(id).is_syncing = false;
+    pub(super) fn sync_ended(
+        &mut self,
+        ring: &mut Ring,
+        id: FileId,
+        result: i32,
+        sink: &mut impl FnMut(Event<'_>),
+    ) -> io::Result<()> {
+        let file = self.get(id);
+        file.is_syncing = false;
+        let (from, to) = (file.forgotten_to.saturating_sub(FOLIO_BYTES_MAX), file.syncing_to);
+        if result == 0 && to > file.forgotten_to && !file.is_forgetting {
+            file.is_forgetting = true;
+            file.forgotten_to = to;
+            let len = (to - from).min(FORGET_BYTES_MAX) as u32;
+            let forget = super::Op::Forget { fd: file.fd.as_raw_fd(), offset: to - u64::from(len), len };
+            ring.push(forget, Tag::file(Kind::FileForget, id).encode())?;
+        }
         sink(Event::Synced { file: id, result: outcome(result).map(drop) });
+        self.release_if_done(id);
+        Ok(())
+    }
+
+    /// Whether pages were dropped or not makes no difference to anybody.
+    pub(super) fn forget_ended(&mut self, id: FileId) {
+        self.get(id).is_forgetting = false;
         self.release_if_done(id);
     }
 

@@ -306,7 +306,7 @@ impl Net {
         self.ring.enter(EnterWait::No)
     }
 
-    /// Makes what was written durable (fdatasync).
+    /// Makes what was written durable (fdatasync), and then drops it from the page cache.
     pub fn sync_file(&mut self, file: FileId) -> io::Result<()> {
         self.files.sync(&mut self.ring, file)
     }
@@ -398,8 +398,9 @@ impl Net {
                 self.files.write_ended(tag.file_id(), completion.result, sink);
                 Ok(())
             }
-            Kind::FileSync => {
-                self.files.sync_ended(tag.file_id(), completion.result, sink);
+            Kind::FileSync => self.files.sync_ended(&mut self.ring, tag.file_id(), completion.result, sink),
+            Kind::FileForget => {
+                self.files.forget_ended(tag.file_id());
                 Ok(())
             }
             Kind::Doorbell => {
@@ -678,6 +679,7 @@ enum Kind {
     Wake,
     FileWrite,
     FileSync,
+    FileForget,
 }
 
 impl Tag {
@@ -714,7 +716,7 @@ impl Tag {
     }
 
     fn decode(user_data: u64) -> Tag {
-        const KINDS: [Kind; 9] = [
+        const KINDS: [Kind; 10] = [
             Kind::Ignored,
             Kind::Receive,
             Kind::Room,
@@ -724,6 +726,7 @@ impl Tag {
             Kind::Wake,
             Kind::FileWrite,
             Kind::FileSync,
+            Kind::FileForget,
         ];
         Tag {
             kind: KINDS[(user_data >> 56) as usize],

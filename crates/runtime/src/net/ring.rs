@@ -32,6 +32,8 @@ pub(crate) enum Op {
     PollMulti { fd: RawFd, events: i16 },
     /// Makes the content of a file durable (fdatasync).
     SyncData { fd: RawFd },
+    /// Drops clean pages of a file from the page cache.
+    Forget { fd: RawFd, offset: u64, len: u32 },
     /// Ends the operation with this user data.
     Cancel { user_data: u64 },
     /// Posts a completion with this user data into another ring.
@@ -229,6 +231,11 @@ impl Op {
             }
             Op::SyncData { fd } => {
                 opcode::Fsync::new(types::Fd(fd)).flags(types::FsyncFlags::DATASYNC).build()
+            }
+            Op::Forget { fd, offset, len } => {
+                opcode::Fadvise::new(types::Fd(fd), libc::off_t::from(len), libc::POSIX_FADV_DONTNEED)
+                    .offset(offset)
+                    .build()
             }
             Op::Cancel { user_data } => opcode::AsyncCancel::new(user_data).build(),
             Op::Message { ring, user_data } => opcode::MsgRingData::new(types::Fd(ring), 0, user_data, None)
