@@ -6,7 +6,9 @@
 //!
 //! At most one write and one sync are under way. Under `always` each write is of whole blocks and is durable when it ends
 //! ([`crate::blocks`]), and whatever is logged meanwhile leaves with the next one: the busier the shard, the more commands
-//! share a sync. Under `everysec` a sync begins a second after the last one began.
+//! share a sync. Under `everysec` and `no`, a write begins a millisecond after the last one began, or when there is much to
+//! write: what a busy shard logs in one turn costs less to copy than to hand over. Under `everysec` a sync begins a second after
+//! the last one began.
 //!
 //! With keys ([`ShardLog::sealed`]) what is handed to the disk is sealed, each write once and in one file only.
 //!
@@ -30,6 +32,10 @@ use crate::segment::SegmentHeader;
 pub const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 /// A record is ended when it has grown to this, so that a turn with much to log does not make one of any size.
 pub const RECORD_BYTES_FULL: usize = 1 << 20;
+/// Between the beginnings of two writes for which nobody waits.
+const WRITE_INTERVAL_US: u64 = 1_000;
+/// So much is written without waiting for the interval to be over.
+const WRITE_BYTES_FULL: usize = 256 << 10;
 const EVERYSEC_US: u64 = 1_000_000;
 /// After so long without a record a mark tells what is durable.
 const MARK_US: u64 = 1_000_000;
@@ -166,6 +172,8 @@ pub struct ShardLog {
     /// What the sync under way makes durable.
     syncing: Option<Position>,
     sync_began_us: u64,
+    /// When the next write for which nobody waits may begin.
+    next_write_us: u64,
     failure: Option<Failure>,
     keys: Keys,
     /// What the current segment begins with.
@@ -210,6 +218,7 @@ impl ShardLog {
             unsynced: VecDeque::new(),
             syncing: None,
             sync_began_us: 0,
+            next_write_us: 0,
             failure: None,
             keys: Keys::default(),
             file_header,
@@ -422,11 +431,11 @@ impl ShardLog {
         {
             self.end_switch();
         }
-        let has_records = match &self.switch {
-            None => !self.records.is_empty(),
+        let wants_write = match &self.switch {
+            None => !self.records.is_empty() && self.write_is_due(now_us),
             Some(switch) => switch.tail.is_some(),
         };
-        if self.writing.is_none() && has_records && !(self.syncs_each_write() && self.syncing.is_some()) {
+        if wants_write && self.may_write() {
             return Some(self.start_write(now_us));
         }
         if self.wants_mark() && (self.is_finishing || now_us >= self.sync_began_us + MARK_US) {
@@ -443,12 +452,17 @@ impl ShardLog {
     }
 
     /// When [`ShardLog::next_action`] may have something to do although nothing happens until then (monotonic us).
-    pub fn next_sync_us(&self) -> Option<u64> {
-        let waits = self.failure.is_none() && self.syncing.is_none() && self.written > self.durable;
-        if waits {
-            return Some(self.sync_began_us + self.sync_interval_us());
+    pub fn next_action_us(&self) -> Option<u64> {
+        if self.failure.is_some() {
+            return None;
         }
-        self.wants_mark().then(|| self.sync_began_us + MARK_US)
+        let is_switching = self.switch.is_some() && (self.is_busy() || !self.unsynced.is_empty());
+        let writes = self.may_write() && !is_switching && !self.records.is_empty();
+        let syncs = self.syncing.is_none() && self.written > self.durable;
+        let write_us = writes.then_some(self.next_write_us);
+        let sync_us = syncs.then(|| self.sync_began_us + self.sync_interval_us());
+        let mark_us = self.wants_mark().then(|| self.sync_began_us + MARK_US);
+        [write_us, sync_us, mark_us].into_iter().flatten().min()
     }
 
     /// Everything is durable, and no record tells so.
@@ -475,6 +489,14 @@ impl ShardLog {
 
     fn syncs_each_write(&self) -> bool {
         self.policy == Policy::Always
+    }
+
+    fn may_write(&self) -> bool {
+        self.writing.is_none() && !(self.syncs_each_write() && self.syncing.is_some())
+    }
+
+    fn write_is_due(&self, now_us: u64) -> bool {
+        self.syncs_each_write() || now_us >= self.next_write_us || self.records.len() >= WRITE_BYTES_FULL
     }
 
     fn sync_interval_us(&self) -> u64 {
@@ -536,6 +558,7 @@ impl ShardLog {
             self.sync_began_us = now_us;
             self.blocks.append_whole(self.file_bytes, &in_file)
         } else {
+            self.next_write_us = now_us + WRITE_INTERVAL_US;
             self.blocks.append(&in_file);
             (self.file_bytes, WriteBytes::from(in_file))
         };
@@ -745,11 +768,40 @@ mod tests {
         log.sync_ended(Ok(()));
         log.write_ended(Ok(bytes.len()));
         assert_eq!(log.next_action(1_900_000), None);
-        assert_eq!(log.next_sync_us(), Some(2_000_000));
+        assert_eq!(log.next_action_us(), Some(2_000_000));
         assert_eq!(log.next_action(2_000_000), Some(Action::Sync { file: FileNumber(1) }));
         log.sync_ended(Ok(()));
         assert_eq!(log.durable(), log.position());
-        assert_eq!(log.next_sync_us(), Some(3_000_000), "then a mark");
+        assert_eq!(log.next_action_us(), Some(3_000_000), "then a mark");
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_written_once_a_millisecond_or_in_large_pieces() {
+        for (policy, waits) in [(Policy::Everysec, true), (Policy::No, true), (Policy::Always, false)] {
+            let mut log = log(policy);
+            let end_write = |log: &mut ShardLog, now_us| {
+                let (bytes, _, then_sync) = write(log, now_us);
+                log.write_ended(Ok(bytes.len()));
+                if then_sync {
+                    log.sync_ended(Ok(()));
+                }
+            };
+            set(&mut log, "1");
+            end_write(&mut log, 5_000);
+            set(&mut log, "2");
+            if waits {
+                assert_eq!((log.next_action(5_999), log.next_action_us()), (None, Some(6_000)), "{policy:?}");
+            }
+            end_write(&mut log, if waits { 6_000 } else { 5_999 });
+            set(&mut log, &"3".repeat(WRITE_BYTES_FULL));
+            end_write(&mut log, 6_001);
+            set(&mut log, "4");
+            if waits {
+                assert_eq!(log.next_action(6_002), None);
+                log.set_policy(Policy::Always);
+            }
+            end_write(&mut log, 6_002);
+        }
     }
 
     /// After a short write the new segment begins with what the old one may lack, and supersedes what it has.

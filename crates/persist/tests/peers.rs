@@ -91,8 +91,15 @@ fn exec(log: &mut ShardLog, keys: &[&str]) {
 
 /// Everything that was logged since the last call, as it goes to the file.
 fn written(log: &mut ShardLog) -> WriteBytes {
-    let Some(Action::Write { bytes, .. }) = log.next_action(0) else { panic!("there is something to write") };
+    let bytes = begin_write(log);
     log.write_ended(Ok(bytes.len()));
+    bytes
+}
+
+/// The next write, as soon as it is due.
+fn begin_write(log: &mut ShardLog) -> WriteBytes {
+    let now_us = log.next_action_us().expect("there is something to write");
+    let Some(Action::Write { bytes, .. }) = log.next_action(now_us) else { panic!("a write") };
     bytes
 }
 
@@ -152,11 +159,11 @@ fn a_short_write_neither_repeats_nor_splits_anything() {
             set(&mut log, "a");
             content.extend_from_slice(&written(&mut log));
             exec(&mut log, &["b", "c"]);
-            let Some(Action::Write { bytes, .. }) = log.next_action(0) else { panic!("a write") };
+            let bytes = begin_write(&mut log);
             content.extend_from_slice(&bytes[..short]);
             log.write_ended(Ok(short));
             set(&mut log, "d");
-            assert_eq!(log.next_action(0), None, "nothing is tried again");
+            assert_eq!(log.next_action(1_000_000), None, "nothing is tried again");
             let (header, mut second) = log.reopen();
             log.reopened(FileNumber(1), second.len() as u64);
             second.extend_from_slice(&written(&mut log));
@@ -293,7 +300,7 @@ fn damage_in_the_last_records_of_an_idle_log_is_noticed() {
             content.extend_from_slice(&written(&mut log));
             let ends_at = content.len();
             sync(&mut log, 1_000_000);
-            assert_eq!((log.next_action(1_900_000), log.next_sync_us()), (None, Some(2_000_000)));
+            assert_eq!((log.next_action(1_900_000), log.next_action_us()), (None, Some(2_000_000)));
             let now_us = if ends { 1_900_000 } else { 2_000_000 };
             if ends {
                 log.finish();
@@ -310,7 +317,11 @@ fn damage_in_the_last_records_of_an_idle_log_is_noticed() {
             if then_sync {
                 log.sync_ended(Ok(()));
             }
-            assert_eq!((log.next_action(u64::MAX / 2), log.next_sync_us()), (None, None), "it is left alone");
+            assert_eq!(
+                (log.next_action(u64::MAX / 2), log.next_action_us()),
+                (None, None),
+                "it is left alone"
+            );
             assert!(log.is_finished());
             content[begins_at..ends_at].fill(0);
             let folder = Folder::new(&keys);

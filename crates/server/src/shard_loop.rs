@@ -322,7 +322,7 @@ impl ShardLoop {
             return Wait::Poll;
         }
         let next_us = self.next_tick_us.min(self.shard.next_deadline_us().unwrap_or(u64::MAX));
-        let next_us = next_us.min(self.shard.next_log_sync_us().unwrap_or(u64::MAX));
+        let next_us = next_us.min(self.shard.next_log_action_us().unwrap_or(u64::MAX));
         let left = next_us.saturating_sub(clock::monotonic_us());
         if left == 0 { Wait::Poll } else { Wait::For(Duration::from_micros(left)) }
     }

@@ -501,9 +501,9 @@ impl Shard {
         self.logging.log.as_ref().map_or(0, |log| log.position().bytes())
     }
 
-    /// When the next sync is due, in monotonic microseconds.
-    pub fn next_log_sync_us(&self) -> Option<u64> {
-        self.logging.log.as_ref()?.next_sync_us()
+    /// When the log may want something although nothing happens until then, in monotonic microseconds.
+    pub fn next_log_action_us(&self) -> Option<u64> {
+        self.logging.log.as_ref()?.next_action_us()
     }
 
     /// The log that writes to this segment: the present one, or one that was switched off and is not finished.
