@@ -26,26 +26,34 @@ pub fn complete(cx: &mut Context<'_>, spec: &Spec, run: Run, args: Args<'_>, dir
             }
         }
         Run::OnShard(_) | Run::MayWait { .. } | Run::Anywhere { .. } => {
-            let mut all: SmallVec<[usize; 4]> = SmallVec::new();
-            let mut written: SmallVec<[usize; 4]> = SmallVec::new();
-            // PFMERGE with a destination alone is told of as an error by its key specification (as in Redis), but runs.
-            let _ = keys::for_each(spec, args, |index, access| {
-                all.push(index);
-                if !access.reads_only() {
-                    written.push(index);
-                }
-            });
-            match all.as_slice() {
-                [one] if let Ok(key_at) = u8::try_from(*one) => {
-                    cx.changes.effects.tell_all(cx.db, args.iter(), Some(key_at));
-                }
-                _ => written.iter().for_each(|&index| tell_value(cx, cx.db, args.get(index))),
+            match spec.single_key().and_then(|index| u8::try_from(index).ok()) {
+                Some(key_at) => cx.changes.effects.tell_all(cx.db, args.iter(), Some(key_at)),
+                None => tell_by_keys(cx, spec, args),
             }
         }
         Run::ByCursor { .. } | Run::Container => unreachable!("only commands that write get here"),
     }
     // What was told now belongs to this command, not to the next one.
     cx.changes.effects.take_told();
+}
+
+/// The effects of a command whose keys have to be looked for.
+fn tell_by_keys(cx: &mut Context<'_>, spec: &Spec, args: Args<'_>) {
+    let mut all: SmallVec<[usize; 4]> = SmallVec::new();
+    let mut written: SmallVec<[usize; 4]> = SmallVec::new();
+    // PFMERGE with a destination alone is told of as an error by its key specification (as in Redis), but runs.
+    let _ = keys::for_each(spec, args, |index, access| {
+        all.push(index);
+        if !access.reads_only() {
+            written.push(index);
+        }
+    });
+    match all.as_slice() {
+        [one] if let Ok(key_at) = u8::try_from(*one) => {
+            cx.changes.effects.tell_all(cx.db, args.iter(), Some(key_at));
+        }
+        _ => written.iter().for_each(|&index| tell_value(cx, cx.db, args.get(index))),
+    }
 }
 
 /// Tells that a key is what it is now: its whole value, or nothing.
