@@ -1,6 +1,6 @@
 //! Threads, rings and wake-ups of torc: everything between the operating system and a shard.
 //!
-//! Owns: one pinned executor per core ([`executor`]), the socket ring of a core ([`net`]), the mesh of bounded
+//! Owns: one pinned executor per core ([`executor`]), threads beside them ([`beside`]), the socket ring of a core ([`net`]), the mesh of bounded
 //! channels between cores ([`mesh`]) and the protocol by which a sleeping core is woken ([`wake`]), listening
 //! sockets ([`listen`]), the start-up probe ([`probe`]), CPU and memory limits of the container ([`cpus`]),
 //! process limits ([`limits`]), signals ([`signals`]), clocks ([`clock`]) and random seeds ([`seed`]).
@@ -9,6 +9,7 @@
 //! glommio, io-uring and crossbeam-channel.
 #![deny(unsafe_code)]
 
+pub mod beside;
 pub mod clock;
 pub mod cpus;
 pub mod executor;

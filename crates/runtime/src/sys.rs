@@ -227,6 +227,73 @@ pub fn give_way() -> io::Result<()> {
     }
 }
 
+/// CPU numbers the main thread of this process may run on, which is never bound to a core of its own.
+pub(crate) fn process_affinity() -> io::Result<libc::cpu_set_t> {
+    // SAFETY: cpu_set_t is plain data for which all zeroes is valid; the kernel writes at most its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = mem::zeroed();
+        check(libc::sched_getaffinity(libc::getpid(), mem::size_of::<libc::cpu_set_t>(), &raw mut set))?;
+        Ok(set)
+    }
+}
+
+/// Where the calling thread may run.
+pub(crate) fn set_thread_affinity(set: &libc::cpu_set_t) -> io::Result<()> {
+    // SAFETY: the kernel reads the set, which is as long as it is told.
+    check(unsafe { libc::sched_setaffinity(0, mem::size_of::<libc::cpu_set_t>(), set) }).map(drop)
+}
+
+/// The kernel's `struct sched_attr` in its first version.
+#[repr(C)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime_ns: u64,
+    deadline_ns: u64,
+    period_ns: u64,
+}
+
+/// Makes the calling thread one of the policy `SCHED_BATCH`, with this nice value, and with slices of this length where
+/// the kernel lets a thread choose (Linux 6.12).
+pub(crate) fn set_thread_batch(nice: i32, slice: Duration) -> io::Result<()> {
+    let attr = SchedAttr {
+        size: mem::size_of::<SchedAttr>() as u32,
+        policy: libc::SCHED_BATCH as u32,
+        flags: 0,
+        nice,
+        priority: 0,
+        runtime_ns: slice.as_nanos() as u64,
+        deadline_ns: 0,
+        period_ns: 0,
+    };
+    // SAFETY: the kernel reads a structure whose length is in it.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+// ---- files --------------------------------------------------------------------------------------------------
+
+/// Starts to write a range of a file back to the disk; `waits`: and waits until all of it is there.
+pub(crate) fn write_back(fd: BorrowedFd<'_>, offset: u64, len: u64, waits: bool) -> io::Result<()> {
+    let flags = match waits {
+        false => libc::SYNC_FILE_RANGE_WRITE,
+        true => {
+            libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER
+        }
+    };
+    // SAFETY: plain system call without pointers.
+    check(unsafe { libc::sync_file_range(fd.as_raw_fd(), offset as i64, len as i64, flags) }).map(drop)
+}
+
+/// Gives up what the page cache holds of a range of a file and is on the disk.
+pub(crate) fn forget_pages(fd: BorrowedFd<'_>, offset: u64, len: u64) {
+    // SAFETY: plain system call without pointers. It is an advice: nothing depends on its success.
+    unsafe { libc::posix_fadvise(fd.as_raw_fd(), offset as i64, len as i64, libc::POSIX_FADV_DONTNEED) };
+}
+
 /// Bytes of physical memory of the machine.
 pub(crate) fn physical_memory_bytes() -> u64 {
     // SAFETY: plain library call without pointers.

@@ -135,11 +135,6 @@ impl<W: Write + Seek> FileWriter<W> {
         self.len == 0
     }
 
-    /// What the file is written to.
-    pub fn get_mut(&mut self) -> &mut W {
-        &mut self.out
-    }
-
     /// The end, with a checksum or without. Nothing is synced.
     pub fn finish(mut self, sums: bool) -> io::Result<W> {
         self.append(&[code::EOF])?;

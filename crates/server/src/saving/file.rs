@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +15,7 @@ use std::sync::mpsc::Receiver;
 use torc_keyspace::SavedPart;
 use torc_persist::rdb::FileWriter;
 use torc_persist::seal::Keys;
+use torc_runtime::beside::{self, PacedFile};
 
 use crate::packet::ShardId;
 use crate::process::REDIS_VERSION;
@@ -22,8 +23,8 @@ use crate::shard_loop::LoopShared;
 
 use super::{SaveJob, lock};
 
-/// With `rdb-save-incremental-fsync`, bytes between two flushes to disk (Redis's number).
-const SYNC_BYTES: u64 = 4 << 20;
+/// Bytes of small pieces that are written together.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// What a shard tells the file's thread.
 #[derive(Debug)]
@@ -138,16 +139,14 @@ fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
 struct Written(io::Result<Open>);
 
 struct Open {
-    writer: FileWriter<BufWriter<File>>,
-    syncs_often: bool,
-    synced_bytes: u64,
+    writer: FileWriter<BufWriter<PacedFile>>,
 }
 
 impl Written {
     fn begin(job: &SaveJob, plan: &FilePlan) -> Written {
         let open = File::create(&job.temporary).and_then(|file| {
-            let writer = FileWriter::begin_with(BufWriter::with_capacity(256 * 1024, file), &plan.keys)?;
-            Ok(Open { writer, syncs_often: plan.syncs_often, synced_bytes: 0 })
+            let file = BufWriter::with_capacity(BUFFER_BYTES, PacedFile::new(file, plan.syncs_often));
+            Ok(Open { writer: FileWriter::begin_with(file, &plan.keys)? })
         });
         Written(open)
     }
@@ -178,15 +177,12 @@ impl Open {
 
     fn part(&mut self, part: &SavedPart) -> io::Result<()> {
         self.writer.part(&part.bytes, &part.later, part.compresses, part.version)?;
-        if self.syncs_often && self.writer.len() - self.synced_bytes >= SYNC_BYTES {
-            self.writer.get_mut().flush()?;
-            self.writer.get_mut().get_mut().sync_data()?;
-            self.synced_bytes = self.writer.len();
-        }
+        // Its checksum has taken time, too.
+        beside::yield_core();
         Ok(())
     }
 
     fn finish(self, sums: bool) -> io::Result<()> {
-        self.writer.finish(sums)?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+        self.writer.finish(sums)?.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
     }
 }

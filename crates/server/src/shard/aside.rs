@@ -6,6 +6,7 @@
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use torc_resp::CommandError;
+use torc_runtime::beside;
 
 use crate::clients::ClientKey;
 use crate::connection::Connection;
@@ -56,7 +57,7 @@ impl Shard {
                 server.wake(home);
             }
         };
-        std::thread::spawn(work);
+        beside::spawn("torc-aside", work);
         self.aside.running.push(Running { client: connection.key, done });
         Flow::Later
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use torc_keyspace::{Effects, slot_of};
 use torc_persist::log::{Action, FileNumber, Policy, Position, RECORD_BYTES_FULL, ShardLog};
 use torc_persist::record::Transaction;
+use torc_runtime::beside;
 
 use crate::aof::{self, OpenSegment, Prepared, SegmentFd};
 use crate::clients::ClientKey;
@@ -116,7 +117,7 @@ impl Shard {
         let (process, config) = (Arc::clone(&self.process), Arc::clone(&self.state.config));
         let (slots, server, id) = (Arc::clone(&self.slots), self.server.clone(), self.id);
         let follows = self.logging.log.is_some() && !process.aof.state().needs_base;
-        std::thread::spawn(move || {
+        beside::spawn("torc-log", move || {
             let outcome = process.aof.prepare(&config, &slots, &process.keys, follows);
             if !follows {
                 process.aof.update(|state| state.needs_base = state.is_on);
@@ -270,7 +271,7 @@ impl Shard {
         self.logging.replacement_bytes = content.len() as u64;
         let (send, replacing) = channel();
         let (process, server, id) = (Arc::clone(&self.process), self.server.clone(), self.id);
-        std::thread::spawn(move || {
+        beside::spawn("torc-log", move || {
             let outcome = process.aof.replace_segment(header, &content);
             if outcome.is_err() {
                 // Space may come back; not at once.

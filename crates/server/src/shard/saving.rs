@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use torc_persist::rdb::Database;
 use torc_resp::CommandError;
-use torc_runtime::signals;
+use torc_runtime::{beside, signals};
 
 use crate::aof::Prepared;
 use crate::aof::load::{AofLoad, LoadedAof};
@@ -210,7 +210,7 @@ impl Shard {
             }
             return false;
         };
-        std::thread::spawn(move || saving::write(&job, plan, &messages));
+        beside::spawn("torc-save", move || saving::write(&job, plan, &messages));
         true
     }
 

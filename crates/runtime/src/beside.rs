@@ -1,0 +1,174 @@
+//! Threads beside the shards, for work that waits for a disk or takes long; and files that they write.
+//!
+//! Owns where such threads run and with what priority, and how a large file is written without holding a shard up that
+//! shares a core with the writer. A thread inherits the core of the shard that starts it, and a kernel that switches threads
+//! at its tick (every 4 ms) lets it run until then, unless it sleeps or yields. So a thread of this kind may run on all cores
+//! of the process, yields to whoever wants its core, and works in steps short enough to wait for.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
+
+use crate::sys;
+
+/// A shard that always has something to do gets nine tenths of a core that it shares with such a thread.
+const NICE: i32 = 10;
+/// How long such a thread may go on when a shard wakes up.
+const SLICE: Duration = Duration::from_micros(100);
+/// Bytes of a file that are written at once: about 50 µs.
+const STEP_BYTES: usize = 64 * 1024;
+/// Bytes behind which the disk begins to work. Two such ranges are on their way to it at most, so that neither the sync at
+/// the end nor one of another file has more to wait for.
+const RANGE_BYTES: u64 = 512 * 1024;
+
+/// Starts a thread beside the shards; `name` has at most 15 bytes.
+pub fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> thread::JoinHandle<T> {
+    let thread = thread::Builder::new().name(name.to_owned());
+    let spawned = thread.spawn(move || {
+        // What the system refuses makes it slower, not wrong.
+        let _ = sys::process_affinity().and_then(|cores| sys::set_thread_affinity(&cores));
+        let _ = sys::set_thread_batch(NICE, SLICE);
+        work()
+    });
+    spawned.expect("the system has room for a thread")
+}
+
+/// Lets whoever else wants this core go on.
+pub fn yield_core() {
+    thread::yield_now();
+}
+
+/// A file that is written from its beginning to its end, in steps between which others get their turn.
+#[derive(Debug)]
+pub struct PacedFile {
+    file: File,
+    /// Bytes so far.
+    len: u64,
+    /// The disk works on everything before this.
+    begun: u64,
+    /// All before this is on the disk, and the page cache has forgotten it.
+    ended: u64,
+    writes_back: bool,
+}
+
+impl PacedFile {
+    /// A new, empty file. `writes_back`: what is written goes to the disk at once, bit by bit.
+    pub fn new(file: File, writes_back: bool) -> PacedFile {
+        PacedFile { file, len: 0, begun: 0, ended: 0, writes_back }
+    }
+
+    /// Makes all of it durable.
+    pub fn finish(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        sys::forget_pages(self.file.as_fd(), self.ended, 0);
+        Ok(())
+    }
+
+    /// The disk begins with the range that is full, and has to be through with the one before.
+    fn write_back(&mut self) -> io::Result<()> {
+        while self.len - self.begun >= RANGE_BYTES {
+            let fd = self.file.as_fd();
+            match sys::write_back(fd, self.begun, RANGE_BYTES, false) {
+                Err(error) if !is_error_of_disk(&error) => {
+                    self.writes_back = false;
+                    return Ok(());
+                }
+                begun => begun?,
+            }
+            if self.begun > self.ended {
+                sys::write_back(fd, self.ended, self.begun - self.ended, true)?;
+                sys::forget_pages(fd, self.ended, self.begun - self.ended);
+                self.ended = self.begun;
+            }
+            self.begun += RANGE_BYTES;
+        }
+        Ok(())
+    }
+}
+
+/// Not every file system can write ranges back.
+fn is_error_of_disk(error: &io::Error) -> bool {
+    !matches!(
+        error.raw_os_error(),
+        Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE | libc::EOPNOTSUPP | libc::EPERM)
+    )
+}
+
+impl Write for PacedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(&bytes[..bytes.len().min(STEP_BYTES)])?;
+        self.len += count as u64;
+        if self.writes_back {
+            self.write_back()?;
+        }
+        yield_core();
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What was written before may be written anew, at the end.
+impl Seek for PacedFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.writes_back = false;
+        self.file.seek(to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpus;
+
+    #[test]
+    fn threads_beside_a_pinned_one_are_not_bound_to_its_core() {
+        let all = cpus::usable_cores();
+        let beside = thread::spawn(|| {
+            let mut one = sys::process_affinity().expect("it can be asked for");
+            let first = cpus::usable_cores()[0];
+            one = only(one, first);
+            sys::set_thread_affinity(&one).expect("the first core is usable");
+            assert_eq!(cpus::usable_cores(), [first]);
+            spawn("beside", cpus::usable_cores).join()
+        });
+        assert_eq!(beside.join().expect("it ends").expect("it ends"), all);
+    }
+
+    #[allow(unsafe_code)]
+    fn only(mut set: libc::cpu_set_t, core: usize) -> libc::cpu_set_t {
+        // SAFETY: both macros write into the set alone.
+        unsafe {
+            libc::CPU_ZERO(&mut set);
+            libc::CPU_SET(core, &mut set);
+        }
+        set
+    }
+
+    #[test]
+    fn a_paced_file_has_what_was_written() {
+        let path = std::env::temp_dir().join(format!("torc-paced-{}", std::process::id()));
+        for (len, writes_back) in
+            [(0, true), (100, true), (5 * RANGE_BYTES as usize + 77, true), (300_000, false)]
+        {
+            let bytes: Vec<u8> = (0..len).map(|at| (at * 7 % 251) as u8).collect();
+            let mut file = PacedFile::new(File::create(&path).expect("a file can be made"), writes_back);
+            bytes.chunks(100_000).for_each(|part| file.write_all(part).expect("there is room"));
+            assert!(file.begun - file.ended <= RANGE_BYTES, "two ranges are under way at most");
+            let expected = if writes_back { file.len / RANGE_BYTES * RANGE_BYTES } else { 0 };
+            assert_eq!(file.begun, expected);
+            file.seek(SeekFrom::Start(0)).expect("it is a file");
+            file.write_all(&bytes[..len.min(10)]).expect("there is room");
+            file.finish().expect("the disk works");
+            assert!(std::fs::read(&path).expect("it is there") == bytes);
+        }
+        std::fs::remove_file(&path).expect("it is there");
+    }
+}
