@@ -2,7 +2,7 @@
 //!
 //! Owns which values are saved like that, and the place in a value for what such a save has to remember. A value that is
 //! being saved keeps what it was when the save began: whoever is about to change a part (an element of a table, a group of
-//! a list's nodes, a node of a stream) that is not saved yet puts it aside as it was. So nobody waits, what is put aside
+//! a list's nodes, a node of a stream, a pending entry of a group) that is not saved yet puts it aside as it was. So nobody waits, what is put aside
 //! is bounded by what changes, and where nothing is being saved a change costs one look at an empty place. Never knows
 //! how parts are written ([`crate::rdb::Sliced`]).
 
@@ -111,7 +111,7 @@ impl<'a> ValueRef<'a> {
             ValueRef::Set(set) => set.parts(),
             ValueRef::ZSet(zset) => zset.parts(),
             ValueRef::Hash(hash) => hash.parts(),
-            ValueRef::Stream(stream) => Some(stream.log()),
+            ValueRef::Stream(stream) => Some(stream),
         }
     }
 }
@@ -131,7 +131,7 @@ impl ValueMut<'_> {
             ValueMut::Set(set) => set.parts_mut(),
             ValueMut::ZSet(zset) => zset.parts_mut(),
             ValueMut::Hash(hash) => hash.parts_mut(),
-            ValueMut::Stream(stream) => Some(stream.log_mut()),
+            ValueMut::Stream(stream) => Some(*stream),
         }
     }
 }

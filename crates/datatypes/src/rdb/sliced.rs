@@ -9,7 +9,7 @@ use crate::{Entry, ValueMut, ValueRef};
 #[cfg(test)]
 mod tests;
 
-/// Elements (or nodes of a list or stream) that one slice writes at most.
+/// Elements (or nodes of a list or stream, or parts of its groups) that one slice writes at most.
 const SLICE_PARTS_MAX: usize = 1024;
 /// Bytes that one slice packs at most, but for the element that passes this; strings that are packed later do not count.
 const SLICE_PACKED_BYTES: usize = 16 * 1024;
@@ -48,9 +48,9 @@ impl Sliced {
         writer.count(left);
         value.parts_mut().expect("a huge value has parts").begin_save();
         if let ValueMut::Stream(stream) = value {
-            let mut rest = Vec::new();
-            stream::write_behind_nodes(stream, kind, &mut Writer::new(&mut rest, writer.compresses()));
-            stream.log_mut().keep_rest(rest);
+            let mut head = Vec::new();
+            stream::write_head(stream, kind, &mut Writer::new(&mut head, false));
+            stream.keep_head(head);
         }
         (Sliced { kind, left }, version)
     }
@@ -96,12 +96,14 @@ impl Sliced {
                 wrote(writer)
             }),
             ValueMut::Stream(stream) => {
-                let log = stream.log_mut();
-                let more = log.save_nodes(|id, node| {
+                let more = stream.log_mut().save_nodes(|id, node| {
                     stream::write_node(id, node, writer);
                     wrote(writer)
                 });
-                more || log.save_rest(SLICE_BYTES, writer.out())
+                more || stream.save_rest(|part| {
+                    stream::write_rest_part(part, *kind, writer);
+                    allowance.lasts(writer)
+                })
             }
             ValueMut::Str(_) => unreachable!("strings are saved at once"),
         };

@@ -2,7 +2,7 @@
 
 use super::{Error, Reader, Writer, code};
 use crate::Stream;
-use crate::stream::{ENTRY_BYTES_MAX, Group, Log, Node, Pending, StreamId};
+use crate::stream::{Consumer, ENTRY_BYTES_MAX, Group, Log, Node, Pending, RestPart, StreamId};
 
 const ID_BYTES: usize = 16;
 /// Bytes of a pending entry of a group, at least: id, time, count.
@@ -32,7 +32,15 @@ pub(super) fn write_node(id: StreamId, node: &Node, writer: &mut Writer<'_>) {
 }
 
 /// Everything that stands behind the nodes.
-pub(super) fn write_behind_nodes(stream: &Stream, kind: u8, writer: &mut Writer<'_>) {
+fn write_behind_nodes(stream: &Stream, kind: u8, writer: &mut Writer<'_>) {
+    write_head(stream, kind, writer);
+    for (name, group) in stream.groups() {
+        write_group(name, group, kind, writer);
+    }
+}
+
+/// What stands between the nodes and the groups.
+pub(super) fn write_head(stream: &Stream, kind: u8, writer: &mut Writer<'_>) {
     let log = stream.log();
     writer.length(log.len());
     write_id(log.last_id(), writer);
@@ -42,32 +50,50 @@ pub(super) fn write_behind_nodes(stream: &Stream, kind: u8, writer: &mut Writer<
         writer.length(log.entries_added());
     }
     writer.count(stream.groups().len());
-    for (name, group) in stream.groups() {
-        writer.string(name);
-        write_group(group, kind, writer);
+}
+
+fn write_group(name: &[u8], group: &Group, kind: u8, writer: &mut Writer<'_>) {
+    let mut write = |part| write_rest_part(part, kind, writer);
+    let Group { last_id, entries_read, .. } = *group;
+    write(RestPart::Group { name, last_id, entries_read, pending_len: group.pending_len() });
+    for (id, Pending { delivered_ms, deliveries, .. }) in group.pending_from(StreamId::MIN) {
+        write(RestPart::Pending { id, delivered_ms, deliveries });
+    }
+    write(RestPart::Consumers(group.consumers_len()));
+    for consumer in group.consumers() {
+        let Consumer { seen_ms, active_ms, .. } = *consumer;
+        let (name, pending_len) = (consumer.name(), consumer.pending_len());
+        write(RestPart::Consumer { name, seen_ms, active_ms, pending_len });
+        consumer.pending_from(StreamId::MIN).for_each(|id| write(RestPart::Id(id)));
     }
 }
 
-fn write_group(group: &Group, kind: u8, writer: &mut Writer<'_>) {
-    write_id(group.last_id, writer);
-    if kind != code::STREAM_LISTPACKS {
-        writer.length(group.entries_read.unwrap_or(UNKNOWN));
-    }
-    writer.count(group.pending_len());
-    for (id, pending) in group.pending_from(StreamId::MIN) {
-        writer.bytes(&id_bytes(id));
-        writer.i64(pending.delivered_ms);
-        writer.length(pending.deliveries);
-    }
-    writer.count(group.consumers_len());
-    for consumer in group.consumers() {
-        writer.string(consumer.name());
-        writer.i64(consumer.seen_ms);
-        if kind == code::STREAM_LISTPACKS_3 {
-            writer.i64(consumer.active_ms.unwrap_or(NEVER));
+pub(super) fn write_rest_part(part: RestPart<'_>, kind: u8, writer: &mut Writer<'_>) {
+    match part {
+        RestPart::Head(bytes) => writer.bytes(bytes),
+        RestPart::Group { name, last_id, entries_read, pending_len } => {
+            writer.string(name);
+            write_id(last_id, writer);
+            if kind != code::STREAM_LISTPACKS {
+                writer.length(entries_read.unwrap_or(UNKNOWN));
+            }
+            writer.count(pending_len);
         }
-        writer.count(consumer.pending_len());
-        consumer.pending_from(StreamId::MIN).for_each(|id| writer.bytes(&id_bytes(id)));
+        RestPart::Pending { id, delivered_ms, deliveries } => {
+            writer.bytes(&id_bytes(id));
+            writer.i64(delivered_ms);
+            writer.length(deliveries);
+        }
+        RestPart::Consumers(count) => writer.count(count),
+        RestPart::Consumer { name, seen_ms, active_ms, pending_len } => {
+            writer.string(name);
+            writer.i64(seen_ms);
+            if kind == code::STREAM_LISTPACKS_3 {
+                writer.i64(active_ms.unwrap_or(NEVER));
+            }
+            writer.count(pending_len);
+        }
+        RestPart::Id(id) => writer.bytes(&id_bytes(id)),
     }
 }
 

@@ -68,10 +68,6 @@ impl<'a> Writer<'a> {
         self.packed_bytes
     }
 
-    pub(super) fn out(&mut self) -> &mut Vec<u8> {
-        self.out
-    }
-
     pub fn byte(&mut self, byte: u8) {
         self.out.push(byte);
     }

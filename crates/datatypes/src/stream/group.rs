@@ -4,10 +4,13 @@
 //! looks at the entries of the stream, and knows no clock: times come in as values.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
+use super::group_saving::{ConsumerImage, Image};
 use super::id_map::IdMap;
 use super::{StreamId, tree_bytes};
 use crate::entry::class::allocated_bytes;
+use crate::saving::Slot;
 
 /// A consumer group.
 #[derive(Clone, Debug)]
@@ -25,10 +28,12 @@ pub struct Group {
     names_bytes: usize,
     /// What the consumers' pending entries take.
     ids_bytes: usize,
+    /// What it was when a save of its stream began that has not written it yet.
+    pub(super) saving: Slot<Image>,
 }
 
 /// Number of a consumer within its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConsumerId(u32);
 
 /// A consumer.
@@ -79,6 +84,7 @@ impl Group {
             free: Vec::new(),
             names_bytes: 0,
             ids_bytes: 0,
+            saving: Slot::default(),
         }
     }
 
@@ -120,12 +126,21 @@ impl Group {
         self.consumers[id.0 as usize].as_ref().expect("numbers of removed consumers are in no use")
     }
 
+    /// The consumer of this number, if there is one.
+    pub(super) fn get_consumer(&self, id: ConsumerId) -> Option<&Consumer> {
+        self.consumers.get(id.0 as usize)?.as_ref()
+    }
+
     pub fn consumer_mut(&mut self, id: ConsumerId) -> &mut Consumer {
+        self.keep_consumer(id);
         self.consumers[id.0 as usize].as_mut().expect("numbers of removed consumers are in no use")
     }
 
     /// Adds a consumer; there must be none of that name.
     pub fn add_consumer(&mut self, name: &[u8], seen_ms: i64) -> ConsumerId {
+        if let Some(image) = self.saving.get() {
+            image.keep_consumer(name, None);
+        }
         let consumer = Consumer { seen_ms, active_ms: None, name: name.into(), pending: IdMap::default() };
         let id = match self.free.pop() {
             Some(id) => id,
@@ -144,9 +159,11 @@ impl Group {
     /// Removes a consumer with its pending entries; returns how many those were.
     pub fn remove_consumer(&mut self, name: &[u8]) -> Option<usize> {
         let id = self.names.remove(name)?;
+        self.keep_consumer(id);
         self.names_bytes -= 2 * allocated_bytes(name.len());
         let consumer = self.consumers[id.0 as usize].take().expect("it has a name");
         for (entry, ()) in consumer.pending.range(StreamId::MIN) {
+            self.keep_entry(entry);
             self.pending.remove(entry);
         }
         self.free.push(id);
@@ -156,6 +173,7 @@ impl Group {
 
     /// Makes an entry pending under this consumer, whoever had it before.
     pub fn assign(&mut self, id: StreamId, pending: Pending) {
+        self.keep_entry(id);
         let before = self.pending.insert(id, pending).map(|before| before.consumer);
         if before == Some(pending.consumer) {
             return;
@@ -177,12 +195,18 @@ impl Group {
         let consumer = self.consumers[consumer.0 as usize].as_ref();
         let ids = &consumer.expect("numbers of removed consumers are in no use").pending;
         for (id, ()) in ids.range(start).take(count_max) {
-            visit(id, self.pending.get_mut(id).expect("pending entries of a consumer are the group's too"));
+            let pending =
+                self.pending.get_mut(id).expect("pending entries of a consumer are the group's too");
+            if let Some(image) = self.saving.get() {
+                image.keep_entry(id, Some(*pending));
+            }
+            visit(id, pending);
         }
     }
 
     /// An entry is pending no more; false if it was not.
     pub fn acknowledge(&mut self, id: StreamId) -> bool {
+        self.keep_entry(id);
         let Some(pending) = self.pending.remove(id) else { return false };
         self.edit_ids(pending.consumer, |ids| ids.remove(id));
         true
@@ -195,6 +219,30 @@ impl Group {
         edit(ids);
         let bytes = ids.heap_bytes();
         self.ids_bytes = self.ids_bytes + bytes - bytes_before;
+    }
+
+    /// Before a pending entry changes, comes or goes.
+    #[inline]
+    fn keep_entry(&mut self, id: StreamId) {
+        if let Some(image) = self.saving.get() {
+            image.keep_entry(id, self.pending.get(id));
+        }
+    }
+
+    /// Before a consumer, or which entries it has, changes.
+    #[inline]
+    fn keep_consumer(&mut self, id: ConsumerId) {
+        if let Some(image) = self.saving.get() {
+            let consumer = self.consumers[id.0 as usize].as_ref();
+            let consumer = consumer.expect("numbers of removed consumers are in no use");
+            image.keep_consumer(consumer.name(), Some(ConsumerImage::of(id, consumer)));
+        }
+    }
+
+    /// The consumers from a name on, as a save shows them.
+    pub(super) fn consumer_images(&self, from: &[u8]) -> impl Iterator<Item = (&[u8], ConsumerImage)> {
+        let names = self.names.range::<[u8], _>((Bound::Included(from), Bound::Unbounded));
+        names.map(|(name, &id)| (&name[..], ConsumerImage::of(id, self.consumer(id))))
     }
 
     /// Parts that freeing the group has to walk.

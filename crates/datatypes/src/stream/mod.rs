@@ -3,6 +3,7 @@
 //! Owns the value; [`log`] holds the entries, [`group`] what groups remember. Never knows clocks, keys or clients.
 
 pub mod group;
+mod group_saving;
 pub mod id;
 mod id_map;
 pub mod log;
@@ -19,8 +20,11 @@ pub use self::group::{Consumer, ConsumerId, Group, Pending};
 pub use self::id::StreamId;
 pub use self::log::{ENTRY_BYTES_MAX, Log, NodeLimits, Trim, TrimEffort};
 pub use self::node::{Entry, Fields, NewFields, Node};
+use self::saving::GroupsSaving;
+pub(crate) use self::saving::RestPart;
 use crate::Encoding;
 use crate::entry::class::allocated_bytes;
+use crate::saving::Slot;
 
 /// A stream: entries of fields under ascending ids, and consumer groups.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +37,7 @@ struct Parts {
     /// Bytes on the heap of all groups and their names, and the parts that freeing them has to walk.
     groups_bytes: usize,
     groups_effort: usize,
+    saving: Slot<GroupsSaving>,
 }
 
 impl Stream {
@@ -67,7 +72,8 @@ impl Stream {
 
     /// Lends a group for change, with the entries to read; `None` if there is no such group.
     pub fn edit_group<R>(&mut self, name: &[u8], edit: impl FnOnce(&mut Group, &Log) -> R) -> Option<R> {
-        let Parts { log, groups, groups_bytes, groups_effort } = &mut *self.0;
+        self.keep_group(name);
+        let Parts { log, groups, groups_bytes, groups_effort, .. } = &mut *self.0;
         let group = groups.get_mut(name)?;
         let (bytes, effort) = (group.heap_bytes(), group.free_effort());
         let result = edit(group, log);
@@ -81,6 +87,7 @@ impl Stream {
         if self.0.groups.contains_key(name) {
             return false;
         }
+        self.keep_new_group(name);
         self.0.groups.insert(name.into(), Group::new(last_id, entries_read));
         self.0.groups_bytes += allocated_bytes(name.len());
         true
@@ -91,6 +98,7 @@ impl Stream {
         let Some(group) = self.0.groups.remove(name) else { return false };
         self.0.groups_bytes -= group.heap_bytes() + allocated_bytes(name.len());
         self.0.groups_effort -= group.free_effort();
+        self.keep_removed_group(name, group);
         true
     }
 

@@ -1,12 +1,19 @@
-//! The entries of a stream that are saved bit by bit while they change.
+//! A stream that is saved bit by bit while it changes.
 //!
 //! The walk goes over the ids of nodes. A node behind it that is about to change or to go is put aside as it is, and a new
-//! one under such an id is noted as new: every other node behind it is as it was. Owns what was put aside, and the walk.
+//! one under such an id is noted as new: every other node behind it is as it was. Then it goes over the groups by name, in
+//! the same way; a group that is about to change keeps itself what it was ([`super::group_saving`]). Owns what was put aside,
+//! and the walk.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
-use super::{Log, Node, StreamId};
+use super::group_saving::{Image, name_after};
+use super::{Group, Log, Node, Stream, StreamId};
 use crate::saving::{Parts, Slot};
+
+/// Parts of a removed group that are freed at once.
+const FREED_PARTS_MAX: usize = 256;
 
 pub(super) type SavingSlot = Slot<Saving>;
 
@@ -17,9 +24,56 @@ pub(super) struct Saving {
     last: StreamId,
     /// What nodes behind the walk were; `None`: they were not there.
     kept: BTreeMap<StreamId, Option<Node>>,
-    /// What comes behind the nodes, and how much of it is handed over.
-    rest: Vec<u8>,
-    handed_bytes: usize,
+}
+
+/// What of the groups is not saved yet.
+#[derive(Default)]
+pub(super) struct GroupsSaving {
+    /// What comes between the nodes and the groups.
+    head: Vec<u8>,
+    /// The first name that is not saved.
+    next: Box<[u8]>,
+    /// Groups that were removed; `None`: there was none of that name.
+    kept: BTreeMap<Box<[u8]>, Option<Group>>,
+    /// A removed group that is saved, and is to be freed.
+    spent: Option<Group>,
+    /// Groups that were promised and are still to come.
+    left: usize,
+}
+
+impl GroupsSaving {
+    /// Whether a group of this name was there, for all that is known here, and is not saved.
+    fn concerns(&self, name: &[u8]) -> bool {
+        *self.next <= *name && !self.kept.contains_key(name)
+    }
+}
+
+/// What comes behind the nodes of a stream, part by part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RestPart<'a> {
+    /// What was kept as such ([`Stream::keep_head`]).
+    Head(&'a [u8]),
+    Group {
+        name: &'a [u8],
+        last_id: StreamId,
+        entries_read: Option<u64>,
+        pending_len: usize,
+    },
+    Pending {
+        id: StreamId,
+        delivered_ms: i64,
+        deliveries: u64,
+    },
+    /// So many consumers follow.
+    Consumers(usize),
+    Consumer {
+        name: &'a [u8],
+        seen_ms: i64,
+        active_ms: Option<i64>,
+        pending_len: usize,
+    },
+    /// A pending entry of that consumer.
+    Id(StreamId),
 }
 
 impl Saving {
@@ -29,33 +83,124 @@ impl Saving {
     }
 }
 
-impl Parts for Log {
+impl Parts for Stream {
     fn begin_save(&mut self) {
-        let last = self.nodes.last_key_value().map(|(id, _)| *id);
-        self.saving.put(Saving {
+        let last = self.log().nodes.last_key_value().map(|(id, _)| *id);
+        self.log_mut().saving.put(Saving {
             next: last.map(|_| StreamId::MIN),
             last: last.unwrap_or_default(),
             kept: BTreeMap::new(),
-            rest: Vec::new(),
-            handed_bytes: 0,
         });
+        let left = self.0.groups.len();
+        self.0.saving.put(GroupsSaving { left, ..GroupsSaving::default() });
     }
 
     fn save_id(&self) -> Option<usize> {
-        self.saving.id()
+        self.log().saving.id()
     }
 
     fn end_save(&mut self) {
-        self.saving.clear();
+        self.log_mut().saving.clear();
+        self.0.saving.clear();
+        self.0.groups.values_mut().for_each(|group| group.saving.clear());
+    }
+}
+
+impl Stream {
+    /// What is to come between the nodes and the groups of the save that has begun.
+    pub(crate) fn keep_head(&mut self, head: Vec<u8>) {
+        self.0.saving.get().expect("a save has begun").head = head;
+    }
+
+    /// Before a group changes.
+    #[inline]
+    pub(super) fn keep_group(&mut self, name: &[u8]) {
+        if self.0.saving.is_taken() {
+            self.keep_image(name);
+        }
+    }
+
+    #[cold]
+    fn keep_image(&mut self, name: &[u8]) {
+        if self.0.saving.get().is_some_and(|saving| saving.concerns(name))
+            && let Some(group) = self.0.groups.get_mut(name)
+            && !group.saving.is_taken()
+        {
+            group.saving.put(Image::of(group));
+        }
+    }
+
+    /// A group that was not there has come.
+    pub(super) fn keep_new_group(&mut self, name: &[u8]) {
+        if let Some(saving) = self.0.saving.get().filter(|saving| saving.concerns(name)) {
+            saving.kept.insert(name.into(), None);
+        }
+    }
+
+    /// When a group was taken out.
+    pub(super) fn keep_removed_group(&mut self, name: &[u8], group: Group) {
+        if let Some(saving) = self.0.saving.get().filter(|saving| saving.concerns(name)) {
+            saving.kept.insert(name.into(), Some(group));
+        }
+    }
+
+    /// When all nodes are saved: shows what comes behind them as it was when the save began, each part once over all
+    /// calls, until `show` asks for a pause by `false`. True while there may be more; else the save has ended.
+    pub(crate) fn save_rest(&mut self, mut show: impl FnMut(RestPart<'_>) -> bool) -> bool {
+        let Some(saving) = self.0.saving.get() else { return false };
+        let head = std::mem::take(&mut saving.head);
+        if !head.is_empty() && !show(RestPart::Head(&head)) {
+            return true;
+        }
+        while let Some(goes_on) = self.save_group(&mut show) {
+            if !goes_on {
+                return true;
+            }
+        }
+        self.end_save();
+        false
+    }
+
+    /// Goes on with the first group that is not saved: whether `show` has not asked for a pause. `None`: all are saved.
+    fn save_group(&mut self, show: &mut impl FnMut(RestPart<'_>) -> bool) -> Option<bool> {
+        let saving = self.0.saving.get()?;
+        if let Some(spent) = &mut saving.spent {
+            if spent.free_some(FREED_PARTS_MAX) == FREED_PARTS_MAX {
+                return Some(false);
+            }
+            saving.spent = None;
+        }
+        let from = (Bound::Included(&*saving.next), Bound::Unbounded);
+        let live = self.0.groups.range_mut::<[u8], _>(from).next();
+        let kept = saving.kept.first_entry();
+        let (name, was_there) = match (kept, live) {
+            (Some(mut kept), live) if live.as_ref().is_none_or(|(live, _)| kept.key() <= *live) => {
+                let name = kept.key().clone();
+                if kept.get_mut().as_mut().is_some_and(|group| group.save_some(&name, show)) {
+                    return Some(false);
+                }
+                saving.spent = kept.remove();
+                (name, saving.spent.is_some())
+            }
+            (_, Some((name, group))) => {
+                if group.save_some(name, show) {
+                    return Some(false);
+                }
+                (name.clone(), true)
+            }
+            (_, None) => {
+                assert_eq!(saving.left, 0, "groups of a stream that was being saved are missing");
+                return None;
+            }
+        };
+        saving.left =
+            saving.left.checked_sub(usize::from(was_there)).expect("no more groups than were promised");
+        saving.next = name_after(&name);
+        Some(true)
     }
 }
 
 impl Log {
-    /// What is to come behind the nodes of the save that has begun.
-    pub(crate) fn keep_rest(&mut self, rest: Vec<u8>) {
-        self.saving.get().expect("a save has begun").rest = rest;
-    }
-
     /// Before a node changes, or comes under an id that has none.
     #[inline]
     pub(super) fn keep_if_saving(&mut self, first: StreamId) {
@@ -103,19 +248,5 @@ impl Log {
             }
         }
         false
-    }
-
-    /// Hands up to `bytes_max` of the rest over, when all nodes are saved; true while there is more. The save ends with it.
-    pub(crate) fn save_rest(&mut self, bytes_max: usize, out: &mut Vec<u8>) -> bool {
-        let Some(saving) = self.saving.get() else { return false };
-        let more = &saving.rest[saving.handed_bytes..];
-        let count = more.len().min(bytes_max);
-        out.extend_from_slice(&more[..count]);
-        saving.handed_bytes += count;
-        let has_more = saving.handed_bytes < saving.rest.len();
-        if !has_more {
-            self.saving.clear();
-        }
-        has_more
     }
 }

@@ -6,8 +6,9 @@ use torc_datatypes::hash::HashLimits;
 use torc_datatypes::list::{End, NodeLimits};
 use torc_datatypes::rdb::{Later, Limits, Reader, Writer, code, read_value};
 use torc_datatypes::set::SetLimits;
+use torc_datatypes::stream::{self, Consumer, Pending, StreamId};
 use torc_datatypes::zset::ZSetLimits;
-use torc_datatypes::{Hash, List, Set, StrRef, Value, ValueMut};
+use torc_datatypes::{Hash, List, Set, StrRef, Stream, Value, ValueMut};
 
 use super::*;
 use crate::{Changes, Lookup, Rng, SetExpire, StrValue};
@@ -85,10 +86,23 @@ fn show(entry: &Entry) -> Vec<u8> {
         ValueRef::Hash(hash) => {
             hash.iter().map(|field| [field.name.to_vec(), field.value.to_vec()].concat()).collect()
         }
-        ValueRef::ZSet(_) | ValueRef::Stream(_) => unreachable!("no test makes one"),
+        ValueRef::Stream(stream) => return show_stream(stream),
+        ValueRef::ZSet(_) => unreachable!("no test makes one"),
     };
     elements.sort_unstable();
     elements.join(&b","[..])
+}
+
+fn show_stream(stream: &Stream) -> Vec<u8> {
+    let ids = stream.log().range(StreamId::MIN, StreamId::MAX).map(|entry| entry.id);
+    let groups = stream.groups().map(|(name, group)| {
+        let pending = group.pending_from(StreamId::MIN);
+        let pending = pending.map(|(id, of)| (id, of.delivered_ms, of.deliveries)).collect::<Vec<_>>();
+        let ids_of = |consumer: &Consumer| consumer.pending_from(StreamId::MIN).collect::<Vec<_>>();
+        let consumers = group.consumers().map(|one| (one.name().to_vec(), one.seen_ms, ids_of(one)));
+        (name.to_vec(), group.last_id, group.entries_read, pending, consumers.collect::<Vec<_>>())
+    });
+    format!("{:?}{:?}", ids.collect::<Vec<_>>(), groups.collect::<Vec<_>>()).into_bytes()
 }
 
 static LIMITS: LazyLock<Limits> = LazyLock::new(|| Limits {
@@ -192,12 +206,53 @@ fn loaded_keys_replace_or_join_what_is_there() {
     assert_eq!(read(&std::iter::from_fn(|| keyspace.take_saved(0)).collect::<Vec<_>>()).len(), 2);
 }
 
-/// A huge value: a hash, a set, or a list.
+const STREAM: stream::NodeLimits = stream::NodeLimits { max_bytes: 4096, max_entries: 100 };
+
+/// A random change to a stream or to one of its groups.
+fn change_stream(stream: &mut Stream, rng: &mut Rng) {
+    let id = StreamId::new(rng.below(4_000), 0);
+    let name = [b'a' + rng.below(3) as u8];
+    match rng.below(60) {
+        0 => drop(stream.remove_group(&name)),
+        1 => drop(stream.add_group(&name, id, None)),
+        2..=9 => {
+            let next = stream.log().last_id().next().expect("there are more");
+            stream.log_mut().append(next, std::iter::once((&b"name"[..], &b"value"[..])), STREAM);
+        }
+        kind => drop(stream.edit_group(&name, |group, _| {
+            let name = [rng.below(4) as u8];
+            let consumer = group.find_consumer(&name).unwrap_or_else(|| group.add_consumer(&name, NOW_MS));
+            match kind {
+                10 => drop(group.remove_consumer(&name)),
+                11..=20 => group.consumer_mut(consumer).seen_ms = rng.below(1_000) as i64,
+                21..=40 => group.assign(id, Pending { consumer, delivered_ms: NOW_MS, deliveries: 1 }),
+                _ => {
+                    let next = group.pending_from(id).next();
+                    let _ = next.map(|(id, _)| group.acknowledge(id));
+                }
+            }
+        })),
+    }
+}
+
+/// A huge value: a hash, a set, a list, or a stream.
 fn huge(rng: &mut Rng) -> Value {
     let elements = 3_000 + rng.below(2_000);
     let names =
         (0..elements).map(|number| format!("element:{number}:{}", rng.below(100))).collect::<Vec<_>>();
-    match rng.below(3) {
+    match rng.below(4) {
+        3 => {
+            let mut stream = Stream::new();
+            stream.add_group(b"b", StreamId::MAX, Some(elements));
+            stream.edit_group(b"b", |group, _| {
+                let consumer = group.add_consumer(&[1], NOW_MS);
+                for ms in 0..elements {
+                    group.assign(StreamId::new(ms, 0), Pending { consumer, delivered_ms: 5, deliveries: ms });
+                }
+            });
+            (0..500).for_each(|_| change_stream(&mut stream, rng));
+            Value::Stream(stream)
+        }
         0 => {
             let mut set = Set::new_table();
             names.iter().for_each(|name| assert!(set.add(name.as_bytes(), &LIMITS.set)));
@@ -283,6 +338,7 @@ fn change_huge(keyspace: &mut Keyspace, rng: &mut Rng, keys: u64) {
                     let at = rng.index(list.len()) as i64;
                     list.replace(at, StrRef::Bytes(bytes), LIMITS.list);
                 }
+                Some(ValueMut::Stream(stream)) => change_stream(stream, rng),
                 _ => {}
             }
         }

@@ -1,6 +1,6 @@
 //! Whatever happens to a value between the slices of its save: what is written is what it was at the beginning.
 
-use super::{Allowance, Sliced};
+use super::{Allowance, SLICE_PARTS_MAX, Sliced};
 use crate::hash::HashLimits;
 use crate::list::{End, Needle, NodeLimits, Side};
 use crate::rdb::{Limits, Reader, Writer, code, read_value, record::write_record, type_for, write_value};
@@ -127,14 +127,7 @@ fn change_stream(stream: &mut Stream, random: &mut Random, adds: bool) {
                 log.set_last_id(log.newest_id());
             }
         }
-        3 => drop(stream.add_group(&text[..1], id, None)),
-        4 => drop(stream.remove_group(&text[..1])),
-        5..=8 => {
-            stream.edit_group(&text[..1], |group, _| {
-                let consumer = group.find_consumer(b"c").unwrap_or_else(|| group.add_consumer(b"c", 5));
-                group.assign(id, Pending { consumer, delivered_ms: 7, deliveries: 1 });
-            });
-        }
+        3..=14 => change_groups(stream, random, adds),
         _ if adds => {
             let id = StreamId::new(last.ms + 1, 0);
             stream.log_mut().append(id, [(b"name".as_slice(), &text[..])].into_iter(), STREAM);
@@ -144,6 +137,52 @@ fn change_stream(stream: &mut Stream, random: &mut Random, adds: bool) {
             log.delete(if random.below(8) == 0 { newest } else { id });
         }
     }
+}
+
+fn change_groups(stream: &mut Stream, random: &mut Random, adds: bool) {
+    let name = [b'a' + random.below(5) as u8];
+    let id = StreamId::new(random.below(3_000) as u64, random.below(2) as u64);
+    if random.below(150) == 0 {
+        stream.remove_group(&name);
+    } else if stream.group(&name).is_some() || random.below(4) == 0 {
+        stream.add_group(&name, id, None);
+        stream.edit_group(&name, |group, _| change_group(group, id, random, adds));
+    }
+}
+
+fn change_group(group: &mut stream::Group, id: StreamId, random: &mut Random, adds: bool) {
+    let name = format!("consumer:{}", random.below(6));
+    let (name, now_ms) = (name.as_bytes(), random.below(1_000) as i64);
+    let found = group.find_consumer(name);
+    match (random.below(12), found) {
+        (0, _) => (group.last_id, group.entries_read) = (id, Some(now_ms as u64)),
+        (1, _) if random.below(40) == 0 => drop(group.remove_consumer(name)),
+        (2, Some(consumer)) => group.consumer_mut(consumer).active_ms = Some(now_ms),
+        (3, Some(consumer)) => group.visit_pending_of(consumer, id, 20, |_, pending| pending.deliveries += 1),
+        _ if adds => {
+            let consumer = found.unwrap_or_else(|| group.add_consumer(name, now_ms));
+            group.assign(id, Pending { consumer, delivered_ms: now_ms, deliveries: 1 });
+        }
+        _ => {
+            let next = group.pending_from(id).next();
+            let _ = next.map(|(id, _)| group.acknowledge(id));
+        }
+    }
+}
+
+/// A stream with a group of so many pending entries.
+fn with_group(pending: u64) -> Stream {
+    let mut stream = Stream::new();
+    stream.add_group(b"b", StreamId::new(7, 7), Some(pending));
+    stream.edit_group(b"b", |group, _| {
+        let consumers =
+            ["consumer:0", "consumer:3", "consumer:4"].map(|name| group.add_consumer(name.as_bytes(), 5));
+        for number in 0..pending {
+            let consumer = consumers[number as usize * number as usize % 3];
+            group.assign(StreamId::new(number, 0), Pending { consumer, delivered_ms: 7, deliveries: number });
+        }
+    });
+    stream
 }
 
 /// What a value is, whatever the order in which its elements lie.
@@ -184,11 +223,15 @@ fn read(record: &[u8], key: &[u8]) -> Entry {
     decoded.into_entry(key, None)
 }
 
-fn huge_samples() -> [Value; 5] {
-    let hash = Value::Hash(Hash::new());
-    [Value::List(List::new()), Value::Set(Set::new_table()), Value::ZSet(ZSet::default()), hash, {
-        Value::Stream(Stream::new())
-    }]
+fn huge_samples() -> [Value; 6] {
+    [
+        Value::List(List::new()),
+        Value::Set(Set::new_table()),
+        Value::ZSet(ZSet::default()),
+        Value::Hash(Hash::new()),
+        Value::Stream(Stream::new()),
+        Value::Stream(with_group(1_500)),
+    ]
 }
 
 fn value_of(entry: &mut Entry) -> ValueMut<'_> {
@@ -275,4 +318,25 @@ fn slices_are_bounded_by_their_bytes() {
         }
         assert_eq!(later.len(), if leaves { 5_000 } else { 0 });
     }
+}
+
+/// A slice writes so many of a group's entries at most, and nothing of them is written before its turn.
+#[test]
+fn groups_are_written_slice_by_slice() {
+    const PENDING: usize = 20_000;
+    let mut entry = Entry::owned(b"key", Value::Stream(with_group(PENDING as u64)), None);
+    let mut record = Vec::new();
+    let (mut sliced, _) = Sliced::begin(&mut entry, &mut Writer::new(&mut record, false));
+    let mut slices = 0;
+    loop {
+        assert!(slices > 0 || record.len() < 10);
+        let before = record.len();
+        let more = sliced.go_on(&mut value_of(&mut entry), &mut Writer::new(&mut record, false));
+        assert!(record.len() - before <= SLICE_PARTS_MAX * 40, "{} bytes", record.len() - before);
+        slices += 1;
+        if !more {
+            break;
+        }
+    }
+    assert!(slices >= 2 * PENDING / SLICE_PARTS_MAX, "{slices}");
 }
