@@ -46,12 +46,19 @@ impl Bench {
     }
 
     pub(crate) fn with_shards(shards: usize, args: &str) -> Bench {
+        Bench::with_keys(shards, args, Keys::default())
+    }
+
+    /// Logs that go on in new segments seal these with `keys`.
+    pub(crate) fn with_keys(shards: usize, args: &str, keys: Keys) -> Bench {
         let args: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
         let Ok(Startup::Serve(loaded)) = config::start(&args, std::iter::empty()) else {
             panic!("a test's configuration is right: {args:?}");
         };
         let config = Arc::new(loaded.config);
-        let (hub, process) = (Hub::new(), Arc::new(ProcessInfo::new(6379, shards)));
+        let mut process = ProcessInfo::new(6379, shards);
+        process.keys = keys;
+        let (hub, process) = (Hub::new(), Arc::new(process));
         let shards = (0..shards).map(|id| {
             Shard::new(ShardSetup {
                 id: id as ShardId,

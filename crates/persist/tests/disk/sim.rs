@@ -66,6 +66,8 @@ pub(crate) struct SimDisk {
     pub(crate) fuse: Option<usize>,
     /// The first operation that did not.
     pub(crate) interrupted: Option<String>,
+    /// The error that operations on files end with for now.
+    pub(crate) fault: Option<i32>,
     /// Sealed chunks that ever went to the disk: (key block, number) to content.
     chunks: BTreeMap<(Vec<u8>, u64), Vec<u8>>,
 }
@@ -100,8 +102,11 @@ impl SimDisk {
         }
     }
 
-    /// Whether the power is still on for an operation on the files.
+    /// Whether the power is still on for an operation on the files, and the disk works.
     fn operate(&mut self, what: &str, name: &str) -> io::Result<()> {
+        if let Some(error) = self.fault {
+            return Err(io::Error::from_raw_os_error(error));
+        }
         match &mut self.fuse {
             None => Ok(()),
             Some(0) => {
@@ -188,7 +193,13 @@ impl Store for SimDisk {
         if self.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        self.operate("create", name)?;
+        let outcome = self.operate("create", name);
+        // Room for a name and for half of the content: that stays.
+        let content = match (&outcome, self.fault) {
+            (Err(_), Some(_)) => &content[..content.len() / 2],
+            (Err(_), None) => return outcome,
+            (Ok(()), _) => content,
+        };
         self.next_inode += 1;
         let inode = format!("inode{}", self.next_inode);
         self.files
@@ -201,7 +212,7 @@ impl Store for SimDisk {
             let (block, chunks) = content[SEGMENT_HEADER_BYTES..].split_at(KEY_BLOCK_BYTES);
             self.note_chunks(block, chunks);
         }
-        Ok(())
+        outcome
     }
 
     fn keys(&self) -> &Keys {
@@ -209,7 +220,13 @@ impl Store for SimDisk {
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
-        self.operate("sync", name)?;
+        let outcome = self.operate("sync", name);
+        if outcome.is_err() {
+            // The error is told once, and the pages count as clean.
+            let is_fault = self.fault.is_some();
+            self.file(name)?.cached.retain(|_| !is_fault);
+            return outcome;
+        }
         let file = self.file(name)?;
         file.durable = file.content();
         file.cached.clear();

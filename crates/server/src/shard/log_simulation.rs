@@ -4,7 +4,7 @@
 //! transactions, expiry, the log of each shard, and the rule that says when a reply leaves. What a recovery gives back must
 //! hold all that a client was told of or has read (`always`), or that was durable as WAITAOF counts it (`everysec`), and
 //! nothing that nobody sent; each transaction on all shards or on none; and no key with another expiry than it was given.
-//! `TORC_SEEDS=n` runs more seeds, `TORC_SEED=n` one.
+//! With [`faults`] the disk fails for a while, and works again. `TORC_SEEDS=n` runs more seeds, `TORC_SEED=n` one.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,6 +28,8 @@ use crate::testing::Bench;
 #[path = "../../../persist/tests/disk/sim.rs"]
 mod sim;
 
+mod faults;
+
 use sim::{Random, SimDisk, overwrite};
 
 const TOLERANCE: Tolerance = Tolerance { torn_tail: true, hole: false };
@@ -43,7 +45,10 @@ type State = BTreeMap<String, (String, Option<i64>)>;
 struct Options {
     is_always: bool,
     is_encrypted: bool,
+    has_faults: bool,
     breach: Breach,
+    /// The shards are told of success where the disk has failed.
+    hides_errors: bool,
 }
 
 /// What one key may hold: at least what somebody was told of last, at most what was sent last.
@@ -58,14 +63,22 @@ struct Bounds {
 struct Known {
     number: u64,
     keys: BTreeMap<String, Bounds>,
-    /// The expiry that goes with a number.
-    expiries: BTreeMap<u64, i64>,
+    /// The expiry that goes with a number, and its key.
+    expiries: BTreeMap<u64, (String, i64)>,
     elapsed_ms: i64,
 }
 
 enum Asked {
-    Write { keys: Vec<String>, number: u64, is_exec: bool },
-    Read { key: String },
+    Write {
+        keys: Vec<String>,
+        number: u64,
+        is_exec: bool,
+        /// What had been sent for these keys before.
+        before: Vec<u64>,
+    },
+    Read {
+        key: String,
+    },
 }
 
 #[derive(Default)]
@@ -107,7 +120,10 @@ struct World<'k> {
     /// Positions of all logs, and the writes that had been answered then.
     marks: Vec<(Vec<u64>, BTreeMap<String, u64>)>,
     answered: BTreeMap<String, u64>,
-    is_always: bool,
+    options: Options,
+    /// Numbers of generations, and of segments in place of others, are not used again.
+    last_generation: u64,
+    replacements: u64,
     known: &'k mut Known,
 }
 
@@ -122,7 +138,8 @@ impl World<'_> {
         known: &'k mut Known,
     ) -> World<'k> {
         let policy = if options.is_always { "always" } else { "everysec" };
-        let mut bench = Bench::with_shards(shards, &format!("--appendonly yes --appendfsync {policy}"));
+        let mut bench =
+            Bench::with_keys(shards, &format!("--appendonly yes --appendfsync {policy}"), disk.keys.clone());
         bench.pass_ms(known.elapsed_ms);
         for (key, (value, expiry)) in state {
             let expiry = expiry.map_or(String::new(), |at| format!(" PXAT {at}"));
@@ -142,7 +159,9 @@ impl World<'_> {
             rewrite: None,
             marks: Vec::new(),
             answered: BTreeMap::new(),
-            is_always: options.is_always,
+            options,
+            last_generation: 0,
+            replacements: 0,
             known,
         };
         let (_, segments) = world.prepare(false).expect("the power is on");
@@ -150,12 +169,15 @@ impl World<'_> {
             let shard = world.bench.shard(id);
             shard.switch_log(segment);
             shard.logging.breach = options.breach;
+            shard.logging.simulated = options.has_faults.then(Default::default);
         }
         world
     }
 
     fn prepare(&mut self, continues: bool) -> io::Result<(Generation, Vec<OpenSegment>)> {
-        let number = self.manifest.generations.last().map_or(1, |last| last.number + 1);
+        let listed = self.manifest.generations.last().map_or(0, |last| last.number);
+        let number = self.last_generation.max(listed) + 1;
+        self.last_generation = number;
         let of_shard = |shard: u16| {
             let file = FileNumber(number * 16 + u64::from(shard));
             let name = format!("log.{number}.{shard}");
@@ -178,6 +200,9 @@ impl World<'_> {
     }
 
     fn step(&mut self) {
+        if self.options.has_faults {
+            self.faults_step();
+        }
         match self.random.below(10) {
             0..=3 => self.ask(),
             4 | 5 => {
@@ -195,7 +220,7 @@ impl World<'_> {
             self.rewrite_step();
         }
         self.hear();
-        if !self.is_always {
+        if !self.options.is_always {
             self.look_at_marks();
         }
     }
@@ -219,7 +244,7 @@ impl World<'_> {
             3 => {
                 let key = format!("e:{client}:{key}");
                 let at = 1_700_000_000_000 + self.known.elapsed_ms + 1 + self.random.below(2_000) as i64;
-                self.known.expiries.insert(number, at);
+                self.known.expiries.insert(number, (key.clone(), at));
                 (vec![key.clone()], format!("SET {key} {value} PXAT {at}"), false)
             }
             4 | 5 => {
@@ -243,12 +268,16 @@ impl World<'_> {
                 return;
             }
         };
-        for key in &keys {
-            self.known.keys.entry(key.clone()).or_default().sent = number;
-        }
+        let mut send = |key: &String| {
+            let bounds = self.known.keys.entry(key.clone()).or_default();
+            std::mem::replace(&mut bounds.sent, number)
+        };
+        let before = keys.iter().map(&mut send).collect();
+        let is_refused = self.bench.shard(client % self.shards).state.log_failure.is_some();
         self.bench.switch(client);
         let heard = self.bench.run(&lines);
-        self.clients[client] = Client { asked: Some(Asked::Write { keys, number, is_exec }), heard };
+        assert_eq!(heard.contains("-MISCONF"), is_refused, "{heard}");
+        self.clients[client] = Client { asked: Some(Asked::Write { keys, number, is_exec, before }), heard };
     }
 
     /// Replies that have come.
@@ -259,6 +288,15 @@ impl World<'_> {
             client.heard.push_str(&self.bench.take_received());
             let (told, keys) = match asked {
                 _ if client.heard.is_empty() => continue,
+                Asked::Write { keys, number, before, .. } if client.heard.contains("-MISCONF") => {
+                    // Nothing of it may ever be found.
+                    self.known.expiries.remove(number);
+                    for (key, before) in keys.iter().zip(before) {
+                        self.known.keys.get_mut(key).expect("it was sent").sent = *before;
+                    }
+                    client.asked = None;
+                    continue;
+                }
                 Asked::Write { is_exec: true, .. } if !client.heard.contains('*') => continue,
                 Asked::Write { keys, number, .. } => {
                     assert!(!client.heard.contains('-'), "{}", client.heard);
@@ -272,7 +310,7 @@ impl World<'_> {
                     (number_of(value), std::slice::from_ref(key))
                 }
             };
-            for key in keys.iter().filter(|_| self.is_always) {
+            for key in keys.iter().filter(|_| self.options.is_always) {
                 let bounds = self.known.keys.get_mut(key).expect("it was asked for");
                 bounds.told = bounds.told.max(told);
             }
@@ -323,15 +361,23 @@ impl World<'_> {
         let index = self.random.below(self.pending[shard].len());
         match self.pending[shard].remove(index) {
             Pending::Write { file, offset, bytes, then_sync } => {
+                let (taken, outcome) = self.outcome_of_write(bytes.len());
                 let inode = &self.inodes[&file];
                 self.disk.note_write(inode, offset, &bytes);
-                self.disk.write(inode, offset, &bytes);
+                self.disk.write(inode, offset, &bytes[..taken]);
                 let covers = self.disk.opened(inode).cached.len();
-                if then_sync {
+                let failed = outcome.as_ref().ok() != Some(&bytes.len());
+                let error = outcome.as_ref().err().and_then(io::Error::raw_os_error);
+                if then_sync && !failed {
                     self.pending[shard].push(Pending::Sync { file, covers });
                 }
-                self.bench.shard(shard).log_write_ended(file, Ok(bytes.len()));
+                self.bench.shard(shard).log_write_ended(file, outcome);
+                if then_sync && failed {
+                    let outcome = error.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)));
+                    self.bench.shard(shard).log_sync_ended(file, outcome);
+                }
             }
+            Pending::Sync { file, covers } if self.sync_fails() => self.fail_sync(shard, file, covers),
             Pending::Sync { file, covers } => {
                 let content = self.disk.opened(&self.inodes[&file]);
                 for (at, bytes) in content.cached.drain(..covers.min(content.cached.len())) {
@@ -401,15 +447,17 @@ impl World<'_> {
             let value = found.map_or(0, |(value, _)| number_of(value));
             let Bounds { told, sent } = *bounds;
             *bounds = Bounds { told: value, sent: value };
-            let is_over = |number| self.known.expiries.get(&number).is_some_and(|&at| at <= now_ms);
+            // What came after the last that somebody knows of may have been there, and be over.
+            let mut later = self.known.expiries.range(told..=sent.max(told));
+            let is_over = found.is_none() && later.any(|(_, (of, at))| of == key && *at <= now_ms);
             if value > sent {
                 return Err(format!("{key} is {value}, which was never sent or had been lost ({sent})"));
             }
-            if value < told && !(found.is_none() && (is_over(told) || is_over(sent))) {
+            if value < told && !is_over {
                 return Err(format!("{key} is {value}, but somebody knows of {told}"));
             }
             let expiry = found.and_then(|(_, expiry)| *expiry);
-            if expiry != self.known.expiries.get(&value).copied() {
+            if expiry != self.known.expiries.get(&value).map(|(_, at)| *at) {
                 return Err(format!("{key} expires at {expiry:?} with the value {value}"));
             }
         }
@@ -512,11 +560,15 @@ fn run(seed: u64, options: Options) -> Result<(), String> {
         }
         for _ in 0..random.below(150) {
             world.step();
-            if world.disk.interrupted.is_some() {
+            if world.disk.interrupted.is_some() || world.has_ended() {
                 break;
             }
         }
         world.disk.fuse = None;
+        if options.has_faults && world.disk.interrupted.is_none() && random.one_in(3) {
+            world.heal().map_err(|what| format!("life {life}: {what}"))?;
+        }
+        world.disk.fault = None;
         world.disk.interrupted = None;
         // Either the power fails, or the process dies and what the system was given survives for now.
         if !random.one_in(4) {
@@ -557,7 +609,13 @@ fn check(count: u64, options: Options) {
     }
 }
 
-const ALWAYS: Options = Options { is_always: true, is_encrypted: false, breach: Breach::None };
+const ALWAYS: Options = Options {
+    is_always: true,
+    is_encrypted: false,
+    has_faults: false,
+    breach: Breach::None,
+    hides_errors: false,
+};
 const EVERYSEC: Options = Options { is_always: false, ..ALWAYS };
 
 #[test]

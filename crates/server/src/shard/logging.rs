@@ -8,12 +8,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use torc_keyspace::{Effects, slot_of};
 use torc_persist::log::{Action, FileNumber, Policy, Position, RECORD_BYTES_FULL, ShardLog};
 use torc_persist::record::Transaction;
+use torc_persist::segment::SegmentHeader;
 use torc_runtime::beside;
 
 use crate::aof::{self, OpenSegment, Prepared, SegmentFd};
@@ -55,7 +56,22 @@ pub(crate) struct Logging {
     settling: BTreeMap<u64, Settling>,
     #[cfg(test)]
     pub(super) breach: Breach,
+    #[cfg(test)]
+    pub(super) simulated: Option<Simulated>,
 }
+
+/// What a failing disk leads to, where a test simulates the disk.
+#[cfg(test)]
+#[derive(Default)]
+pub(super) struct Simulated {
+    /// Under `always`: the process would end.
+    pub(super) has_ended: bool,
+    /// Segments that are wanted in place of those that failed.
+    pub(super) wanted: Vec<Wanted>,
+}
+
+#[cfg(test)]
+pub(super) type Wanted = (SegmentHeader, Vec<u8>, Sender<io::Result<(FileNumber, SegmentFd)>>);
 
 /// Which half of the rule of acknowledgement a test breaks, to see that it is noticed.
 #[cfg(test)]
@@ -257,6 +273,11 @@ impl Shard {
                 reason,
                 "the log cannot be written under 'appendfsync always': the server ends"
             );
+            #[cfg(test)]
+            if let Some(simulated) = &mut self.logging.simulated {
+                simulated.has_ended = true;
+                return;
+            }
             std::process::exit(1);
         }
         if self.state.log_failure.is_none() {
@@ -270,6 +291,21 @@ impl Shard {
         let (header, content) = log.reopen();
         self.logging.replacement_bytes = content.len() as u64;
         let (send, replacing) = channel();
+        self.logging.replacing = Some(replacing);
+        self.make_replacement(header, content, send);
+    }
+
+    /// Makes a segment in place of one that failed, beside this shard.
+    fn make_replacement(
+        &mut self,
+        header: SegmentHeader,
+        content: Vec<u8>,
+        send: Sender<io::Result<(FileNumber, SegmentFd)>>,
+    ) {
+        #[cfg(test)]
+        if let Some(simulated) = &mut self.logging.simulated {
+            return simulated.wanted.push((header, content, send));
+        }
         let (process, server, id) = (Arc::clone(&self.process), self.server.clone(), self.id);
         beside::spawn("torc-log", move || {
             let outcome = process.aof.replace_segment(header, &content);
@@ -282,7 +318,6 @@ impl Shard {
                 server.wake(id);
             }
         });
-        self.logging.replacing = Some(replacing);
     }
 
     /// Is the log broken? Then see whether its new segment is there.
