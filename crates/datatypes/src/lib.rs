@@ -25,6 +25,7 @@ pub mod member;
 pub mod number;
 pub mod prefetch;
 pub mod rdb;
+pub mod release;
 mod sample;
 mod saving;
 pub mod set;

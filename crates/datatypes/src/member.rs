@@ -24,7 +24,7 @@
 //! of them initialised. One string has one form, so that words without an address are equal when their strings are.
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ptr::{self, NonNull};
 use std::{fmt, slice};
 
@@ -32,6 +32,7 @@ use crate::element_hash::element_hash;
 use crate::entry::class::allocated_bytes;
 use crate::listpack::Item;
 use crate::prefetch::prefetch_address;
+use crate::release::{effort_of, shorter};
 use crate::table::Keyed;
 
 const INT_TAG: usize = 0b001;
@@ -41,7 +42,7 @@ const TAG_MASK: usize = 0b111;
 const INLINE_BYTES_MAX: usize = 7;
 const ALIGN: usize = 8;
 /// Bytes of the longest length: 10 × 7 bits hold any.
-const LEN_BYTES_MAX: usize = 10;
+pub(crate) const LEN_BYTES_MAX: usize = 10;
 
 const _: () = assert!(usize::BITS == 64, "a member is a word of 64 bits");
 const _: () = assert!(cfg!(target_endian = "little"), "the bytes in a word begin at its lowest");
@@ -102,17 +103,7 @@ impl Member {
     }
 
     fn on_heap(bytes: &[u8]) -> Member {
-        let mut len_bytes = [0; LEN_BYTES_MAX];
-        let (mut rest, mut head) = (bytes.len(), 0);
-        loop {
-            let more = rest >> 7 != 0;
-            len_bytes[head] = rest as u8 & 0x7f | u8::from(more) << 7;
-            head += 1;
-            rest >>= 7;
-            if !more {
-                break;
-            }
-        }
+        let (len_bytes, head) = len_bytes(bytes.len(), 1);
         let layout = layout_of(head + bytes.len());
         // SAFETY: the layout has room for the length at least, so it is not empty.
         let base = unsafe { alloc(layout) };
@@ -168,6 +159,21 @@ impl Member {
     }
 }
 
+/// A length as it stands before a string, in at least so many bytes.
+pub(crate) fn len_bytes(len: usize, bytes_min: usize) -> ([u8; LEN_BYTES_MAX], usize) {
+    let mut bytes = [0; LEN_BYTES_MAX];
+    let (mut rest, mut head) = (len, 0);
+    loop {
+        let more = rest >> 7 != 0 || head + 1 < bytes_min;
+        bytes[head] = rest as u8 & 0x7f | u8::from(more) << 7;
+        head += 1;
+        rest >>= 7;
+        if !more {
+            return (bytes, head);
+        }
+    }
+}
+
 /// Whether an integer has room beside its tag.
 #[inline]
 fn fits(int: i64) -> bool {
@@ -202,6 +208,25 @@ impl Keyed for Member {
         }
         let (len, head) = self.heap_len();
         allocated_bytes(head + len)
+    }
+
+    fn cut(&mut self) -> Option<usize> {
+        if !self.is_on_heap() {
+            return None;
+        }
+        let (len, head) = self.heap_len();
+        let new_bytes = shorter(head + len)?;
+        // The length keeps its bytes, so that the string stays where it is.
+        let (len_bytes, _) = len_bytes(new_bytes - head, head);
+        // SAFETY: layout invariant: the word owns the allocation, made with this layout; the new size is not zero, and the
+        // length, which takes as many bytes as before, is that of the string which remains.
+        let base = unsafe {
+            ptr::copy_nonoverlapping(len_bytes.as_ptr(), self.word.as_ptr(), head);
+            realloc(self.word.as_ptr(), layout_of(head + len), new_bytes)
+        };
+        let Some(word) = NonNull::new(base) else { handle_alloc_error(layout_of(new_bytes)) };
+        self.word = word;
+        Some(effort_of(head + len - new_bytes))
     }
 }
 

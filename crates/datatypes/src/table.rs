@@ -18,6 +18,7 @@ use self::saving::SavingSlot;
 use crate::element_hash::element_hash;
 use crate::entry::class::allocated_bytes;
 use crate::prefetch::prefetch_address;
+use crate::release::effort_of;
 
 /// Elements of a part that make it split: what 1,024 buckets hold.
 const PART_LEN_MAX: usize = 896;
@@ -39,6 +40,11 @@ pub trait Keyed: Clone {
     fn key_is(&self, key: &[u8]) -> bool;
     /// Bytes that the element owns on the heap, without the element itself. O(1).
     fn heap_bytes(&self) -> usize;
+    /// Frees a piece of an element that is very large, and is on its way out; returns the effort, or `None` when the rest
+    /// may be freed at once.
+    fn cut(&mut self) -> Option<usize> {
+        None
+    }
     /// Loads the key's memory ahead of its use.
     fn prefetch(&self) {}
 }
@@ -350,16 +356,37 @@ impl<E: Keyed> Table<E> {
         }
     }
 
-    /// Frees one part, at most about a thousand elements; returns their number, 0 when nothing is left.
-    pub fn free_part(&mut self) -> usize {
-        while let Some(part) = self.parts.pop() {
-            self.directory = Vec::new();
-            if !part.table.is_empty() {
-                self.len -= part.table.len();
-                return part.table.len();
+    /// Frees elements until that was about so much effort, and returns it: 0 when nothing is left. Nothing else may be done
+    /// with the table afterwards.
+    pub fn free_some(&mut self, effort_max: usize) -> usize {
+        self.directory = Vec::new();
+        let (mut effort, mut bytes) = (0, 0);
+        while effort < effort_max
+            && let Some(Part { table, .. }) = self.parts.last_mut()
+        {
+            let goes = |element: &mut E| {
+                if effort >= effort_max {
+                    return false;
+                }
+                let before = element.heap_bytes();
+                if let Some(piece) = element.cut() {
+                    effort += piece;
+                    bytes += before - element.heap_bytes();
+                    return false;
+                }
+                effort += effort_of(before);
+                bytes += before;
+                true
+            };
+            self.len -= table.extract_if(goes).count();
+            if table.is_empty() {
+                effort += effort_of(bytes_of(table));
+                self.bucket_bytes -= bytes_of(table);
+                self.parts.pop();
             }
         }
-        0
+        self.element_bytes -= bytes;
+        effort
     }
 
     /// Makes room for one more element with this hash.
@@ -645,18 +672,27 @@ mod tests {
     }
 
     #[test]
-    fn is_freed_part_by_part() {
-        let mut table = Table::new();
-        (0..5_000).for_each(|id: u32| table.insert_new(Word(id.to_string().into())));
-        let mut freed = 0;
-        loop {
-            let step = table.free_part();
-            assert!(step <= PART_LEN_MAX);
-            if step == 0 {
-                break;
+    fn is_freed_with_the_effort_that_is_given() {
+        for (words, bytes) in [(5_000usize, 10), (300, 100_000), (0, 0)] {
+            let mut table = Table::new();
+            for id in 0..words {
+                let mut word = format!("{id}:").into_bytes();
+                word.resize(bytes, b'x');
+                table.insert_new(Word(word));
             }
-            freed += step;
+            let mut freed = 0;
+            loop {
+                let (len, bytes_before) = (table.len(), table.heap_bytes());
+                let step = table.free_some(100);
+                if step == 0 {
+                    break;
+                }
+                freed += len - table.len();
+                assert!((100..130).contains(&step) || table.is_empty(), "{step}");
+                assert!(len - table.len() <= 100);
+                assert!(bytes_before - table.heap_bytes() <= 130 * 4096);
+            }
+            assert_eq!((freed, table.element_bytes, table.bucket_bytes), (words, 0, 0));
         }
-        assert_eq!(freed, 5_000);
     }
 }

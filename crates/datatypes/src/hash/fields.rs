@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 
 use super::{FieldRef, Stored};
 use crate::element_hash::element_hash;
+use crate::release::cut_shared;
 use crate::saving::Parts;
 use crate::table::{Keyed, Table};
-use crate::{Entry, SetExpire, StrRef, StrValue, is_expired};
+use crate::{Entry, SetExpire, StrRef, StrValue, ValueMut, is_expired};
 
 /// What the index takes per field: 16 bytes in nodes of eleven that are about two thirds full.
 const INDEX_BYTES: usize = 26;
@@ -41,6 +42,13 @@ impl Keyed for Field {
     #[inline]
     fn heap_bytes(&self) -> usize {
         self.0.size_bytes()
+    }
+
+    fn cut(&mut self) -> Option<usize> {
+        match self.0.value_mut() {
+            Some(ValueMut::Str(bytes)) => cut_shared(bytes),
+            _ => None,
+        }
     }
 
     #[inline]
@@ -202,20 +210,15 @@ impl Fields {
         self.iter().filter(|field| field.is_live(now_ms)).nth(index)
     }
 
-    pub(super) fn free_some(&mut self, parts_max: usize) -> bool {
-        for _ in 0..parts_max {
-            if self.expiries.pop_first().is_none() {
-                break;
-            }
+    pub(super) fn free_some(&mut self, effort_max: usize) -> bool {
+        let mut effort = 0;
+        while effort < effort_max && self.expiries.pop_first().is_some() {
+            effort += 1;
         }
-        if !self.expiries.is_empty() {
-            return true;
-        }
-        let mut freed = 0;
-        while freed < parts_max {
-            match self.table.free_part() {
+        while effort < effort_max {
+            match self.table.free_some(effort_max - effort) {
                 0 => return false,
-                part => freed += part,
+                more => effort += more,
             }
         }
         true

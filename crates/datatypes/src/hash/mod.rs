@@ -300,11 +300,11 @@ impl Hash {
         }
     }
 
-    /// Frees about `parts_max` parts (more only where a few hundred lie together); true while something is left.
-    pub fn free_some(&mut self, parts_max: usize) -> bool {
+    /// Frees elements until that was about so much effort; true while something is left.
+    pub fn free_some(&mut self, effort_max: usize) -> bool {
         match &mut self.form {
             Form::Compact(_) => false,
-            Form::General(fields) => fields.free_some(parts_max),
+            Form::General(fields) => fields.free_some(effort_max),
         }
     }
 

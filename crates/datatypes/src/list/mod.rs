@@ -297,10 +297,10 @@ impl List {
     }
 
     /// Frees up to `parts_max` nodes; true while something is left.
-    pub fn free_some(&mut self, parts_max: usize) -> bool {
+    pub fn free_some(&mut self, effort_max: usize) -> bool {
         match &mut self.form {
             Form::Compact(_) => false,
-            Form::General(list) => list.free_some(parts_max),
+            Form::General(list) => list.free_some(effort_max),
         }
     }
 

@@ -7,6 +7,7 @@ use super::{End, Needle, NodeLimits};
 use crate::StrRef;
 use crate::entry::class::allocated_bytes;
 use crate::listpack::{Item, Listpack, element_bytes};
+use crate::release::cut_shared;
 
 /// A part of a long list.
 #[derive(Clone, Debug)]
@@ -48,6 +49,15 @@ impl Node {
         match self {
             Node::Packed(run) => run.heap_bytes(),
             Node::Plain(bytes) => allocated_bytes(size_of::<Bytes>()) + allocated_bytes(bytes.len()),
+        }
+    }
+
+    /// Frees a piece of a very large element that is on its way out; returns the effort, or `None` when the rest may be freed
+    /// at once.
+    pub(super) fn cut(&mut self) -> Option<usize> {
+        match self {
+            Node::Packed(_) => None,
+            Node::Plain(bytes) => cut_shared(bytes),
         }
     }
 

@@ -15,6 +15,7 @@ use super::saving::SavingSlot;
 use super::{End, Needle, NodeLimits, Side};
 use crate::StrRef;
 use crate::entry::class::allocated_bytes;
+use crate::release::effort_of;
 
 /// Nodes of a group at most.
 const GROUP_NODES_MAX: usize = 128;
@@ -312,13 +313,14 @@ impl Quicklist {
         removed
     }
 
-    /// Frees up to `nodes_max` nodes; true while some are left.
-    pub(super) fn free_some(&mut self, nodes_max: usize) -> bool {
-        for _ in 0..nodes_max {
-            match self.end_place(End::Back) {
-                Some(place) => self.remove_node(place),
-                None => return false,
-            };
+    /// Frees nodes until that was about so much effort; true while some are left.
+    pub(super) fn free_some(&mut self, effort_max: usize) -> bool {
+        let mut effort = 0;
+        while effort < effort_max
+            && let Some(place) = self.end_place(End::Back)
+        {
+            effort +=
+                self.edit(place, Node::cut).unwrap_or_else(|| effort_of(self.take_node(place).heap_bytes()));
         }
         self.nodes > 0
     }

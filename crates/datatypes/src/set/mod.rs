@@ -364,17 +364,10 @@ impl Set {
         }
     }
 
-    /// Frees about `parts_max` parts (more only where a few hundred lie together); true while something is left.
-    pub fn free_some(&mut self, parts_max: usize) -> bool {
+    /// Frees elements until that was about so much effort; true while something is left.
+    pub fn free_some(&mut self, effort_max: usize) -> bool {
         let Form::Table(table) = &mut self.form else { return false };
-        let mut freed = 0;
-        while freed < parts_max {
-            match table.free_part() {
-                0 => return false,
-                more => freed += more,
-            }
-        }
-        !table.is_empty()
+        table.free_some(effort_max) > 0 && !table.is_empty()
     }
 }
 

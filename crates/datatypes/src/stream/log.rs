@@ -8,6 +8,7 @@ use super::node::{self, Entry, NewFields, Node};
 use super::saving::SavingSlot;
 use super::{StreamId, radix, tree_bytes};
 use crate::entry::class::allocated_bytes;
+use crate::release::effort_of;
 
 /// When a node is full.
 #[derive(Clone, Copy, Debug)]
@@ -343,9 +344,23 @@ impl Log {
         self.nodes_bytes + tree_bytes(self.nodes.len(), size_of::<(StreamId, Node)>())
     }
 
-    /// Frees up to `nodes_max` nodes; returns how many.
-    pub(super) fn free_some(&mut self, nodes_max: usize) -> usize {
-        (0..nodes_max).take_while(|_| self.nodes.pop_first().is_some()).count()
+    /// Frees nodes until that was about so much effort, and returns it.
+    pub(super) fn free_some(&mut self, effort_max: usize) -> usize {
+        let mut effort = 0;
+        while effort < effort_max
+            && let Some(mut first) = self.nodes.first_entry()
+        {
+            let before = allocated_bytes(first.get().capacity());
+            if let Some(piece) = first.get_mut().cut() {
+                effort += piece;
+                self.nodes_bytes -= before - allocated_bytes(first.get().capacity());
+            } else {
+                effort += effort_of(before);
+                self.nodes_bytes -= before;
+                first.remove();
+            }
+        }
+        effort
     }
 }
 

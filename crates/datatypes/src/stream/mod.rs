@@ -131,16 +131,15 @@ impl Stream {
         allocated_bytes(size_of::<Parts>()) + self.0.log.heap_bytes() + groups + self.0.groups_bytes
     }
 
-    /// Frees about `parts_max` parts (more only where a few hundred lie together); true while something is left.
-    pub fn free_some(&mut self, parts_max: usize) -> bool {
-        let mut freed = self.0.log.free_some(parts_max);
-        while freed < parts_max {
+    /// Frees elements until that was about so much effort; true while something is left.
+    pub fn free_some(&mut self, effort_max: usize) -> bool {
+        let mut effort = self.0.log.free_some(effort_max);
+        while effort < effort_max {
             let Some(mut last) = self.0.groups.last_entry() else { return false };
-            let left = parts_max - freed;
-            freed += last.get_mut().free_some(left);
-            if freed < parts_max {
+            effort += last.get_mut().free_some(effort_max - effort);
+            if effort < effort_max {
                 last.remove();
-                freed += 1;
+                effort += 1;
             }
         }
         true

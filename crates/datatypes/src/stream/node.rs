@@ -19,6 +19,7 @@ use super::StreamId;
 use crate::listpack::{
     COUNT_UNKNOWN, END, HEADER_BYTES, Item, Listpack, element_bytes, item, start_before, write,
 };
+use crate::release::cut;
 
 /// Flag of an entry that is deleted.
 const DELETED: i64 = 1;
@@ -134,6 +135,12 @@ impl Node {
     /// The node's listpack, as RDB files carry it.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Frees a piece of a very large node that is on its way out; returns the effort, or `None` when the rest may be freed at
+    /// once.
+    pub(super) fn cut(&mut self) -> Option<usize> {
+        cut(&mut self.bytes)
     }
 
     /// Bytes that the node has allocated.

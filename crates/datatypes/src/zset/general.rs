@@ -202,15 +202,15 @@ impl General {
     }
 
     /// Frees about `parts_max` parts; true while something is left. Nothing but this may be done with it afterwards.
-    pub(super) fn free_some(&mut self, parts_max: usize) -> bool {
-        let mut freed = 0;
-        while freed < parts_max {
+    pub(super) fn free_some(&mut self, effort_max: usize) -> bool {
+        let mut effort = 0;
+        while effort < effort_max {
             // The tree goes first: nobody looks through the handles of what is left of it.
-            let more = if self.tree.free_node() { 1 } else { self.table.free_part() };
+            let more = if self.tree.free_node() { 1 } else { self.table.free_some(effort_max - effort) };
             if more == 0 {
                 return false;
             }
-            freed += more;
+            effort += more;
         }
         true
     }

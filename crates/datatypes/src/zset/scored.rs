@@ -15,19 +15,19 @@
 //! them initialised. A [`Handle`] is a copy of that address; whoever looks through it vouches for its owner.
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ptr::{self, NonNull};
 use std::{fmt, slice};
 
 use crate::element_hash::element_hash;
 use crate::entry::class::allocated_bytes;
+use crate::member::len_bytes;
 use crate::prefetch::prefetch_address;
+use crate::release::{effort_of, shorter};
 use crate::table::Keyed;
 
 const SCORE_BYTES: usize = size_of::<f64>();
 const ALIGN: usize = align_of::<f64>();
-/// Bytes of the longest length: 10 × 7 bits hold any.
-const LEN_BYTES_MAX: usize = 10;
 
 /// An owned member with its score. Eight bytes.
 pub(super) struct Scored {
@@ -49,17 +49,7 @@ unsafe impl Sync for Handle {}
 
 impl Scored {
     pub(super) fn new(member: &[u8], score: f64) -> Scored {
-        let mut len_bytes = [0; LEN_BYTES_MAX];
-        let (mut rest, mut head) = (member.len(), 0);
-        loop {
-            let more = rest >> 7 != 0;
-            len_bytes[head] = rest as u8 & 0x7f | u8::from(more) << 7;
-            head += 1;
-            rest >>= 7;
-            if !more {
-                break;
-            }
-        }
+        let (len_bytes, head) = len_bytes(member.len(), 1);
         let layout = layout_of(head, member.len());
         // SAFETY: the layout has room for the score at least, so it is not empty.
         let address = unsafe { alloc(layout) };
@@ -163,6 +153,26 @@ impl Keyed for Scored {
         allocated_bytes(layout_of(head, len).size())
     }
 
+    /// Handles do not survive it.
+    fn cut(&mut self) -> Option<usize> {
+        let (head, len) = self.lens();
+        let layout = layout_of(head, len);
+        let new_bytes = shorter(layout.size())?;
+        // The length keeps its bytes, so that the member stays where it is.
+        let (len_bytes, _) = len_bytes(new_bytes - SCORE_BYTES - head, head);
+        // SAFETY: layout invariant: `self` owns the allocation, made with this layout; the new size is not zero, and the
+        // length, which takes as many bytes as before, is that of the member which remains.
+        let base = unsafe {
+            ptr::copy_nonoverlapping(len_bytes.as_ptr(), self.base.as_ptr().add(SCORE_BYTES), head);
+            realloc(self.base.as_ptr(), layout, new_bytes)
+        };
+        let Some(base) = NonNull::new(base) else {
+            handle_alloc_error(layout_of(head, new_bytes - SCORE_BYTES - head))
+        };
+        self.base = base;
+        Some(effort_of(layout.size() - new_bytes))
+    }
+
     #[inline]
     fn prefetch(&self) {
         prefetch_address(self.base.as_ptr());
@@ -212,6 +222,18 @@ mod tests {
             drop(scored);
             assert_eq!(copy.member(), bytes);
         }
+    }
+
+    #[test]
+    fn a_very_large_one_goes_in_pieces() {
+        let mut scored = Scored::new(&vec![b'x'; 9 << 20], 1.5);
+        let (mut pieces, mut bytes) = (0, scored.heap_bytes());
+        while scored.cut().is_some() {
+            assert!(scored.heap_bytes() < bytes && scored.score() == 1.5);
+            assert!(scored.member().iter().all(|byte| *byte == b'x'));
+            (pieces, bytes) = (pieces + 1, scored.heap_bytes());
+        }
+        assert_eq!((pieces, bytes), (9, 2 << 20));
     }
 
     #[test]

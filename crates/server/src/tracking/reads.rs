@@ -115,9 +115,9 @@ impl Reads {
         !self.graves.is_empty()
     }
 
-    /// Frees about a thousand of the keys that were forgotten all at once.
-    pub(crate) fn dig(&mut self) {
-        if self.graves.last_mut().is_some_and(|table| table.free_part() == 0) {
+    /// Frees some of the keys that were forgotten all at once.
+    pub(crate) fn dig(&mut self, effort_max: usize) {
+        if self.graves.last_mut().is_some_and(|table| table.free_some(effort_max) == 0) {
             self.graves.pop();
         }
     }
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!((reads.len(), reads.items(), reads.take_uncounted()), (0, 0, 0));
         let mut steps = 0;
         while reads.has_graves() {
-            reads.dig();
+            reads.dig(1_000);
             steps += 1;
         }
         assert!(steps > 4, "{steps} steps");
