@@ -165,10 +165,9 @@ impl Shard {
                         self.note_large_request(connection, bytes, args);
                     }
                     start += consumed;
-                    if parser.holds_blobs() {
-                        // Handed-over arguments live where they were handed; do not keep them alive here.
-                        parser.reset();
-                    }
+                    // Handed-over arguments live where they were handed, and the place of many small ones is not needed until
+                    // the next request that is not looked at ahead.
+                    parser.reset();
                     if connection.flags.close_after_reply || connection.flags.closing {
                         start = end;
                     } else if connection.suspension != Suspension::None {
