@@ -9,6 +9,8 @@ mod geo;
 mod hash;
 mod hyperloglog;
 mod list;
+#[cfg(test)]
+mod models;
 mod set;
 mod stream;
 mod string;
