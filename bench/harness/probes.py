@@ -13,8 +13,9 @@ from harness.servers import Echo, Instance, ServerError
 
 #: 18 bytes: `bytes:` and twelve digits.
 MEMORY_COMMAND, MEMORY_KEYS = "SET bytes:__seq__ @64", 5_000_000
-#: Reads before elements are stored, of values that are not there.
-ELEMENTS_WARM_UP, ELEMENTS_WARM_UP_TIMES = "GET warm:__seq__:of-the-length-of-a-field-and-its-value", 100_000
+#: Before elements are stored: reads of values that are not there, and writes of one key.
+ELEMENTS_WARM_UP = "GET warm:__seq__:of-the-length-of-a-field-and-its-value + SET warm value"
+ELEMENTS_WARM_UP_TIMES = 100_000
 GROWTH_COMMAND, GROWTH_KEYS = "SET grow:__seq__ @64", 10_000_000
 #: Few requests in flight, so that a reply takes well under a millisecond unless someone pauses.
 GROWTH_CONNECTIONS, GROWTH_PIPELINE = 4, 16
@@ -140,7 +141,7 @@ def _bytes_per_element(fleet: Fleet, label: str, command: str, times: int, eleme
         return fleet.own.load(
             instance.port,
             fleet.generator_cores(label),
-            operations=[(1, command)],
+            operations=[(1, one) for one in command.split(" + ")],
             connections=4,
             pipeline=4,
             keys=times,

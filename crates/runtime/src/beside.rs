@@ -23,7 +23,16 @@ const STEP_BYTES: usize = 64 * 1024;
 /// the end nor one of another file has more to wait for.
 const RANGE_BYTES: u64 = 512 * 1024;
 
-/// Starts a thread beside the shards; `name` has at most 15 bytes.
+/// From now on the calling thread, and those that it starts, may run on all cores of the process and leave theirs to whoever
+/// else wants it: as batch threads they never preempt anybody by waking up, and with a tenth of the weight they soon lose
+/// the core to a thread that wakes up. Unlike idle threads they still run within a fraction of a second on a core that is
+/// never idle.
+pub fn give_way() -> io::Result<()> {
+    sys::process_affinity().and_then(|cores| sys::set_thread_affinity(&cores))?;
+    sys::set_thread_batch(NICE, SLICE)
+}
+
+/// Starts a thread that gives way; `name` has at most 15 bytes.
 pub fn spawn<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
@@ -31,8 +40,7 @@ pub fn spawn<T: Send + 'static>(
     let thread = thread::Builder::new().name(name.to_owned());
     let spawned = thread.spawn(move || {
         // What the system refuses makes it slower, not wrong.
-        let _ = sys::process_affinity().and_then(|cores| sys::set_thread_affinity(&cores));
-        let _ = sys::set_thread_batch(NICE, SLICE);
+        let _ = give_way();
         work()
     });
     spawned.expect("the system has room for a thread")

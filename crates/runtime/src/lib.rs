@@ -23,4 +23,4 @@ pub mod signals;
 mod sys;
 pub mod wake;
 
-pub use sys::{CpuTimes, CpuTimesOf, cpu_times, give_way};
+pub use sys::{CpuTimes, CpuTimesOf, cpu_times};

@@ -212,21 +212,6 @@ pub(crate) fn affinity() -> io::Result<Vec<usize>> {
     Ok((0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect())
 }
 
-/// From now on the calling thread, and those that it starts, leave their core to whoever else wants it: as batch threads
-/// they never preempt anybody by waking up, and with a tenth of the weight they soon lose the core to a thread that
-/// wakes up. Unlike idle threads they still run within a fraction of a second on a core that is never idle.
-pub fn give_way() -> io::Result<()> {
-    const NICER: libc::c_int = 10;
-    const NICEST: libc::c_int = 19;
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: plain system calls for the calling thread (0); the kernel reads the structure.
-    unsafe {
-        check(libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters))?;
-        let nice = libc::getpriority(libc::PRIO_PROCESS, 0);
-        check(libc::setpriority(libc::PRIO_PROCESS, 0, (nice + NICER).min(NICEST))).map(drop)
-    }
-}
-
 /// CPU numbers the main thread of this process may run on, which is never bound to a core of its own.
 pub(crate) fn process_affinity() -> io::Result<libc::cpu_set_t> {
     // SAFETY: cpu_set_t is plain data for which all zeroes is valid; the kernel writes at most its size.

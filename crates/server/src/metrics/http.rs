@@ -77,7 +77,7 @@ pub(super) fn serve(listener: TcpListener, answer: impl Answer) -> io::Result<()
     start_handler(&Arc::new(Handlers { listener, answer, all, accepting }), || {
         // Shards come first: nobody waits for a page of metrics as clients do for replies. Threads that this one
         // starts inherit it.
-        if let Err(error) = torc_runtime::give_way() {
+        if let Err(error) = torc_runtime::beside::give_way() {
             tracing::debug!(%error, "the threads of metrics keep their priority");
         }
     })
