@@ -80,6 +80,10 @@ VALUES = {
             },
         },
         "podDisruptionBudget": {"minAvailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
+        "networkPolicy": {
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "shop"}}}], "ports": [{"port": 6379}]}],
+        },
         "startupProbe": {"enabled": False},
         "readinessProbe": {"initialDelaySeconds": 3, "periodSeconds": 1},
         "livenessProbe": {"customProbe": {"tcpSocket": {"port": "redis"}, "periodSeconds": 30}},
@@ -222,9 +226,11 @@ def main():
         "mirror.example/torc/torc", "whenDeleted: Delete", "nodePort: 30001", "loadBalancerClass: inner", "minAvailable: 1",
         "unhealthyPodEvictionPolicy: AlwaysAllow", "secretName: cache-tls", "tls-cert-file /etc/torc/tls/tls.crt", "alert: Mine",
         "scrapeTimeout: 5s", "mountPath: /etc/keys", "subPath: cache", "initialDelaySeconds: 3", "automountServiceAccountToken: true",
+        "app: shop",
     ):
         assert wanted in extended, wanted
-    assert "startupProbe" not in extended and "path: /healthz" not in extended
+    for unwanted in ("startupProbe", "path: /healthz", "torc-client", "Egress"):
+        assert unwanted not in extended, unwanted
     everything = rendered["everything"]
     for wanted in ("registry.example/cache/torc:9.9.9", "storageClassName: fast", "port: 7000", "secretName: users", "secret/admin"):
         assert wanted in everything, wanted
