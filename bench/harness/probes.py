@@ -8,7 +8,7 @@ from collections.abc import Callable
 from harness import machine
 from harness.generators import GeneratorError, Load
 from harness.runner import Fleet
-from harness.scenarios import ELEMENTS
+from harness.scenarios import ELEMENTS, operations_of
 from harness.servers import Echo, Instance, ServerError
 
 #: 18 bytes: `bytes:` and twelve digits.
@@ -141,7 +141,7 @@ def _bytes_per_element(fleet: Fleet, label: str, command: str, times: int, eleme
         return fleet.own.load(
             instance.port,
             fleet.generator_cores(label),
-            operations=[(1, one) for one in command.split(" + ")],
+            operations=operations_of(command),
             connections=4,
             pipeline=4,
             keys=times,

@@ -92,8 +92,13 @@ def _tagged(name: str, title: str, operations: list[tuple[int, str]], section: s
     return Scenario(name, title, operations, dataset="tagged", keys=DATASETS["tagged"][1], section=section)
 
 
+def operations_of(commands: str) -> list[tuple[int, str]]:
+    """Commands joined by ` + `, which are equally frequent."""
+    return [(1, command) for command in commands.split(" + ")]
+
+
 def _typed(name: str, title: str, command: str, dataset: str = "none", keys: int = 1_000, **more) -> Scenario:
-    operations = [(1, one) for one in command.split(" + ")]
+    operations = operations_of(command)
     return Scenario(
         name, f"{title}, pipeline 16", operations, pipeline=16, dataset=dataset, keys=keys, generator=OWN, **more
     )

@@ -168,14 +168,10 @@ impl Listpack {
 
     /// A listpack of `count` well-formed elements.
     pub(crate) fn of_elements(elements: &[u8], count: usize) -> Listpack {
-        let total = FRAME_BYTES + elements.len();
-        assert!(total <= LISTPACK_BYTES_MAX, "a listpack of {total} bytes");
-        let mut bytes = Vec::with_capacity(total);
-        bytes.extend_from_slice(&(total as u32).to_le_bytes());
-        bytes.extend_from_slice(&(count.min(COUNT_UNKNOWN) as u16).to_le_bytes());
+        let mut bytes = Vec::with_capacity(FRAME_BYTES + elements.len());
+        bytes.resize(HEADER_BYTES, 0);
         bytes.extend_from_slice(elements);
-        bytes.push(END);
-        Listpack { bytes: bytes.into_boxed_slice() }
+        Listpack::framed(bytes, count)
     }
 
     /// From the last element backwards.
@@ -204,10 +200,10 @@ impl<const BACKWARD: bool> Listpack<BACKWARD> {
     /// The same elements in the other format.
     pub fn convert<const TO: bool>(&self) -> Listpack<TO> {
         // The length behind a short element is one byte.
-        let lengths = self.len();
-        let expected = if TO { self.total_bytes() + lengths } else { self.total_bytes() - lengths };
+        let count = self.len();
+        let expected = if TO { self.total_bytes() + count } else { self.total_bytes() - count };
         let mut bytes = Vec::with_capacity(expected);
-        bytes.extend_from_slice(&self.bytes[..HEADER_BYTES]);
+        bytes.resize(HEADER_BYTES, 0);
         let mut at = HEADER_BYTES;
         while at < self.end() {
             let body = body_bytes(&self.bytes[at..]);
@@ -218,10 +214,16 @@ impl<const BACKWARD: bool> Listpack<BACKWARD> {
             }
             at += self.element_bytes(at);
         }
+        Listpack::framed(bytes, count)
+    }
+
+    /// Of `count` elements that stand behind room for the header.
+    fn framed(mut bytes: Vec<u8>, count: usize) -> Self {
         bytes.push(END);
         assert!(bytes.len() <= LISTPACK_BYTES_MAX, "a listpack of {} bytes", bytes.len());
         let total = bytes.len() as u32;
         bytes[..4].copy_from_slice(&total.to_le_bytes());
+        bytes[4..HEADER_BYTES].copy_from_slice(&(count.min(COUNT_UNKNOWN) as u16).to_le_bytes());
         Listpack { bytes: bytes.into_boxed_slice() }
     }
 
@@ -425,12 +427,7 @@ impl<B: AsRef<[u8]>> FromIterator<B> for Listpack {
             write(Item::of(element.as_ref()), &mut bytes);
             count += 1;
         }
-        bytes.push(END);
-        assert!(bytes.len() <= LISTPACK_BYTES_MAX, "a listpack of {} bytes", bytes.len());
-        let total = bytes.len() as u32;
-        bytes[..4].copy_from_slice(&total.to_le_bytes());
-        bytes[4..HEADER_BYTES].copy_from_slice(&(count.min(COUNT_UNKNOWN) as u16).to_le_bytes());
-        Listpack { bytes: bytes.into_boxed_slice() }
+        Listpack::framed(bytes, count)
     }
 }
 
@@ -695,23 +692,17 @@ mod tests {
     #[test]
     fn behaves_like_a_vector() {
         for seed in 1..=40u64 {
-            let mut state = seed;
-            let mut random = move |below: usize| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                (state % below as u64) as usize
-            };
+            let mut random = Random(seed);
             let (mut listpack, mut model) = (Listpack::new(), Vec::<Vec<u8>>::new());
             for _ in 0..200 {
-                let value = match random(4) {
-                    0 => random(100_000).to_string().into_bytes(),
-                    1 => vec![b'x'; random(70)],
-                    2 => vec![b'y'; [10, 200, 5_000, 20_000][random(4)]],
-                    _ => format!("-{}", random(usize::MAX >> 1)).into_bytes(),
+                let value = match random.below(4) {
+                    0 => random.below(100_000).to_string().into_bytes(),
+                    1 => vec![b'x'; random.below(70)],
+                    2 => vec![b'y'; [10, 200, 5_000, 20_000][random.below(4)]],
+                    _ => format!("-{}", random.below(usize::MAX >> 1)).into_bytes(),
                 };
-                let index = random(model.len() + 1);
-                match random(6) {
+                let index = random.below(model.len() + 1);
+                match random.below(6) {
                     0 | 1 => {
                         let pos = listpack.seek(index as i64);
                         let at = listpack.insert(pos, Item::of(&value));
@@ -724,7 +715,7 @@ mod tests {
                         model[index] = value;
                     }
                     3 if index < model.len() => {
-                        let count = random(4);
+                        let count = random.below(4);
                         listpack.remove_run(listpack.seek(index as i64).expect("it is there"), count);
                         model.drain(index..(index + count).min(model.len()));
                     }

@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 
+use crate::ValueRef;
 use crate::entry::class::{class_bytes, class_for};
-use crate::{ValueMut, ValueRef};
 
 /// The kernel takes memory back by pages.
 const PAGE_BYTES: usize = 4096;
@@ -23,14 +23,6 @@ pub fn effort_of(bytes: usize) -> usize {
 #[inline]
 pub fn effort_of_value(value: ValueRef<'_>) -> usize {
     value.free_effort() + value.heap_bytes() / PAGE_BYTES
-}
-
-/// Frees about `effort_max` of a value; true while something is left. Nothing else may be done with it afterwards.
-pub fn free_some(value: &mut ValueMut<'_>, effort_max: usize) -> bool {
-    match value {
-        ValueMut::Str(bytes) => cut_shared(bytes).is_some(),
-        value => value.free_some(effort_max),
-    }
 }
 
 /// The length to which a large buffer is cut next: the allocator's next smaller class, as it gives nothing back before

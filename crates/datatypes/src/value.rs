@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::entry::class::allocated_bytes;
+use crate::release::cut_shared;
 use crate::{Hash, List, Set, Stream, ZSet};
 
 /// Data type of a key's value (`TYPE`).
@@ -246,16 +247,16 @@ impl ValueMut<'_> {
         }
     }
 
-    /// Frees about `parts_max` parts of a collection; true while something is left. So a huge value can be released
-    /// without holding anybody up; nothing else may be done with it afterwards.
-    pub fn free_some(&mut self, parts_max: usize) -> bool {
+    /// Frees some of the value until that was about so much effort ([`crate::release`]); true while something is left. So a
+    /// huge value can be released without holding anybody up; nothing else may be done with it afterwards.
+    pub fn free_some(&mut self, effort_max: usize) -> bool {
         match self {
-            ValueMut::Str(_) => false,
-            ValueMut::List(list) => list.free_some(parts_max),
-            ValueMut::Set(set) => set.free_some(parts_max),
-            ValueMut::ZSet(zset) => zset.free_some(parts_max),
-            ValueMut::Hash(hash) => hash.free_some(parts_max),
-            ValueMut::Stream(stream) => stream.free_some(parts_max),
+            ValueMut::Str(bytes) => cut_shared(bytes).is_some(),
+            ValueMut::List(list) => list.free_some(effort_max),
+            ValueMut::Set(set) => set.free_some(effort_max),
+            ValueMut::ZSet(zset) => zset.free_some(effort_max),
+            ValueMut::Hash(hash) => hash.free_some(effort_max),
+            ValueMut::Stream(stream) => stream.free_some(effort_max),
         }
     }
 

@@ -143,28 +143,18 @@ impl Effects {
     /// The bytes of all effects, in as few runs of whole effects as there are of at most so many bytes; a longer effect is a
     /// run by itself.
     pub fn runs(&self, bytes_max: usize) -> impl Iterator<Item = &[u8]> {
-        let mut from = 0;
-        let mut next = 0;
+        let mut left = &self.list[..];
         std::iter::from_fn(move || {
-            let start = from;
-            let rest = self.bytes.len() - start;
-            if rest == 0 {
-                return None;
-            }
-            if rest <= bytes_max {
-                from = self.bytes.len();
+            let (first, others) = left.split_first()?;
+            let start = first.start;
+            left = if self.bytes.len() - start <= bytes_max {
+                &[]
             } else {
-                // The ends of effects are where the next ones start.
-                let end_of =
-                    |index: usize| self.list.get(index + 1).map_or(self.bytes.len(), |next| next.start);
-                from = end_of(next);
-                next += 1;
-                while next < self.list.len() && end_of(next) - start <= bytes_max {
-                    from = end_of(next);
-                    next += 1;
-                }
-            }
-            Some(&self.bytes[start..from])
+                // Effects end where the next ones start.
+                let fitting = others.partition_point(|next| next.start - start <= bytes_max);
+                &others[fitting.saturating_sub(1)..]
+            };
+            Some(&self.bytes[start..left.first().map_or(self.bytes.len(), |next| next.start)])
         })
     }
 

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use torc_datatypes::Entry;
-use torc_datatypes::release::{effort_of, effort_of_value, free_some};
+use torc_datatypes::release::{effort_of, effort_of_value};
 
 use crate::segment::{Line, Segment};
 
@@ -108,8 +108,7 @@ impl Graveyard {
         while effort < effort_max {
             if let Some(entry) = self.entries.last_mut() {
                 let bytes_before = entry.size_bytes();
-                let more =
-                    entry.value_mut().is_some_and(|mut value| free_some(&mut value, effort_max - effort));
+                let more = entry.value_mut().is_some_and(|mut value| value.free_some(effort_max - effort));
                 let bytes_after = if more { entry.size_bytes() } else { 0 };
                 self.bytes = self.bytes.saturating_sub(bytes_before.saturating_sub(bytes_after));
                 if more {

@@ -202,22 +202,22 @@ pub(crate) fn set_limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u6
 
 /// CPU numbers this process may run on, ascending.
 pub(crate) fn affinity() -> io::Result<Vec<usize>> {
-    // SAFETY: cpu_set_t is plain data for which all zeroes is valid; the kernel writes at most its size.
-    let set = unsafe {
-        let mut set: libc::cpu_set_t = mem::zeroed();
-        check(libc::sched_getaffinity(0, mem::size_of::<libc::cpu_set_t>(), &raw mut set))?;
-        set
-    };
+    let set = affinity_of(0)?;
     // SAFETY: CPU_ISSET reads the set; every number is below CPU_SETSIZE.
     Ok((0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect())
 }
 
 /// CPU numbers the main thread of this process may run on, which is never bound to a core of its own.
 pub(crate) fn process_affinity() -> io::Result<libc::cpu_set_t> {
+    affinity_of(std::process::id() as libc::pid_t)
+}
+
+/// Where the thread of this number may run; 0 is the calling one.
+fn affinity_of(thread: libc::pid_t) -> io::Result<libc::cpu_set_t> {
     // SAFETY: cpu_set_t is plain data for which all zeroes is valid; the kernel writes at most its size.
     unsafe {
         let mut set: libc::cpu_set_t = mem::zeroed();
-        check(libc::sched_getaffinity(libc::getpid(), mem::size_of::<libc::cpu_set_t>(), &raw mut set))?;
+        check(libc::sched_getaffinity(thread, mem::size_of::<libc::cpu_set_t>(), &raw mut set))?;
         Ok(set)
     }
 }

@@ -516,12 +516,11 @@ impl Entry {
                 ptr::copy_nonoverlapping(self.payload(header), moved.payload(target), header.payload_bytes());
             }
         }
-        let target = target.with_clock(header.clock()).with_mutated(header.is_mutated());
-        moved.set_header(target.with_marked(header.is_marked()));
+        moved.set_header(target.with_mutated(header.is_mutated()));
         if let (Some(at), true) = (self.expire_at(), expiry_word) {
             moved.set_expire_at(Some(at));
         }
-        moved.set_hash_bits(self.hash_bits());
+        moved.take_marks_of(self);
         if self.has_volatile_parts() {
             moved.retag(|word| word | PARTS_BIT);
         }
@@ -589,12 +588,11 @@ impl Entry {
             ptr::copy_nonoverlapping(old.as_ptr(), value, old.len());
             ptr::write_bytes(value.add(old.len()), 0, len - old.len());
         }
-        let target = target.with_clock(header.clock()).with_mutated(true);
-        new.set_header(target.with_marked(header.is_marked()));
+        new.set_header(target.with_mutated(true));
         if let Some(at) = self.expire_at() {
             new.set_expire_at(Some(at));
         }
-        new.set_hash_bits(self.hash_bits());
+        new.take_marks_of(self);
         *self = new;
     }
 

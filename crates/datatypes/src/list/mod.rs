@@ -296,7 +296,7 @@ impl List {
         }
     }
 
-    /// Frees up to `parts_max` nodes; true while something is left.
+    /// Frees nodes until that was about so much effort; true while something is left.
     pub fn free_some(&mut self, effort_max: usize) -> bool {
         match &mut self.form {
             Form::Compact(_) => false,

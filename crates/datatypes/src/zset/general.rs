@@ -201,7 +201,7 @@ impl General {
         allocated_bytes(size_of::<General>()) + self.table.heap_bytes() + self.tree.heap_bytes()
     }
 
-    /// Frees about `parts_max` parts; true while something is left. Nothing but this may be done with it afterwards.
+    /// Frees parts until that was about so much effort; true while something is left. Nothing but this may be done with it afterwards.
     pub(super) fn free_some(&mut self, effort_max: usize) -> bool {
         let mut effort = 0;
         while effort < effort_max {

@@ -6,12 +6,12 @@ use std::fs;
 
 use torc_runtime::{CpuTimesOf, cpu_times, limits};
 
-use crate::memory;
+use crate::memory::ProcessBytes;
 use crate::process::ProcessInfo;
 
 use super::page::Page;
 
-pub(super) fn write(page: &mut Page, process: &ProcessInfo) {
+pub(super) fn write(page: &mut Page, process: &ProcessInfo, bytes: &ProcessBytes) {
     page.counter(
         "process_cpu_seconds_total",
         "CPU time in and outside of the kernel.",
@@ -22,7 +22,6 @@ pub(super) fn write(page: &mut Page, process: &ProcessInfo) {
         "Unix time of the start.",
         format_args!("{:.3}", process.started_ms as f64 / 1000.0),
     );
-    let bytes = memory::process_bytes();
     page.gauge("process_resident_memory_bytes", "Resident set.", bytes.resident);
     page.gauge("process_virtual_memory_bytes", "Address space in use.", bytes.address_space);
     page.gauge("process_open_fds", "Open files, sockets and rings.", open_files());

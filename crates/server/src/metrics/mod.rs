@@ -18,6 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use torc_runtime::listen::{ListenError, listen_aside};
 
 use crate::config::Config;
+use crate::memory;
 use crate::process::{Phase, ProcessInfo};
 
 pub use board::{Board, LoopGauges, Snapshot};
@@ -101,11 +102,12 @@ impl Exporter {
     /// All figures, in the text format of Prometheus.
     fn render(&self) -> String {
         let mut page = Page::new(std::mem::take(&mut *self.spare.lock().expect("no holder panics")));
+        let bytes = memory::process_bytes();
         self.process.board.read(|snapshots| {
-            process::write(&mut page, &self.process, snapshots);
+            process::write(&mut page, &self.process, &bytes, snapshots);
             shards::write(&mut page, snapshots);
         });
-        host::write(&mut page, &self.process);
+        host::write(&mut page, &self.process, &bytes);
         page.append(&self.events.render());
         page.into_text()
     }

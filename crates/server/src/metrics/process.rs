@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use torc_runtime::{CpuTimes, CpuTimesOf, clock, cpu_times};
 
 use crate::config::Config;
-use crate::memory;
+use crate::memory::{self, ProcessBytes};
 use crate::process::{Phase, ProcessInfo, REDIS_VERSION, TORC_VERSION};
 use crate::registry::registry;
 use crate::saving::Kind;
@@ -55,12 +55,12 @@ impl Sums {
     }
 }
 
-pub(super) fn write(page: &mut Page, process: &ProcessInfo, snapshots: &[&Snapshot]) {
+pub(super) fn write(page: &mut Page, process: &ProcessInfo, bytes: &ProcessBytes, snapshots: &[&Snapshot]) {
     let sums = Sums::of(snapshots);
     let config = snapshots.iter().find_map(|snapshot| snapshot.config.as_deref());
     server(page, process, config);
     clients(page, &sums, snapshots, config);
-    memory_figures(page, process, &sums, snapshots, config);
+    memory_figures(page, process, bytes.resident, &sums, snapshots, config);
     traffic(page, &sums, snapshots);
     keyspace(page, &sums, snapshots);
     persistence(page, process, snapshots);
@@ -134,13 +134,13 @@ fn clients(page: &mut Page, sums: &Sums, snapshots: &[&Snapshot], config: Option
 fn memory_figures(
     page: &mut Page,
     process: &ProcessInfo,
+    rss: usize,
     sums: &Sums,
     snapshots: &[&Snapshot],
     config: Option<&Config>,
 ) {
     // Shard 0 asks the allocator on every tick.
     let figures = memory::last_allocator_figures();
-    let rss = memory::process_bytes().resident;
     let watch = &process.memory;
     let used = process.used_memory(figures.allocated);
     let peak = watch.peak().saturating_sub(watch.exempt());

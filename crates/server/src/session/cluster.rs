@@ -29,40 +29,40 @@ const ASKING: SessionCommand = SessionCommand::new(
     |_, _, _| Err(CommandError::Text("ERR This instance has cluster support disabled")),
 );
 
-const READONLY: SessionCommand = SessionCommand::new(
-    Spec {
-        name: "readonly",
-        arity: Arity::exactly(1),
-        flags: ALWAYS.and(Flags::FAST),
-        categories: &[Category::Connection],
-        docs: &Docs {
-            syntax: "READONLY",
-            summary: "Lets a replica answer reads: without effect where there is none.",
-            since: "3.0.0",
-            complexity: "O(1)",
-            group: Group::Cluster,
-            ..Docs::DEFAULT
-        },
-        ..Spec::DEFAULT
+const READONLY: SessionCommand = without_effect(
+    "readonly",
+    &Docs {
+        syntax: "READONLY",
+        summary: "Lets a replica answer reads: without effect where there is none.",
+        since: "3.0.0",
+        complexity: "O(1)",
+        group: Group::Cluster,
+        ..Docs::DEFAULT
     },
-    |shard, connection, _| shard.reply_ok(connection),
 );
 
-const READWRITE: SessionCommand = SessionCommand::new(
-    Spec {
-        name: "readwrite",
-        arity: Arity::exactly(1),
-        flags: ALWAYS.and(Flags::FAST),
-        categories: &[Category::Connection],
-        docs: &Docs {
-            syntax: "READWRITE",
-            summary: "Takes READONLY back: without effect where there is no replica.",
-            since: "3.0.0",
-            complexity: "O(1)",
-            group: Group::Cluster,
-            ..Docs::DEFAULT
-        },
-        ..Spec::DEFAULT
+const READWRITE: SessionCommand = without_effect(
+    "readwrite",
+    &Docs {
+        syntax: "READWRITE",
+        summary: "Takes READONLY back: without effect where there is no replica.",
+        since: "3.0.0",
+        complexity: "O(1)",
+        group: Group::Cluster,
+        ..Docs::DEFAULT
     },
-    |shard, connection, _| shard.reply_ok(connection),
 );
+
+const fn without_effect(name: &'static str, docs: &'static Docs) -> SessionCommand {
+    SessionCommand::new(
+        Spec {
+            name,
+            arity: Arity::exactly(1),
+            flags: ALWAYS.and(Flags::FAST),
+            categories: &[Category::Connection],
+            docs,
+            ..Spec::DEFAULT
+        },
+        |shard, connection, _| shard.reply_ok(connection),
+    )
+}

@@ -52,39 +52,27 @@ const MODULE: SessionCommand = SessionCommand::container(
                 Ok(Flow::Done)
             },
         ),
-        SessionCommand::new(
-            Spec {
-                name: "load",
-                arity: Arity::at_least(3),
-                flags: LOADS,
-                docs: &Docs {
-                    syntax: "MODULE LOAD path [arg ...]",
-                    summary: "Would load a module: an error.",
-                    since: "4.0.0",
-                    complexity: "O(1)",
-                    group: Group::Server,
-                    ..Docs::DEFAULT
-                },
-                ..Spec::DEFAULT
+        loads(
+            "load",
+            &Docs {
+                syntax: "MODULE LOAD path [arg ...]",
+                summary: "Would load a module: an error.",
+                since: "4.0.0",
+                complexity: "O(1)",
+                group: Group::Server,
+                ..Docs::DEFAULT
             },
-            load,
         ),
-        SessionCommand::new(
-            Spec {
-                name: "loadex",
-                arity: Arity::at_least(3),
-                flags: LOADS,
-                docs: &Docs {
-                    syntax: "MODULE LOADEX path [CONFIG name value [CONFIG name value ...]] [ARGS arg [arg ...]]",
-                    summary: "Would load a module with settings: an error.",
-                    since: "7.0.0",
-                    complexity: "O(1)",
-                    group: Group::Server,
-                    ..Docs::DEFAULT
-                },
-                ..Spec::DEFAULT
+        loads(
+            "loadex",
+            &Docs {
+                syntax: "MODULE LOADEX path [CONFIG name value [CONFIG name value ...]] [ARGS arg [arg ...]]",
+                summary: "Would load a module with settings: an error.",
+                since: "7.0.0",
+                complexity: "O(1)",
+                group: Group::Server,
+                ..Docs::DEFAULT
             },
-            load,
         ),
         SessionCommand::new(
             Spec {
@@ -108,6 +96,11 @@ const MODULE: SessionCommand = SessionCommand::container(
         ),
     ],
 );
+
+const fn loads(name: &'static str, docs: &'static Docs) -> SessionCommand {
+    let spec = Spec { name, arity: Arity::at_least(3), flags: LOADS, docs, ..Spec::DEFAULT };
+    SessionCommand::new(spec, load)
+}
 
 const REFUSAL: &str = "ERR MODULE command not allowed. If the enable-module-command option is set to \"local\", you can \
                        run it from a local connection, otherwise you need to set this option in the configuration \
