@@ -269,6 +269,13 @@ impl Encodings {
 }
 
 impl DataSettings {
+    /// With which effects are repeated: what was possible when they were told is, whatever the limits are now, and no value
+    /// takes another form that clients can see.
+    pub fn for_replay(&self) -> DataSettings {
+        let encodings = Encodings { hll_sparse_max_bytes: usize::MAX, ..self.encodings };
+        DataSettings { max_string_bytes: usize::MAX >> 1, encodings, ..self.clone() }
+    }
+
     /// What keyspaces with these settings keep of the uses of keys.
     pub fn access_clock(&self) -> AccessClock {
         if self.lfu {

@@ -202,12 +202,16 @@ impl Bench {
 /// Runs the effects that were told on the mirror, as a log is replayed: no key expires meanwhile, and chance is another.
 #[track_caller]
 fn replay(mirror: &mut Keyspace, changes: &mut Changes, settings: &DataSettings) {
+    let settings = &settings.for_replay();
     let (slots, mut nothing, mut rng) = (SlotMap::even(1), Changes::default(), Rng::new(99));
     for effect in changes.effects.iter() {
         let mut words = OwnedArgs::new();
         effect.words().for_each(|word| words.push(word));
         let args = words.as_args();
         let command = find(args);
+        if let Some(index) = command.spec.single_key() {
+            assert_eq!(effect.key(), args.opt(index), "the key of {args:?} decides whose log it goes to");
+        }
         let (Run::OnShard(handler)
         | Run::MayWait { handler, .. }
         | Run::Anywhere { handler, .. }

@@ -134,7 +134,12 @@ impl At<'_> {
         self.changes.effects.tell(self.db, words);
     }
 
-    /// The same, with more words behind the first ones.
+    /// The same for a subcommand: its key is the third word (XGROUP CREATECONSUMER key).
+    pub fn tell_subcommand(&mut self, words: &[&[u8]]) {
+        self.changes.effects.tell_all(self.db, words.iter().copied(), Some(2));
+    }
+
+    /// [`At::tell`], with more words behind the first ones.
     pub fn tell_with<'w>(&mut self, words: &[&[u8]], more: impl IntoIterator<Item = &'w [u8]>) {
         if self.tells() {
             self.tell(words);

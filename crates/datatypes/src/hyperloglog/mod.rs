@@ -198,6 +198,10 @@ impl Hll {
         &self.bytes
     }
 
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
     /// The estimate in the header holds no longer.
     pub fn forget_estimate(&mut self) {
         forget(&mut self.bytes);

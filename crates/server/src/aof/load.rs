@@ -117,7 +117,8 @@ impl AofLoad {
     pub(crate) fn load_of_redis(&self) -> Result<Option<LoadedAof>, AofLoadError> {
         let Some(log) = RedisLog::find(&self.folder, &self.name).map_err(failed)? else { return Ok(None) };
         let one = SlotMap::even(1);
-        let settings = self.replay_settings();
+        // Redis logs commands as they came: the settings decide about the form of HyperLogLogs.
+        let settings = DataSettings { encodings: self.settings.encodings, ..self.settings.for_replay() };
         let mut replayer = Replayer::new(self.empty_keyspace(), &settings, &one, 0);
         let (mut functions, limits) = (Vec::new(), self.settings.encodings.rdb_limits());
         let reading =
@@ -185,11 +186,6 @@ impl AofLoad {
             loaded.keys += keys_of(keyspace);
         }
         Ok(loaded)
-    }
-
-    /// What was valid when it was logged is, whatever the limits are now.
-    fn replay_settings(&self) -> DataSettings {
-        DataSettings { max_string_bytes: usize::MAX >> 1, ..self.settings.clone() }
     }
 
     fn empty_keyspaces(&self, slots: &SlotMap) -> Vec<Keyspace> {
@@ -276,7 +272,7 @@ impl AofLoad {
         shard: u16,
         keyspace: Keyspace,
     ) -> (Keyspace, Result<u64, AofLoadError>) {
-        let settings = self.replay_settings();
+        let settings = self.settings.for_replay();
         let mut replayer = Replayer::new(keyspace, &settings, slots, shard);
         let mut outcome = Ok(());
         let mut last = "";

@@ -67,6 +67,10 @@ fn pfadd(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
         }
         sparse.forget_estimate();
         store(&mut at, &sparse);
+        if sparse.form() == Form::Dense {
+            // A setting may have made it so: the elements alone would not.
+            at.tell_string();
+        }
     }
     if changes > 0 {
         at.changed(Class::STRING, "pfadd");
@@ -197,6 +201,25 @@ mod tests {
         bench.check("PTTL k", ":5000");
         bench.check("PFCOUNT k missing new", ":6");
         bench.check("EXISTS missing", ":0");
+    }
+
+    /// What is logged leads to the same form, whatever the setting was and is (see the end of [`Bench`]).
+    #[test]
+    fn forms_under_other_settings() {
+        for (bytes_max, others_max) in [(0, 3000), (3000, 0), (40, 20_000)] {
+            let mut bench = Bench::new();
+            for key in ["k", "other"] {
+                bench.settings.encodings.hll_sparse_max_bytes = bytes_max;
+                bench.run(&format!("PFADD {key}"));
+                bench.run(&format!("PEXPIRE {key} 5000"));
+                for element in 0..20 {
+                    bench.run(&format!("PFADD {key} {element} x{element}"));
+                }
+                bench.settings.encodings.hll_sparse_max_bytes = others_max;
+                bench.run(&format!("PFADD {key} a b c"));
+            }
+            bench.run("PFMERGE k other");
+        }
     }
 
     #[test]

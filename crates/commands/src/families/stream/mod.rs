@@ -127,7 +127,7 @@ impl<'a> GroupTale<'a> {
         let GroupTale { key, group, consumer, assigned, acknowledged, .. } = self;
         let number = |number: i64| IntText::new().format(number).as_bytes().to_vec();
         if is_new {
-            at.tell(&[b"XGROUP", b"CREATECONSUMER", key, group, consumer]);
+            at.tell_subcommand(&[b"XGROUP", b"CREATECONSUMER", key, group, consumer]);
         }
         if !acknowledged.is_empty() {
             let ids: Vec<_> = acknowledged.iter().map(|id| id.text()).collect();
@@ -144,7 +144,9 @@ impl<'a> GroupTale<'a> {
         }
         if let Some((last_id, read)) = position {
             let read = number(read.map_or(-1, |read| read as i64));
-            at.tell(&[b"XGROUP", b"SETID", key, group, last_id.text().as_bytes(), b"ENTRIESREAD", &read]);
+            let last_id = last_id.text();
+            let words = [&b"XGROUP"[..], b"SETID", key, group, last_id.as_bytes(), b"ENTRIESREAD", &read[..]];
+            at.tell_subcommand(&words);
         }
     }
 }
