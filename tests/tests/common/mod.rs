@@ -5,34 +5,45 @@ use torc_tests::{Kind, Launch, Server};
 
 /// Panics with every difference found.
 pub(crate) fn replay_all(kind: &Kind, protocol: Protocol) {
+    replay_all_on(&Launch::of(kind.clone()), kind, protocol, |_| None);
+}
+
+/// The same on servers that are started so; after each file its server is looked at once more.
+pub(crate) fn replay_all_on(
+    launch: &Launch,
+    kind: &Kind,
+    protocol: Protocol,
+    mut after: impl FnMut(&Server) -> Option<String>,
+) {
     let mut shared: Option<Server> = None;
-    let mut failures: Vec<Failure> = Vec::new();
+    let mut failures: Vec<String> = Vec::new();
     let mut files = 0;
     for transcript in transcript::load_all() {
         if !transcript.speaks(protocol) || is_excused(&transcript, kind) {
             continue;
         }
         files += 1;
-        if transcript.head.settings.is_empty() {
-            let mut server = shared.take().unwrap_or_else(|| Launch::of(kind.clone()).start());
+        let settings = transcript.head.settings.iter();
+        let is_shared = transcript.head.settings.is_empty();
+        let mut server = shared.take().filter(|_| is_shared).unwrap_or_else(|| {
+            settings.fold(launch.clone(), |launch, (name, value)| launch.setting(name, value)).start()
+        });
+        if is_shared {
             server.client().cmd("FLUSHALL");
-            failures.extend(play(&transcript, &server, protocol));
-            // A transcript may end its server.
-            shared = server.is_running().then_some(server);
-        } else {
-            let settings = transcript.head.settings.iter();
-            let launch =
-                settings.fold(Launch::of(kind.clone()), |launch, (name, value)| launch.setting(name, value));
-            failures.extend(play(&transcript, &launch.start(), protocol));
+        }
+        failures.extend(play(&transcript, &server, protocol).iter().map(Failure::to_string));
+        // A transcript may end its server.
+        if server.is_running() {
+            failures.extend(after(&server).map(|what| format!("{}: {what}", transcript.name)));
+            shared = is_shared.then_some(server);
         }
     }
     println!("{files} transcripts replayed against {kind:?} in {protocol:?}");
-    let shown: Vec<String> = failures.iter().map(Failure::to_string).collect();
     assert!(
         failures.is_empty(),
         "{} differences of {kind:?} in {protocol:?}:\n{}",
-        shown.len(),
-        shown.join("\n")
+        failures.len(),
+        failures.join("\n")
     );
 }
 
