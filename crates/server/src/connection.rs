@@ -162,6 +162,10 @@ pub enum BlockedOn {
         number: u64,
     },
     Several(Box<SpreadWait>),
+    /// It waits for the disk.
+    Log {
+        number: u64,
+    },
 }
 
 /// A request that waits for its turn.

@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use torc_commands::SlotMap;
@@ -59,6 +59,27 @@ pub struct Aof {
     files: Mutex<Option<Files>>,
     state: Mutex<State>,
     shards: Box<[ShardState]>,
+    /// Clients that wait for logs to become durable.
+    waiting: AtomicUsize,
+    /// How often that changed for which they may wait.
+    changes: AtomicU64,
+}
+
+/// A moment: how far the logs of all shards were then.
+#[derive(Debug)]
+pub struct LogMark {
+    pub positions: Vec<u64>,
+    /// [`State::switched_off`] then.
+    pub switched_off: u64,
+}
+
+/// Whether a moment is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    NotYet,
+    Durable,
+    /// Nobody will ever know: the log was switched off.
+    SwitchedOff,
 }
 
 /// What a shard tells of its log at each tick.
@@ -71,12 +92,16 @@ struct ShardState {
     durable_to: AtomicU64,
     /// What it logged before the last cut is not in its old segment yet.
     is_switching: AtomicBool,
+    /// Its clients that wait for logs to become durable.
+    waiting: AtomicUsize,
 }
 
 /// What INFO shows.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub is_on: bool,
+    /// How often the log was switched off: what is known of positions before that means nothing after.
+    pub switched_off: u64,
     pub rewrites: u64,
     pub rewrite_began_ms: Option<i64>,
     pub last_rewrite_took_s: Option<i64>,
@@ -141,6 +166,8 @@ impl Aof {
             files: Mutex::new(None),
             state: Mutex::new(State::default()),
             shards: (0..shards).map(|_| ShardState::default()).collect(),
+            waiting: AtomicUsize::new(0),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -150,6 +177,7 @@ impl Aof {
 
     pub fn update(&self, change: impl FnOnce(&mut State)) {
         change(&mut lock(&self.state));
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// A shard's log, as of now.
@@ -179,12 +207,48 @@ impl Aof {
         state.failure().cloned()
     }
 
-    /// How far a shard has logged, how far that was handed to the system, and how far it is durable.
-    pub fn note_positions(&self, shard: ShardId, logged_to: u64, written_to: u64, durable_to: u64) {
+    /// How far a shard has logged, how far that was handed to the system, and how far it is durable. True if somebody may
+    /// have waited for that.
+    pub fn note_positions(&self, shard: ShardId, logged_to: u64, written_to: u64, durable_to: u64) -> bool {
         let state = &self.shards[usize::from(shard)];
         state.logged_to.store(logged_to, Ordering::Release);
         state.written_to.store(written_to, Ordering::Release);
-        state.durable_to.store(durable_to, Ordering::Release);
+        // Who begins to wait shows that first and then looks: one of the two sees the other.
+        let has_moved = state.durable_to.swap(durable_to, Ordering::SeqCst) != durable_to;
+        let is_news = has_moved && self.waiting.load(Ordering::SeqCst) > 0;
+        if is_news {
+            self.changes.fetch_add(1, Ordering::AcqRel);
+        }
+        is_news
+    }
+
+    /// So many clients of a shard wait for logs to become durable.
+    pub fn note_waiting(&self, shard: ShardId, clients: usize) {
+        let before = self.shards[usize::from(shard)].waiting.swap(clients, Ordering::SeqCst);
+        // The sum wraps around in between, and is right.
+        self.waiting.fetch_add(clients.wrapping_sub(before), Ordering::SeqCst);
+    }
+
+    /// Shards with clients that wait for logs to become durable.
+    pub fn waiting_shards(&self) -> impl Iterator<Item = ShardId> {
+        let is_waiting = |state: &ShardState| state.waiting.load(Ordering::SeqCst) > 0;
+        (0..).zip(&self.shards).filter(move |(_, state)| is_waiting(state)).map(|(shard, _)| shard)
+    }
+
+    /// Grows when something has changed for which clients may wait.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Whether everything that had been logged at this moment is on disk.
+    pub fn reached(&self, mark: &LogMark) -> Reached {
+        let state = lock(&self.state);
+        if !state.is_on || state.switched_off != mark.switched_off {
+            return Reached::SwitchedOff;
+        }
+        // What a log without a base has does not count.
+        let is_durable = !state.needs_base && self.are_durable(&mark.positions);
+        if is_durable { Reached::Durable } else { Reached::NotYet }
     }
 
     /// Has the system got everything that the shards have noted as logged?
@@ -198,7 +262,7 @@ impl Aof {
         self.shards
             .iter()
             .zip(positions)
-            .all(|(state, position)| state.durable_to.load(Ordering::Acquire) >= *position)
+            .all(|(state, position)| state.durable_to.load(Ordering::SeqCst) >= *position)
     }
 
     /// Bytes of all files that count.

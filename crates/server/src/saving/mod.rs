@@ -83,6 +83,8 @@ pub struct SaveJob {
     outcome: Mutex<Option<Result<(), String>>>,
     /// For each shard the segment in which its log goes on after the cut.
     segments: Mutex<Vec<Option<OpenSegment>>>,
+    /// Which log that is ([`crate::aof::State::switched_off`]); `None` if the log is off.
+    pub of_log: Option<u64>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -203,12 +205,14 @@ impl SaveJob {
             held_bytes_max: AtomicU64::new(0),
             outcome: Mutex::new(None),
             segments: Mutex::new(Vec::new()),
+            of_log: None,
         }
     }
 
     /// The same for a rewrite of the log.
-    pub fn with_segments(mut self, segments: Vec<OpenSegment>) -> SaveJob {
+    pub fn with_segments(mut self, segments: Vec<OpenSegment>, of_log: Option<u64>) -> SaveJob {
         self.segments = Mutex::new(segments.into_iter().map(Some).collect());
+        self.of_log = of_log;
         self
     }
 

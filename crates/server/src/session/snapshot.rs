@@ -3,16 +3,15 @@
 //! Owns their options and replies; the snapshot and the log are the shards' work (`shard::saving`,
 //! `shard::logging`).
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use torc_commands::{Arity, Category, Docs, Flags, Group, Spec};
+use torc_commands::{Arity, Category, Docs, Flags, Group, Spec, timeout_in_ms};
 use torc_resp::{Args, CommandError};
 
+use crate::aof::{LogMark, Reached};
 use crate::connection::Connection;
 use crate::packet::ShardId;
 use crate::saving::Kind;
 use crate::shard::Shard;
+use crate::shard::blocking::log::WITHOUT_LOG;
 
 use super::{Flow, SessionCommand};
 
@@ -124,54 +123,39 @@ const WAITAOF: SessionCommand = SessionCommand::new(
     waitaof,
 );
 
-/// Pause between two looks at how far the logs are.
-const WAITAOF_POLL: Duration = Duration::from_millis(1);
-
 fn waitaof(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
-    let range = |index: usize, max: i64, text: &'static str| {
-        args.int(index).ok().filter(|number| (0..=max).contains(number)).ok_or(CommandError::Text(text))
+    let is_local = match args.int(1)? {
+        number @ 0..=1 => number == 1,
+        _ => return Err(CommandError::Text("ERR value is out of range, value must between 0 and 1")),
     };
-    let local = range(1, 1, "ERR value is out of range, value must between 0 and 1")?;
-    range(2, i64::MAX, "ERR value is out of range, must be positive")?;
-    let timeout_ms =
-        args.int(3).map_err(|_| CommandError::Text("ERR timeout is not an integer or out of range"))?;
-    if timeout_ms < 0 {
-        return Err(CommandError::NegativeTimeout);
+    if !args.int(2).is_ok_and(|replicas| replicas >= 0) {
+        return Err(CommandError::Text("ERR value is out of range, must be positive"));
     }
-    if !shard.process.aof.state().is_on {
-        if local > 0 {
-            return Err(CommandError::Text(
-                "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-            ));
+    let timeout_ms = timeout_in_ms(args, 3, shard.now.unix_ms)?;
+    let log = shard.process.aof.state();
+    if !log.is_on {
+        if is_local {
+            return Err(WITHOUT_LOG);
         }
         answer_waitaof(connection, false);
         return Ok(Flow::Done);
     }
-    let may_wait = connection.exec.is_none();
     let shards: Vec<ShardId> = (0..shard.shards() as ShardId).collect();
     Ok(shard.call_then(connection, &shards, Shard::logged_to, move |shard, connection, positions| {
-        let process = Arc::clone(&shard.process);
-        if local == 0 || !may_wait || process.aof.are_durable(&positions) {
-            answer_waitaof(connection, process.aof.are_durable(&positions));
-            return Ok(Flow::Done);
-        }
-        let wait = move || {
-            let began = Instant::now();
-            let is_over = || timeout_ms > 0 && began.elapsed() >= Duration::from_millis(timeout_ms as u64);
-            while !process.aof.are_durable(&positions) && !is_over() {
-                std::thread::sleep(WAITAOF_POLL);
+        let mark = LogMark { positions, switched_off: log.switched_off };
+        match shard.process.aof.reached(&mark) {
+            Reached::SwitchedOff if is_local => return Err(WITHOUT_LOG),
+            Reached::NotYet if is_local && connection.exec.is_none() => {
+                return Ok(shard.wait_for_log(connection, mark, timeout_ms));
             }
-            process.aof.are_durable(&positions)
-        };
-        Ok(shard.run_aside(connection, wait, |_shard, connection, is_durable| {
-            answer_waitaof(connection, is_durable);
-            Ok(())
-        }))
+            reached => answer_waitaof(connection, reached == Reached::Durable),
+        }
+        Ok(Flow::Done)
     }))
 }
 
 /// What is on this server's disk, and on those of its replicas, of which there are none.
-fn answer_waitaof(connection: &mut Connection, is_durable: bool) {
+pub fn answer_waitaof(connection: &mut Connection, is_durable: bool) {
     let mut reply = connection.reply();
     reply.array(2);
     reply.int(i64::from(is_durable));

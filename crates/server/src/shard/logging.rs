@@ -160,12 +160,13 @@ impl Shard {
             Ok(prepared) => self.begin_or_wait(Purpose::Rewrite(prepared)),
             Err(error) => {
                 tracing::warn!(%error, "the log cannot be rewritten: its new files cannot be made");
-                self.rewrite_has_ended(self.now.unix_ms, false);
+                self.rewrite_has_ended(self.now.unix_ms, None, false);
             }
         }
     }
 
-    pub(super) fn rewrite_has_ended(&mut self, started_ms: i64, is_ok: bool) {
+    /// `of_log`: [`crate::aof::State::switched_off`] of the log that goes on behind the base.
+    pub(super) fn rewrite_has_ended(&mut self, started_ms: i64, of_log: Option<u64>, is_ok: bool) {
         let now_ms = self.now.unix_ms;
         self.process.aof.update(|state| {
             state.rewrite_began_ms = None;
@@ -177,9 +178,10 @@ impl Shard {
             state.last_rewrite_took_s = Some((now_ms - started_ms) / 1000);
             if is_ok {
                 state.rewrites += 1;
-                state.needs_base = false;
+                state.needs_base &= of_log != Some(state.switched_off);
             }
         });
+        self.wake_log_waits();
     }
 
     /// Ten times a second: tell the process about this log, and begin what is due.
@@ -229,7 +231,11 @@ impl Shard {
             self.process.aof.note_switching(self.id, false);
         }
         if self.id == 0 && wanted != is_on {
-            self.process.aof.update(|state| state.is_on = wanted);
+            self.process.aof.update(|state| {
+                (state.is_on, state.needs_base) = (wanted, wanted);
+                state.switched_off += u64::from(!wanted);
+            });
+            self.wake_log_waits();
             if wanted {
                 self.rewrite_log();
             }
@@ -332,6 +338,7 @@ impl Shard {
                 self.logging.new_files.push((number, file));
                 self.state.log_failure = self.process.aof.note_failure(self.id, None);
                 tracing::warn!("the log is written again, in a new segment");
+                self.note_log_position();
                 self.log_is_durable();
             }
             Err(_) => self.log_has_failed(),
@@ -575,7 +582,9 @@ impl Shard {
         if let Some(log) = &self.logging.log {
             let [logged_to, written_to, durable_to] =
                 [log.position(), log.written_to(), log.durable()].map(Position::bytes);
-            self.process.aof.note_positions(self.id, logged_to, written_to, durable_to);
+            if self.process.aof.note_positions(self.id, logged_to, written_to, durable_to) {
+                self.wake_log_waits();
+            }
         }
     }
 

@@ -484,6 +484,7 @@ impl Shard {
         }
         self.run_loopback();
         self.end_overdue_waits();
+        self.end_log_waits();
         self.hang_late_bells();
         self.serve_waiting(None);
         self.run_loopback();

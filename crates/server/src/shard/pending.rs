@@ -18,6 +18,13 @@ pub struct Pending {
     args: OwnedArgs,
 }
 
+impl Connection {
+    /// The command that has begun and will answer later.
+    pub(super) fn pending_command(&self) -> Option<&'static Registered> {
+        self.pending.as_ref().map(|pending| pending.command)
+    }
+}
+
 impl Shard {
     /// Remember a command until [`Shard::account_pending`].
     pub(super) fn note_pending(
@@ -28,6 +35,19 @@ impl Shard {
         args: Args<'_>,
     ) {
         connection.pending = Some(Box::new(Pending { command, started, args: OwnedArgs::copy_of(&args) }));
+    }
+
+    /// The command begins to wait: that does not count as its duration. `started` is what it has taken meanwhile.
+    pub(super) fn stop_clock_of_pending(&self, connection: &mut Connection) {
+        if let Some(pending) = &mut connection.pending {
+            pending.started = (self.cycles)().wrapping_sub(pending.started);
+        }
+    }
+
+    /// It goes on.
+    pub(super) fn start_clock_of_pending(&self, connection: &mut Connection) {
+        // The same once more: what it had taken lies before now.
+        self.stop_clock_of_pending(connection);
     }
 
     /// The command that a connection waited for has answered.

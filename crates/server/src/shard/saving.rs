@@ -193,11 +193,11 @@ impl Shard {
                 let (process, slots) = (Arc::clone(&self.process), Arc::clone(&self.slots));
                 let generation = prepared.generation;
                 plan.at_end = Some(Box::new(move || process.aof.take_over(generation, &slots)));
-                let mut segments = std::mem::take(&mut prepared.segments);
-                if !self.process.aof.state().is_on {
-                    segments.clear();
-                }
-                SaveJob::new(Kind::Rewrite, shards, now_ms, temporary, to_file).with_segments(segments)
+                let segments = std::mem::take(&mut prepared.segments);
+                let log = self.process.aof.state();
+                let of_log = log.is_on.then_some(log.switched_off);
+                let job = SaveJob::new(Kind::Rewrite, shards, now_ms, temporary, to_file);
+                job.with_segments(segments, of_log)
             }
             Purpose::Background => SaveJob::new(Kind::Background, shards, now_ms, temporary, to_file),
             _ => SaveJob::new(Kind::Foreground, shards, now_ms, temporary, to_file),
@@ -221,7 +221,11 @@ impl Shard {
         job.count(self.changes.dirty, counts);
         self.keyspace.cut(self.settings.rdb_compression);
         if let Some(open) = job.take_segment(self.id) {
-            self.switch_log(open);
+            let log = self.process.aof.state();
+            // Nobody wants it if the log was switched off since this began.
+            if log.is_on && job.of_log == Some(log.switched_off) {
+                self.switch_log(open);
+            }
         }
         self.saving.is_sealed = job.is_last;
         self.saving.has_abandoned = false;
@@ -381,7 +385,7 @@ impl Shard {
         match begun.purpose {
             Purpose::Background => {}
             Purpose::LoadLog { .. } => unreachable!("nothing is saved for it"),
-            Purpose::Rewrite(_) => self.rewrite_has_ended(job.started_ms, outcome.is_ok()),
+            Purpose::Rewrite(_) => self.rewrite_has_ended(job.started_ms, job.of_log, outcome.is_ok()),
             Purpose::Save(client) => self.finish_step(client, |_shard, connection| {
                 outcome.map_err(|_| CommandError::Text("ERR"))?;
                 connection.reply().ok();

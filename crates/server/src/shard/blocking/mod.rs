@@ -16,8 +16,11 @@
 //! Queues are first come, first served per key. A command is served only while no transaction holds a key of it and no bell
 //! has been rung for one; otherwise its turn is kept, with the key reserved, until locks are released.
 //!
+//! WAITAOF waits for the disk instead ([`log`]), and ends in the same ways.
+//!
 //! Owns all waits of this shard's keys and clients. Never decides what a command finds: that is its handler's.
 
+pub mod log;
 mod serve;
 pub mod spread;
 mod table;
@@ -39,6 +42,8 @@ use super::Shard;
 use super::dispatch::key_list;
 use table::WaitTable;
 
+const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+
 /// Everything that waits at this shard.
 #[derive(Default)]
 pub(super) struct Blocking {
@@ -53,6 +58,8 @@ pub(super) struct Blocking {
     granted: Vec<(RequestId, super::Waiter)>,
     /// Waits of this shard's clients for keys of several shards.
     spread: HashMap<u64, ClientKey>,
+    /// Waits of this shard's clients for the disk.
+    log: log::LogWaits,
     /// TEST ONLY knob of the simulation: bells are hung up after the release of the first attempt, not with it.
     pub(super) hangs_bells_late: bool,
     late_bells: Vec<crate::packet::NewBell>,
@@ -178,6 +185,9 @@ impl Shard {
                 self.send(at, Packet::Unwait(wait));
             }
             Some(BlockedOn::Several(wait)) => self.take_bells_down(connection.key, &wait),
+            Some(BlockedOn::Log { number }) => {
+                self.forget_log_wait(number);
+            }
         }
     }
 
@@ -200,6 +210,11 @@ impl Shard {
                 self.end_spread(client, ending);
                 UnblockResult::Done(true)
             }
+            Some(BlockedOn::Log { number }) => {
+                let number = *number;
+                self.end_log_wait(number, Some(ending));
+                UnblockResult::Done(true)
+            }
         }
     }
 
@@ -219,6 +234,7 @@ impl Shard {
             Some(wait) => {
                 self.end_wait(wait, Ending::TimedOut);
             }
+            None if self.blocking.log.contains(number) => self.end_log_wait(number, Some(Ending::TimedOut)),
             None => {
                 if let Some(client) = self.blocking.spread.get(&number).copied() {
                     self.spread_is_overdue(client);
@@ -240,8 +256,9 @@ impl Shard {
 
     /// Nobody waits here, and nothing is left of former waits.
     pub fn nobody_waits(&self) -> bool {
-        let Blocking { table, granted, spread, .. } = &self.blocking;
-        table.is_empty() && !self.blocking.has_work() && granted.is_empty() && spread.is_empty()
+        let Blocking { table, granted, spread, log, .. } = &self.blocking;
+        let has_no_waits = table.is_empty() && spread.is_empty() && log.is_empty();
+        has_no_waits && !self.blocking.has_work() && granted.is_empty()
     }
 
     /// Write the reply of a command that waited in vain, and count the command.
@@ -256,13 +273,19 @@ impl Shard {
             Ending::Gone => return,
             Ending::TimedOut => reply.null_array(),
             Ending::Unblocked => {
-                reply.error_text("UNBLOCKED client unblocked via CLIENT UNBLOCK");
-                self.stats.count_error("UNBLOCKED");
-                self.stats.commands[invocation.command.id as usize].rejected += 1;
+                reply.error_text(UNBLOCKED);
+                self.count_unblocked(Some(invocation.command));
             }
         }
         let started = self.cycles_now();
         self.account(invocation.command, started, false, args);
+    }
+
+    fn count_unblocked(&mut self, command: Option<&'static Registered>) {
+        self.stats.count_error("UNBLOCKED");
+        if let Some(command) = command {
+            self.stats.commands[command.id as usize].rejected += 1;
+        }
     }
 
     /// Hang bells up too late on purpose: for the test that shows that the simulation would notice.

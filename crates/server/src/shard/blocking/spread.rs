@@ -90,7 +90,9 @@ impl Shard {
                 });
                 self.send_home(gathered);
             }
-            Some(BlockedOn::OneShard { .. }) => unreachable!("an attempt over shards waits over shards"),
+            Some(BlockedOn::OneShard { .. } | BlockedOn::Log { .. }) => {
+                unreachable!("an attempt over shards waits over shards")
+            }
         }
     }
 
