@@ -97,6 +97,15 @@ impl Launch {
         panic!("{:?} found no free port in {START_ATTEMPTS} attempts", self.kind);
     }
 
+    /// Starts a torc and waits only until it takes connections: it may still be reading its data.
+    pub fn start_loading(&self) -> Server {
+        let mut server = self.spawn(free_port());
+        let runs =
+            wait_until(START_LIMIT, || server.log().contains("the shards run") || !server.is_running());
+        assert!(runs && server.is_running(), "{:?} did not start:\n{}", self.kind, server.log());
+        server
+    }
+
     /// Starts a server on the port of one that has ended.
     pub fn restart(&self, mut ended: Server) -> Server {
         ended.kill9();
@@ -223,6 +232,13 @@ impl Server {
         fs::read(self.dir.join("log"))
             .map(|log| String::from_utf8_lossy(&log).into_owned())
             .unwrap_or_default()
+    }
+
+    /// Waits until the data are read; panics with the log if that does not end.
+    pub fn wait_loaded(&mut self) {
+        if let Err(log) = self.wait_ready() {
+            panic!("{:?} did not load its data:\n{log}", self.kind);
+        }
     }
 
     /// Both servers print `ready to accept connections`, in their own capitals.

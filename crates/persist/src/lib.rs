@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod blocks;
+pub mod counted;
+pub mod left_out;
 pub mod load;
 pub mod log;
 pub mod manifest;

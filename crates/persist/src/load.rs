@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 
+use crate::left_out::{LeftOut, Why};
 use crate::manifest::{Generation, Manifest, ManifestError, SlotRange};
 use crate::record::{Effect, Malformed, Record};
 use crate::recovery::{Cut, LogView, PartView, consistent_cut};
@@ -45,12 +47,10 @@ pub struct LogPlan {
     pub files: Vec<FilePlan>,
     /// Records (by sequence) of transactions that are incomplete and were never acknowledged.
     pub skip: BTreeSet<u64>,
-    /// Records that are whole and do not count, because a transaction before them is not.
-    pub dropped_records: u64,
     /// What lies behind the last valid record, if it is not nothing.
     pub torn: Option<Torn>,
-    /// Where in the last file the last valid record ends.
-    valid_bytes: usize,
+    /// Everything that does not count, `torn` too.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// Records of one file: those with sequences in `from..end`.
@@ -59,6 +59,8 @@ pub struct FilePlan {
     pub name: String,
     pub from: u64,
     pub end: u64,
+    /// Where the first valid record begins and the last one ends.
+    valid: Range<usize>,
 }
 
 /// Bytes at the end of a log that are no record.
@@ -69,6 +71,12 @@ pub struct Torn {
     pub bytes: usize,
     /// Whole records among them, behind others that are not: what the disk was writing when the power failed.
     pub records: u64,
+}
+
+impl From<Torn> for LeftOut {
+    fn from(Torn { file, at, bytes, records }: Torn) -> LeftOut {
+        LeftOut { file, at, bytes, records, why: Why::Torn }
+    }
 }
 
 /// Why a log can't be loaded.
@@ -178,15 +186,17 @@ fn plan_run(
     let mut plans: Vec<GenerationPlan> = Vec::new();
     // Records of each shard, in each generation.
     let mut records: Vec<Vec<usize>> = Vec::new();
+    let mut places: Vec<Vec<Vec<PartPlace>>> = Vec::new();
     for generation in run {
         let mut logs: Vec<LogPlan> = Vec::new();
-        let mut counts = Vec::new();
+        let (mut counts, mut places_of_generation) = (Vec::new(), Vec::new());
         for shard in 0..generation.shards {
             let found = plan_log(store, generation, shard, tolerance)?;
             if !tolerance.hole {
                 found.check_against(plans.iter().map(|plan| &plan.logs[usize::from(shard)]))?;
             }
-            let Found { view, log, .. } = found;
+            let Found { view, log, places, .. } = found;
+            places_of_generation.push(places);
             let before = &mut views[usize::from(shard)];
             counts.push(view.records);
             before.parts.extend(
@@ -196,6 +206,7 @@ fn plan_run(
             logs.push(log);
         }
         records.push(counts);
+        places.push(places_of_generation);
         plans.push(GenerationPlan {
             number: generation.number,
             shards: generation.shards,
@@ -207,12 +218,14 @@ fn plan_run(
     let Cut { keep, skip } = consistent_cut(&views);
     for shard in 0..shards {
         let mut before = 0;
-        for (plan, counts) in plans.iter_mut().zip(&records) {
+        for ((plan, counts), places) in plans.iter_mut().zip(&records).zip(&places) {
             let (log, count) = (&mut plan.logs[shard], counts[shard]);
             let skipped = skip.range((shard, before)..(shard, before + count));
             let first = log.first_sequence();
             log.skip = skipped.map(|(_, record)| first + (record - before) as u64).collect();
-            apply_cut(log, count, keep[shard].saturating_sub(before).min(count));
+            leave_out_parts(log, &places[shard]);
+            apply_cut(log, keep[shard].saturating_sub(before).min(count), &places[shard]);
+            log.left_out.extend(log.torn.clone().map(LeftOut::from));
             before += count;
         }
     }
@@ -230,13 +243,44 @@ impl LogPlan {
     }
 }
 
-/// Leaves the first `keep` of `records` records.
-fn apply_cut(log: &mut LogPlan, records: usize, keep: usize) {
+/// Leaves the first `keep` records. A log is only ever cut at a part of a transaction.
+fn apply_cut(log: &mut LogPlan, keep: usize, places: &[PartPlace]) {
     let end = log.first_sequence() + keep as u64;
-    log.dropped_records = (records - keep) as u64;
+    let cut_at = places.iter().find(|place| place.sequence == end).map_or(0, |place| place.at);
     for file in &mut log.files {
+        let (from, had) = (file.from, file.end);
         file.end = file.end.min(end).max(file.from.min(end));
         file.from = file.from.min(file.end);
+        if had > end {
+            let at = if from < end { cut_at } else { file.valid.start };
+            log.left_out.push(LeftOut {
+                file: file.name.clone(),
+                at,
+                bytes: file.valid.end.saturating_sub(at),
+                records: had - from.max(end),
+                why: Why::FromPartOn,
+            });
+        }
+    }
+}
+
+/// Accounts for the records that are skipped.
+fn leave_out_parts(log: &mut LogPlan, places: &[PartPlace]) {
+    for (index, file) in log.files.iter().enumerate() {
+        let mut parts = places.iter().filter(|part| part.file == index && log.skip.contains(&part.sequence));
+        let Some(first) = parts.next() else { continue };
+        let mut left_out = LeftOut {
+            file: file.name.clone(),
+            at: first.at,
+            bytes: first.bytes,
+            records: 1,
+            why: Why::Parts,
+        };
+        for part in parts {
+            left_out.bytes += part.bytes;
+            left_out.records += 1;
+        }
+        log.left_out.push(left_out);
     }
 }
 
@@ -245,8 +289,19 @@ fn apply_cut(log: &mut LogPlan, records: usize, keep: usize) {
 struct Found {
     view: LogView,
     log: LogPlan,
+    /// Of the parts in `view`.
+    places: Vec<PartPlace>,
     /// The last sequence of the generation before, if this one tells.
     before: Option<u64>,
+}
+
+/// Where a part of a transaction is.
+struct PartPlace {
+    sequence: u64,
+    /// Index of its file.
+    file: usize,
+    at: usize,
+    bytes: usize,
 }
 
 impl Found {
@@ -257,11 +312,9 @@ impl Found {
             let torn = before.find_map(|log| log.torn.as_ref()).filter(|_| self.view.records > 0);
             return torn.map_or(Ok(()), |torn| Err(LoadError::Torn(torn.clone())));
         };
-        let Some((log, last)) = before.last().and_then(|log| Some((log, log.files.last()?))) else {
-            return Ok(());
-        };
+        let Some(last) = before.last().and_then(|log| log.files.last()) else { return Ok(()) };
         if last.end <= sequence {
-            let (file, at) = (last.name.clone(), log.valid_bytes);
+            let (file, at) = (last.name.clone(), last.valid.end);
             return Err(LoadError::Gap { file, at, needed: sequence + 1 });
         }
         Ok(())
@@ -276,20 +329,30 @@ fn plan_log(
     tolerance: Tolerance,
 ) -> Result<Found, LoadError> {
     let segments: Vec<_> = generation.segments.iter().filter(|segment| segment.shard == shard).collect();
-    let Found { mut view, mut log, mut before } = Found::default();
+    let Found { mut view, mut log, mut places, mut before } = Found::default();
     for (index, segment) in segments.iter().enumerate() {
         let file = &segment.name;
         // The next file supersedes what this one holds from there on.
         let needed = segments.get(index + 1).map(|next| next.first_sequence);
         let mut sequence = segment.first_sequence;
+        let (mut begin, mut superseded_at) = (None, None);
         let scan = scan(store, file, |record| {
             before = before.or(record.head.before);
+            begin = begin.or(Some(record.at));
             if needed.is_none_or(|needed| sequence < needed) {
-                note_part(&mut view, record);
+                if let Some(transaction) = &record.head.transaction {
+                    let (transaction, always) = (transaction.clone(), record.head.always);
+                    view.parts.push(PartView { record: view.records, transaction, always });
+                    places.push(PartPlace { sequence, file: index, at: record.at, bytes: record.bytes });
+                }
                 view.records += 1;
+            } else {
+                superseded_at = superseded_at.or(Some(record.at));
             }
             sequence += 1;
         })?;
+        let valid_end = superseded_at.unwrap_or(scan.valid_bytes);
+        let valid = begin.unwrap_or(valid_end)..valid_end;
         let header = scan.header;
         if (header.shard, header.generation, header.first_sequence)
             != (shard, generation.number, segment.first_sequence)
@@ -302,26 +365,20 @@ fn plan_log(
                 return Err(LoadError::Gap { file: file.clone(), at: scan.valid_bytes, needed });
             }
             Some(needed) => {
-                log.files.push(FilePlan { name: file.clone(), from: header.first_sequence, end: needed });
+                log.files.push(FilePlan {
+                    name: file.clone(),
+                    from: header.first_sequence,
+                    end: needed,
+                    valid,
+                });
             }
             None => {
-                log.files.push(FilePlan { name: file.clone(), from: header.first_sequence, end });
-                log.valid_bytes = scan.valid_bytes;
+                log.files.push(FilePlan { name: file.clone(), from: header.first_sequence, end, valid });
                 log.torn = judge(&scan, file, tolerance)?;
             }
         }
     }
-    Ok(Found { view, log, before })
-}
-
-fn note_part(view: &mut LogView, record: &Record<'_>) {
-    if let Some(transaction) = &record.head.transaction {
-        view.parts.push(PartView {
-            record: view.records,
-            transaction: transaction.clone(),
-            always: record.head.always,
-        });
-    }
+    Ok(Found { view, log, places, before })
 }
 
 /// What is behind the last record of the last file.

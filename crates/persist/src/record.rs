@@ -224,6 +224,8 @@ pub struct Record<'a> {
     effects: &'a [u8],
     /// Bytes of the whole record.
     pub bytes: usize,
+    /// Where in its file it begins, as a scan of that tells; of a sealed file, where the chunk does.
+    pub at: usize,
 }
 
 impl<'a> Record<'a> {
@@ -269,7 +271,7 @@ impl<'a> Record<'a> {
             transaction,
             before,
         };
-        Some(Record { head, durable, effects: body, bytes: whole.len() })
+        Some(Record { head, durable, effects: body, bytes: whole.len(), at: 0 })
     }
 
     /// Whether a record of this shard and generation, with one of these sequences, may begin here: saves the work of

@@ -8,13 +8,17 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
 use torc_datatypes::rdb::Limits;
 
-use crate::load::Torn;
+use crate::counted::Counted;
+use crate::left_out::{LeftOut, Why};
 use crate::rdb::{FileError, FileReader, Item, LoadedKey};
 use crate::seal::{Keys, Source};
 
+/// Bytes that are read at once.
+const WINDOW_BYTES: usize = 256 << 10;
 /// Longest line with a number.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Longest word: Redis's greatest `proto-max-bulk-len`, in which nobody would believe.
@@ -23,6 +27,8 @@ const WORD_BYTES_MAX: u64 = 4 << 30;
 /// What a log holds, in its order.
 #[derive(Debug)]
 pub enum Logged<'a> {
+    /// What the server that wrote a snapshot notes of itself.
+    Note { name: Vec<u8>, text: Vec<u8> },
     /// Of a snapshot.
     Key(LoadedKey),
     /// The source of a library of functions.
@@ -45,6 +51,8 @@ pub struct Reading<'a> {
     pub checks_sum: bool,
     /// `aof-load-truncated`: the last file may end in the middle of something.
     pub torn_tail: bool,
+    /// What is read is added to it.
+    pub read_bytes: &'a AtomicU64,
 }
 
 /// What was read.
@@ -53,7 +61,7 @@ pub struct Summary {
     pub keys: u64,
     pub commands: u64,
     /// What was left out at the end.
-    pub torn: Option<Torn>,
+    pub torn: Option<LeftOut>,
 }
 
 /// The files of a log.
@@ -107,7 +115,7 @@ impl RedisLog {
                 offset: 0,
                 reason: format!("cannot be opened: {error}"),
             })?;
-            read_file(source, file, reading, &mut summary, &mut visit)?;
+            read_file(Counted::new(source, reading.read_bytes), file, reading, &mut summary, &mut visit)?;
         }
         Ok(summary)
     }
@@ -207,7 +215,7 @@ fn read_file(
     let mut reader = FileReader::open(source, name, *reading.limits, reading.checks_sum)?;
     while let Some(item) = reader.next_item()? {
         let logged = match item {
-            Item::Aux { .. } => continue,
+            Item::Aux { name, text } => Logged::Note { name, text },
             Item::Function(source) => Logged::Function(source),
             Item::Key(key) => {
                 summary.keys += 1;
@@ -239,7 +247,7 @@ enum Stop {
 
 impl<'a, R: Read> Commands<'a, R> {
     fn new(source: R, name: &'a str, offset: u64, torn_tail: bool) -> Self {
-        Commands { source: BufReader::new(source), name, offset, torn_tail, db: 0 }
+        Commands { source: BufReader::with_capacity(WINDOW_BYTES, source), name, offset, torn_tail, db: 0 }
     }
 
     fn read(
@@ -305,12 +313,13 @@ impl<'a, R: Read> Commands<'a, R> {
     fn end(mut self, at: u64, summary: &mut Summary) -> Result<(), FileError> {
         // Zeros behind what is torn.
         self.offset += io::copy(&mut self.source, &mut io::sink()).map_err(|error| self.io_error(&error))?;
-        if !self.torn_tail {
-            return Err(self.error(at, "the file ends in the middle of a command or a transaction"));
-        }
         let bytes = usize::try_from(self.offset - at).unwrap_or(usize::MAX);
+        if !self.torn_tail {
+            return Err(self.error(at, &format!("{} ({bytes} bytes)", Why::TornCommand.as_str())));
+        }
         let at = usize::try_from(at).unwrap_or(usize::MAX);
-        summary.torn = Some(Torn { file: self.name.to_owned(), at, bytes, records: 0 });
+        let (file, why) = (self.name.to_owned(), Why::TornCommand);
+        summary.torn = Some(LeftOut { file, at, bytes, records: 0, why });
         Ok(())
     }
 

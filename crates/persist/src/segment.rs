@@ -202,7 +202,8 @@ pub fn scan(source: impl Read, keys: &Keys, mut visit: impl FnMut(&Record<'_>)) 
     loop {
         window.fill(segment.format.header_bytes())?;
         window.fill(Record::bytes_at(window.bytes(), segment.format))?;
-        let Some(record) = segment.record_at(window.bytes(), sequence) else { break };
+        let Some(mut record) = segment.record_at(window.bytes(), sequence) else { break };
+        record.at = window.offset();
         visit(&record);
         let count = record.bytes;
         window.consume(count);
@@ -299,7 +300,8 @@ impl Segment {
             window.consume(count);
             number += 1;
             let mut used = 0;
-            while let Some(record) = self.record_at(&content[used..], sequence) {
+            while let Some(mut record) = self.record_at(&content[used..], sequence) {
+                record.at = if used == 0 { valid_bytes } else { chunk_at };
                 visit(&record);
                 used += record.bytes;
                 sequence += 1;

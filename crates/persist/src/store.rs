@@ -7,7 +7,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
+use crate::counted::Counted;
 use crate::seal::Keys;
 
 /// Bytes of a removed file that are freed at once: about 100 µs.
@@ -40,6 +43,8 @@ pub trait Store {
 pub struct Directory {
     path: PathBuf,
     keys: Keys,
+    /// Bytes that were read of files that were opened to be read through.
+    read_bytes: Arc<AtomicU64>,
 }
 
 impl Directory {
@@ -50,18 +55,24 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        Ok(Directory { path: path.to_owned(), keys: Keys::default() })
+        Ok(Directory { path: path.to_owned(), keys: Keys::default(), read_bytes: Arc::default() })
     }
 
     /// For reading: the directory must be there, and nothing is made.
     pub fn existing(path: &Path) -> io::Result<Directory> {
         fs::read_dir(path)?;
-        Ok(Directory { path: path.to_owned(), keys: Keys::default() })
+        Ok(Directory { path: path.to_owned(), keys: Keys::default(), read_bytes: Arc::default() })
     }
 
     /// Sealed files of this directory are read with these keys.
     pub fn with_keys(mut self, keys: Keys) -> Directory {
         self.keys = keys;
+        self
+    }
+
+    /// What is read of files that are read through is added to `read_bytes`.
+    pub fn counting(mut self, read_bytes: &Arc<AtomicU64>) -> Directory {
+        self.read_bytes = Arc::clone(read_bytes);
         self
     }
 
@@ -97,7 +108,7 @@ impl Store for Directory {
     }
 
     fn open_file(&self, name: &str) -> io::Result<impl Read> {
-        File::open(self.path_of(name))
+        Ok(Counted::new(File::open(self.path_of(name))?, &self.read_bytes))
     }
 
     fn create(&mut self, name: &str, content: &[u8]) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, io::Read, io::Write, os::unix::net::UnixStream};
 
@@ -50,9 +50,10 @@ impl Drop for Folder {
 fn read(log: &RedisLog, torn_tail: bool) -> Result<(Vec<String>, Summary), FileError> {
     let limits = limits();
     let mut lines = Vec::new();
-    let reading = Reading { limits: &limits, checks_sum: true, torn_tail };
+    let reading = Reading { limits: &limits, checks_sum: true, torn_tail, read_bytes: &AtomicU64::new(0) };
     let summary = log.read(reading, |logged| {
         lines.push(match logged {
+            Logged::Note { .. } => return Ok(()),
             Logged::Key(key) => format!("key {} {}", key.db, String::from_utf8_lossy(key.entry.key())),
             Logged::Function(_) => "function".to_owned(),
             Logged::Commands(commands) => {
@@ -178,6 +179,25 @@ fn a_cut_takes_whole_commands_and_transactions() {
             }
         }
     }
+}
+
+/// Whoever watches sees a large file pass by.
+#[test]
+fn what_is_read_is_counted_on_the_way() {
+    let folder = Folder::new();
+    let line = format!("SET key {}", "v".repeat(10_000));
+    let content = encoded(&vec![line.as_str(); 200]);
+    let log = log_of(&folder, &content, &[], &content);
+    let (read_bytes, mut seen) = (AtomicU64::new(0), Vec::new());
+    let reading = Reading { limits: &limits(), checks_sum: true, torn_tail: false, read_bytes: &read_bytes };
+    log.read(reading, |_| {
+        seen.push(read_bytes.load(Ordering::Relaxed));
+        Ok(())
+    })
+    .expect("a sound log");
+    seen.dedup();
+    assert!(seen.len() >= 12 && seen[0] <= 512 << 10, "{seen:?}");
+    assert_eq!(read_bytes.load(Ordering::Relaxed), 2 * content.len() as u64);
 }
 
 #[test]

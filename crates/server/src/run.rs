@@ -24,7 +24,7 @@ use crate::metrics;
 use crate::process::ProcessInfo;
 use crate::registry;
 use crate::saving::load::{LoadPlan, path_of};
-use crate::saving::loading::{Inheritance, Loading};
+use crate::saving::loading::{Inheritance, Loading, Teller};
 use crate::session::ServerState;
 use crate::session::state::data_settings;
 use crate::shard::{Hub, Shard, ShardSetup};
@@ -150,6 +150,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
 
 /// Loads what is on disk and lays it ready for the shards.
 fn load(config: &Config, slots: &Arc<SlotMap>, seed: u64, process: &ProcessInfo) -> Result<(), RunError> {
+    let _teller = Teller::start(Arc::clone(&process.loading.progress));
     let (keyspaces, segments) = if config.appendonly() {
         let (keyspaces, is_foreign) = match load_log(config, slots, seed, process)? {
             Some((keyspaces, is_foreign)) => (keyspaces, is_foreign),
@@ -200,7 +201,9 @@ fn load_log(
     plan.progress = Arc::clone(&process.loading.progress);
     let Some(loaded) = plan.load().map_err(failed)? else { return Ok(None) };
     let ms = clock::unix_ms() - started_ms;
-    let (keys, effects, dropped) = (loaded.keys, loaded.effects, loaded.dropped_records);
+    loaded.tell_left_out();
+    let dropped: u64 = loaded.left_out.iter().map(|left_out| left_out.records).sum();
+    let (keys, effects) = (loaded.keys, loaded.effects);
     tracing::info!(keys, effects, dropped, ms, "the log is loaded");
     process.saves.note_loaded(loaded.keys, 0);
     process.saves.keep_functions(loaded.functions);

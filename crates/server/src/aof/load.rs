@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use torc_commands::{DataSettings, REPLAY_MS, SlotMap};
 use torc_keyspace::{Changes, Keyspace, slot_of};
-use torc_persist::load::{self, GenerationPlan, LogPlan, Plan, Tolerance, Torn};
-use torc_persist::manifest::SlotRange;
+use torc_persist::left_out::LeftOut;
+use torc_persist::load::{self, GenerationPlan, LogPlan, Plan, Tolerance};
+use torc_persist::manifest::{Manifest, SlotRange};
 use torc_persist::record::Effect;
 use torc_persist::redis_aof::{Logged, Reading, RedisLog};
 use torc_persist::seal::Keys;
@@ -48,13 +49,20 @@ pub struct LoadedAof {
     pub functions: Vec<Vec<u8>>,
     pub effects: u64,
     pub keys: u64,
-    /// Whole records that don't count, because a transaction in them or before them is not whole, or because a record before
-    /// them is missing that had not become durable.
-    pub dropped_records: u64,
+    /// What of it does not count.
+    pub left_out: Vec<LeftOut>,
     /// A Redis or Valkey server has written it.
     pub is_foreign: bool,
-    /// The end of a foreign log that is no whole command.
-    pub torn: Option<Torn>,
+}
+
+impl LoadedAof {
+    /// Says in the log what does not count.
+    pub fn tell_left_out(&self) {
+        for LeftOut { file, at, bytes, records, why } in &self.left_out {
+            let reason = why.as_str();
+            tracing::warn!(file, offset = at, bytes, records, reason, "a part of the log does not count");
+        }
+    }
 }
 
 /// Why a log can't be loaded. Displays as one line.
@@ -92,12 +100,14 @@ impl AofLoad {
     /// Reads the folder; `Ok(None)` if there is no log in it.
     pub fn load(&self) -> Result<Option<LoadedAof>, AofLoadError> {
         let mut directory = match Directory::existing(&self.folder) {
-            Ok(directory) => directory.with_keys(self.keys.clone()),
+            Ok(directory) => directory.with_keys(self.keys.clone()).counting(&self.progress.checked_bytes),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(format!("cannot read {}: {error}", self.folder.display()))),
         };
         let tolerance = Tolerance { torn_tail: self.tolerates_torn_tail, hole: false };
-        self.note_total();
+        // What is wrong with the manifest is said by the plan.
+        let manifest = Manifest::load(&directory).ok().flatten().unwrap_or_default();
+        self.note_total(manifest.files());
         let Some(plan) = load::plan(&directory, tolerance).map_err(failed)? else {
             return self.load_of_redis();
         };
@@ -106,25 +116,30 @@ impl AofLoad {
     }
 
     /// What INFO calls 100 %.
-    fn note_total(&self) {
-        let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let bytes = files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum();
-        self.progress.total_bytes.store(bytes, Ordering::Relaxed);
+    fn note_total<'a>(&self, files: impl Iterator<Item = &'a str>) {
+        let bytes_of = |name| std::fs::metadata(self.folder.join(name)).map_or(0, |metadata| metadata.len());
+        self.progress.total_bytes.store(files.map(bytes_of).sum(), Ordering::Relaxed);
     }
 
     /// The log that a Redis or Valkey server has left in the folder. Its commands may name keys of several shards, so it is
     /// replayed on one keyspace.
     pub(crate) fn load_of_redis(&self) -> Result<Option<LoadedAof>, AofLoadError> {
         let Some(log) = RedisLog::find(&self.folder, &self.name).map_err(failed)? else { return Ok(None) };
+        self.note_total(log.files().iter().map(String::as_str));
         let one = SlotMap::even(1);
         // Redis logs commands as they came: the settings decide about the form of HyperLogLogs.
         let settings = DataSettings { encodings: self.settings.encodings, ..self.settings.for_replay() };
         let mut replayer = Replayer::new(self.empty_keyspace(), &settings, &one, 0);
         let (mut functions, limits) = (Vec::new(), self.settings.encodings.rdb_limits());
-        let reading =
-            Reading { limits: &limits, checks_sum: self.checks_sum, torn_tail: self.tolerates_torn_tail };
+        let reading = Reading {
+            limits: &limits,
+            checks_sum: self.checks_sum,
+            torn_tail: self.tolerates_torn_tail,
+            read_bytes: &self.progress.loaded_bytes,
+        };
         let summary = log.read(reading, |logged| {
             match logged {
+                Logged::Note { name, text } => self.progress.note_aux(&name, &text),
                 Logged::Function(source) => functions.push(source),
                 Logged::Key(key) => {
                     replayer.load(key.db, key.entry)?;
@@ -147,9 +162,8 @@ impl AofLoad {
             keyspaces,
             functions,
             effects: summary.commands,
-            dropped_records: 0,
+            left_out: summary.torn.into_iter().collect(),
             is_foreign: true,
-            torn: summary.torn,
         }))
     }
 
@@ -160,10 +174,10 @@ impl AofLoad {
             functions: Vec::new(),
             effects: 0,
             keys: 0,
-            dropped_records: 0,
+            left_out: Vec::new(),
             is_foreign: false,
-            torn: None,
         };
+        let directory = &directory.clone().counting(&self.progress.loaded_bytes);
         let (mut loaded, mut slots) = (empty, None);
         for generation in &plan.generations {
             let of_generation = Arc::new(slot_map(generation.shards, &generation.slots)?);
@@ -257,8 +271,7 @@ impl AofLoad {
         for (place, log) in places.into_iter().zip(&generation.logs) {
             let (keyspace, outcome) = place.into_inner().expect("no holder panics");
             loaded.effects += outcome?;
-            let torn = log.torn.as_ref().map_or(0, |torn| torn.records);
-            loaded.dropped_records += log.dropped_records + log.skip.len() as u64 + torn;
+            loaded.left_out.extend_from_slice(&log.left_out);
             loaded.keyspaces.push(keyspace.expect("it was put back"));
         }
         Ok(())
@@ -285,8 +298,6 @@ impl AofLoad {
                 }
             });
             outcome = outcome.and(replayed.map_err(failed));
-            let bytes = std::fs::metadata(self.folder.join(&file.name)).map_or(0, |metadata| metadata.len());
-            self.progress.loaded_bytes.fetch_add(bytes, Ordering::Relaxed);
             if outcome.is_err() {
                 break;
             }

@@ -7,11 +7,11 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use torc_commands::{DataSettings, SlotMap};
 use torc_datatypes::clock::{lfu_restored, lru_restored};
 use torc_keyspace::{AccessClock, Keyspace, is_expired, slot_of};
+use torc_persist::counted::Counted;
 use torc_persist::rdb::{FileError, FileReader, Item, LoadedKey};
 use torc_persist::seal::Keys;
 
@@ -33,9 +33,6 @@ pub struct LoadPlan {
     pub now_ms: i64,
     pub progress: Arc<Progress>,
 }
-
-/// Keys between two notes of progress.
-const KEYS_PER_NOTE: u64 = 1024;
 
 /// What was in a file.
 pub struct Loaded {
@@ -71,25 +68,20 @@ impl LoadPlan {
                 return Err(FileError { file: name, offset: 0, reason });
             }
         };
-        let already = self.progress.loaded_bytes.load(Ordering::Relaxed);
+        let file = Counted::new(file, &self.progress.loaded_bytes);
         let limits = self.settings.encodings.rdb_limits();
         let mut reader = FileReader::open_with(file, &name, limits, self.checks_sum, &self.keys)?;
         let mut loaded =
             Loaded { keyspaces: self.empty_keyspaces(), functions: Vec::new(), keys: 0, expired: 0 };
         while let Some(item) = reader.next_item()? {
             match item {
-                Item::Aux { .. } => {}
+                Item::Aux { name, text } => self.progress.note_aux(&name, &text),
                 Item::Function(source) => loaded.functions.push(source),
                 Item::Key(key) => {
                     self.take(&mut loaded, key).map_err(|reason| reader.complaint(reason))?;
-                    if loaded.keys.is_multiple_of(KEYS_PER_NOTE) {
-                        let bytes = already + reader.offset();
-                        self.progress.loaded_bytes.store(bytes, Ordering::Relaxed);
-                    }
                 }
             }
         }
-        self.progress.loaded_bytes.store(already + reader.offset(), Ordering::Relaxed);
         Ok(Some(loaded))
     }
 

@@ -1,10 +1,13 @@
 //! The state of a load at start, while the shards run already and answer -LOADING.
 //!
 //! Owns the hand-over: the thread that loads lays each shard's data ready, every shard takes its own, and the gate opens
-//! everywhere when all have. Read by INFO and health checks.
+//! everywhere when all have. Read by INFO and health checks. And the account of how far the load is, for INFO and the log.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use torc_keyspace::Keyspace;
 
@@ -29,11 +32,77 @@ pub struct Loading {
     pub progress: Arc<Progress>,
 }
 
-/// How far a load is.
+/// How far a load is. Whoever reads a file counts a window of it at a time.
 #[derive(Debug, Default)]
 pub struct Progress {
+    /// Of the files that are to be loaded; a pipe has no length.
     pub total_bytes: AtomicU64,
-    pub loaded_bytes: AtomicU64,
+    /// A log is read twice: what of it counts must be known before the first effect is repeated.
+    pub checked_bytes: Arc<AtomicU64>,
+    pub loaded_bytes: Arc<AtomicU64>,
+    /// `used_memory` of the server that wrote the snapshot, as that says.
+    pub rdb_used_memory: AtomicU64,
+}
+
+/// How often the log says how far a load is.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Says in the log how far a load is, until it is dropped.
+pub struct Teller {
+    /// Nothing is sent.
+    running: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Teller {
+    pub fn start(progress: Arc<Progress>) -> Teller {
+        let (running, ended) = mpsc::channel();
+        let tell = move || {
+            while ended.recv_timeout(TELL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                progress.tell();
+            }
+        };
+        // Without it the load is only a silent one.
+        let thread = std::thread::Builder::new().name("torc-loading".into()).spawn(tell).ok();
+        Teller { running: Some(running), thread }
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        drop(self.running.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Progress {
+    /// Bytes that are loaded, and of how many.
+    pub fn loaded_of(&self) -> (u64, u64) {
+        let loaded = self.loaded_bytes.load(Ordering::Relaxed);
+        (loaded, self.total_bytes.load(Ordering::Relaxed).max(loaded).max(1))
+    }
+
+    /// What the server that wrote a snapshot notes of itself.
+    pub fn note_aux(&self, name: &[u8], text: &[u8]) {
+        if name == b"used-mem"
+            && let Some(bytes) = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok())
+        {
+            self.rdb_used_memory.store(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn tell(&self) {
+        let (loaded_bytes, total_bytes) = self.loaded_of();
+        let checked_bytes = self.checked_bytes.load(Ordering::Relaxed);
+        if loaded_bytes == 0 && checked_bytes > 0 {
+            tracing::info!(checked_bytes, total_bytes, "the log is being checked");
+        } else {
+            let percent = loaded_bytes * 100 / total_bytes;
+            tracing::info!(loaded_bytes, total_bytes, percent, "the data are being loaded");
+        }
+    }
 }
 
 impl std::fmt::Debug for Loading {

@@ -456,7 +456,9 @@ impl Shard {
             Ok(shard.run_aside(connection, load, |shard, connection, loaded| {
                 let Begun { txn, .. } = shard.saving.begun.take().expect("a load is under way");
                 match loaded {
-                    Ok(Some(LoadedAof { keyspaces, functions, keys, .. })) => {
+                    Ok(Some(loaded)) => {
+                        loaded.tell_left_out();
+                        let LoadedAof { keyspaces, functions, keys, .. } = loaded;
                         let loaded = Loaded { keyspaces, functions, keys, expired: 0 };
                         shard.take_home(txn, loaded, ReloadOptions { saves: false, flushes: true });
                         connection.reply().ok();

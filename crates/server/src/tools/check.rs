@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use torc_commands::DataSettings;
-use torc_persist::load::{self, GenerationPlan, LogPlan, Plan, Tolerance, Torn};
+use torc_persist::load::{self, GenerationPlan, LogPlan, Plan, Tolerance};
 use torc_persist::rdb::{FileReader, Item};
 use torc_persist::redis_aof::{Reading, RedisLog};
 use torc_persist::seal::Keys;
@@ -60,7 +61,8 @@ fn check_redis(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
     };
     writeln!(out, "a log of Redis or Valkey: {}", log.files().join(", "))?;
     let limits = DataSettings::default().encodings.rdb_limits();
-    let reading = Reading { limits: &limits, checks_sum: true, torn_tail: true };
+    let (limits, read_bytes) = (&limits, &AtomicU64::new(0));
+    let reading = Reading { limits, checks_sum: true, torn_tail: true, read_bytes };
     let summary = match log.read(reading, |_| Ok(())) {
         Ok(summary) => summary,
         Err(error) => {
@@ -73,7 +75,7 @@ fn check_redis(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
         writeln!(out, "the log is sound")?;
         return Ok(SOUND);
     };
-    writeln!(out, "    dropped: {}", cut_off(torn, "command"))?;
+    writeln!(out, "    dropped: {torn}")?;
     writeln!(out, "the log can be loaded, but something at its end would be dropped")?;
     Ok(LOSSY)
 }
@@ -121,33 +123,8 @@ fn report_log(dir: &Directory, shard: usize, log: &LogPlan, out: &mut dyn Write)
     for file in &log.files {
         writeln!(out, "    {}: records {} to {}", file.name, file.from, file.end.saturating_sub(1))?;
     }
-    let dropped = dropped(log);
-    dropped.iter().try_for_each(|what| writeln!(out, "    dropped: {what}"))?;
-    Ok(if dropped.is_empty() { code } else { code.max(LOSSY) })
-}
-
-/// What of a log does not count, in words; nothing if it is whole.
-pub(super) fn dropped(log: &LogPlan) -> Vec<String> {
-    let mut dropped = Vec::new();
-    if !log.skip.is_empty() {
-        let count = log.skip.len();
-        dropped.push(format!("{count} parts of transactions that were not whole when the log ended"));
-    }
-    if log.dropped_records > 0 {
-        let count = log.dropped_records;
-        dropped.push(format!("{count} records at the end, behind a transaction that is not whole"));
-    }
-    dropped.extend(log.torn.iter().map(|torn| cut_off(torn, "record")));
-    dropped
-}
-
-/// The end of a file that does not count.
-pub(super) fn cut_off(Torn { file, at, bytes, records }: &Torn, unit: &str) -> String {
-    let behind = match records {
-        0 => String::new(),
-        records => format!(", but for {records} behind the damage that had not become durable"),
-    };
-    format!("{bytes} bytes of {file} from offset {at} on, which are no whole {unit}{behind}")
+    log.left_out.iter().try_for_each(|what| writeln!(out, "    dropped: {what}"))?;
+    Ok(if log.left_out.is_empty() { code } else { code.max(LOSSY) })
 }
 
 /// Reads a base through.

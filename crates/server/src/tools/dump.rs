@@ -11,7 +11,7 @@ use torc_resp::encode_command;
 
 use crate::aof::load::{AofLoad, LoadedAof};
 
-use super::check::{cut_off, dropped, redis_name};
+use super::check::redis_name;
 use super::{BROKEN, LOSSY, Options, SOUND, open, values};
 
 /// Bytes that are gathered before they are written.
@@ -69,19 +69,14 @@ fn replay(options: &Options, keys: &Keys) -> Result<(LoadedAof, u8), String> {
     let missing = || format!("there is no log in {}", options.dir.display());
     let Some(plan) = load::plan(&dir, tolerance).map_err(|error| error.to_string())? else {
         let loaded = loader.load_of_redis().map_err(|error| error.to_string())?.ok_or_else(missing)?;
-        let code = tell(loaded.torn.iter().map(|torn| cut_off(torn, "command")));
-        return Ok((loaded, code));
+        return Ok(with_code(loaded));
     };
-    let logs = plan.generations.iter().flat_map(|generation| &generation.logs);
-    let code = tell(logs.flat_map(dropped));
-    let loaded = loader.run(&dir, &plan).map_err(|error| error.to_string())?;
-    Ok((loaded, code))
+    loader.run(&dir, &plan).map(with_code).map_err(|error| error.to_string())
 }
 
-/// Says on standard error what of the log is not in the dump; the exit code that belongs to it.
-fn tell(dropped: impl Iterator<Item = String>) -> u8 {
-    dropped.fold(SOUND, |_, what| {
-        eprintln!("torc: dropped: {what}");
-        LOSSY
-    })
+/// Says on standard error what of the log is not in the dump, and gives the exit code that belongs to it.
+fn with_code(loaded: LoadedAof) -> (LoadedAof, u8) {
+    loaded.left_out.iter().for_each(|what| eprintln!("torc: dropped: {what}"));
+    let code = if loaded.left_out.is_empty() { SOUND } else { LOSSY };
+    (loaded, code)
 }

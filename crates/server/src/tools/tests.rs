@@ -312,7 +312,7 @@ fn transactions_that_are_not_whole_are_dropped() {
     std::fs::write(folder.0.join("log.1.0"), &*bytes).expect("the folder is writable");
     let (code, text) = folder.check(Keys::none());
     assert_eq!(code, LOSSY);
-    assert!(text.contains("1 parts of transactions"), "{text}");
+    assert!(text.contains("with 1 whole records: parts of transactions"), "{text}");
     assert!(commands_of(&folder.dump(Keys::none()).1).is_empty());
 }
 

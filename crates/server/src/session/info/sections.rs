@@ -245,12 +245,12 @@ fn persistence(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut F
 
 fn loading(shard: &Shard, out: &mut Fields<'_>) {
     let loading = &shard.process.loading;
-    let total = loading.progress.total_bytes.load(Ordering::Relaxed).max(1);
-    let loaded = loading.progress.loaded_bytes.load(Ordering::Relaxed).min(total);
+    let (loaded, total) = loading.progress.loaded_of();
     let elapsed_s = ((shard.now.unix_ms - loading.started_ms()) / 1000).max(1) as u64;
     let per_s = (loaded / elapsed_s).max(1);
     out.put("loading_start_time", loading.started_ms() / 1000);
     out.put("loading_total_bytes", total);
+    out.put("loading_rdb_used_mem", loading.progress.rdb_used_memory.load(Ordering::Relaxed));
     out.put("loading_loaded_bytes", loaded);
     out.put("loading_loaded_perc", format!("{:.2}", loaded as f64 * 100.0 / total as f64));
     out.put("loading_eta_seconds", (total - loaded) / per_s);
