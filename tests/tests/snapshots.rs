@@ -2,10 +2,11 @@
 //! and what happens when it cannot be written.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use torc_resp::Value;
-use torc_tests::{Client, Launch, Server, reference_or_skip, valkey};
+use torc_tests::{Client, Launch, PATIENCE, Random, Server, reference_or_skip, valkey, wait_until};
 
 /// One key of every type and of some encodings, with what shows its value.
 const VALUES: &[(&str, &str)] = &[
@@ -99,9 +100,92 @@ fn reload_keeps_everything() {
     assert_eq!((shown(&mut client), client.text("DEBUG DIGEST")), before);
 }
 
-/// Transfers between accounts on all shards go on while snapshots are taken: each file has the sum of a moment.
+const CUTS: usize = 40;
+const COUNTERS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+const CUT_ACCOUNTS: u64 = 48;
+
+/// Transfers over shards, until the end.
+fn transfer(mut client: Client, seed: u64, is_over: &AtomicBool) {
+    let mut rng = Random(seed);
+    while !is_over.load(Ordering::Relaxed) {
+        let (from, to, amount) = (rng.below(CUT_ACCOUNTS), rng.below(CUT_ACCOUNTS), 1 + rng.below(9));
+        client.cmd("MULTI");
+        client.cmd(&format!("DECRBY account:{from} {amount}"));
+        client.cmd(&format!("INCRBY account:{to} {amount}"));
+        assert!(matches!(client.cmd("EXEC"), Value::Array(_)));
+    }
+}
+
+/// Writes a number to one of its keys after the other, each when the write before was acknowledged, until the end.
+fn count_along(mut client: Client, steps: &str, is_over: &AtomicBool) {
+    for number in 1.. {
+        for key in 0..CUT_ACCOUNTS {
+            client.cmd(&format!("SET {steps}:{key} {number}"));
+            if is_over.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+}
+
+/// Clients write over all shards before, during and after the cuts of many small snapshots. In each file every transfer
+/// is whole, and no write is there without those that were acknowledged before it was sent.
 #[test]
-fn a_background_save_shows_one_moment() {
+fn snapshots_are_cut_at_one_moment_on_all_shards() {
+    let server = Server::torc(4);
+    let mut client = server.client();
+    for account in 0..CUT_ACCOUNTS {
+        client.cmd(&format!("SET account:{account} 1000"));
+        for steps in COUNTERS {
+            client.cmd(&format!("SET {steps}:{account} 0"));
+        }
+    }
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for seed in 1..=4 {
+            let (client, is_over) = (server.client(), &is_over);
+            scope.spawn(move || transfer(client, seed, is_over));
+        }
+        for steps in COUNTERS {
+            let (client, is_over) = (server.client(), &is_over);
+            scope.spawn(move || count_along(client, steps, is_over));
+        }
+        for cut in 0..CUTS {
+            let before = client.text("GET a:0");
+            let moves_on = wait_until(PATIENCE, || client.text("GET a:0") != before);
+            assert!(moves_on, "nobody writes between the cuts");
+            assert_eq!(client.text("BGSAVE"), "Background saving started");
+            let field = |client: &mut Client, name| client.info("persistence", name).expect("INFO has it");
+            let ended = wait_until(PATIENCE, || field(&mut client, "rdb_bgsave_in_progress") == "0");
+            assert!(ended && field(&mut client, "rdb_last_bgsave_status") == "ok", "{}", server.log());
+            let dir = server.dir();
+            std::fs::rename(dir.join("dump.rdb"), dir.join(format!("cut-{cut}"))).expect("a snapshot");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let reader = Server::torc(2);
+    let mut client = reader.client();
+    for cut in 0..CUTS {
+        let path = server.dir().join(format!("cut-{cut}"));
+        std::fs::rename(path, reader.dir().join("dump.rdb")).expect("a snapshot");
+        assert_eq!(client.text("DEBUG RELOAD NOSAVE"), "OK");
+        let mut numbers = |name: &str| -> Vec<i64> {
+            (0..CUT_ACCOUNTS).map(|key| number(client.text(&format!("GET {name}:{key}")))).collect()
+        };
+        let accounts = numbers("account");
+        assert_eq!(accounts.iter().sum::<i64>(), 1000 * CUT_ACCOUNTS as i64, "cut {cut}: {accounts:?}");
+        for steps in COUNTERS {
+            let steps = numbers(steps);
+            // Each key is as far as the one before it, or one behind, where the writer was just then.
+            let is_ordered = steps.is_sorted_by(|before, after| before >= after);
+            assert!(is_ordered && steps[0] - steps[steps.len() - 1] <= 1, "cut {cut}: {steps:?}");
+        }
+    }
+}
+
+/// Writes go on while snapshots are taken: each file has what was there before, and nothing of later.
+#[test]
+fn a_background_save_has_nothing_of_later() {
     const ACCOUNTS: usize = 400;
     let mut server = Launch::torc(4).setting("rdbcompression", "no").start();
     let mut client = server.client();
