@@ -1,8 +1,8 @@
 //! Values move between torc and the real servers: what one wrote, the other reads, byte for byte where the format is
-//! one and the same. Skipped where there is no reference server.
+//! one and the same, one by one and in snapshots. Skipped where there is no reference server.
 
 use torc_resp::Value;
-use torc_tests::{Client, Kind, Launch, Server, Version, reference_or_skip, valkey};
+use torc_tests::{Client, Kind, Launch, PATIENCE, Server, Version, reference_or_skip, valkey, wait_until};
 
 /// A reference server and torc, with a client each.
 struct Pair {
@@ -211,4 +211,156 @@ fn values_move_between_servers() {
             }
         }
     }
+}
+
+/// What only snapshots are filled with: values that are saved slice by slice, keys that expire, another database.
+const MORE_VALUES: &[(&str, &[&str], &str)] = &[
+    ("hugelist", &["RPUSH hugelist {20000#}"], "LRANGE hugelist 0 -1"),
+    ("hugeset", &["SADD hugeset {20000#}"], "SMEMBERS hugeset"),
+    ("hugezset", &["ZADD hugezset {20000#}"], "ZRANGE hugezset 0 -1 WITHSCORES"),
+    ("hugehash", &["HSET hugehash {20000#}"], "HGETALL hugehash"),
+    ("expiring", &["SET expiring v PXAT 4102444800123"], "GET expiring"),
+    (
+        "expiringset",
+        &["SADD expiringset a b", "PEXPIREAT expiringset 4102444800001"],
+        "PEXPIRETIME expiringset",
+    ),
+];
+
+fn fill_for_snapshot(client: &mut Client) {
+    for line in VALUES.iter().chain(MORE_VALUES).flat_map(|(_, lines, _)| *lines) {
+        let reply = client.call(&words(line));
+        assert!(!matches!(reply, Value::Error(_)), "{line}: {reply:?}");
+    }
+    for number in 1..=3_000 {
+        client.cmd(&format!("XADD hugestream {number}-1 name value:{number} number {number}"));
+    }
+    for line in [
+        "XDEL hugestream 3-1 2999-1",
+        "XGROUP CREATE hugestream group 0",
+        "XREADGROUP GROUP group alice COUNT 1200 STREAMS hugestream >",
+        "XREADGROUP GROUP group bob COUNT 700 STREAMS hugestream >",
+        "SELECT 7",
+        "SET elsewhere 1",
+        "SELECT 0",
+    ] {
+        assert!(!client.cmd(line).is_error(), "{line}");
+    }
+}
+
+/// All that a server shows of what [`fill_for_snapshot`] made. Redis 7.0 has other encodings, and does not keep when
+/// consumers were active; nor do files of version 10.
+fn all_of_snapshot(
+    client: &mut Client,
+    has_encodings: bool,
+    has_active_times: bool,
+) -> Vec<(String, Vec<String>)> {
+    let values = VALUES.iter().chain(MORE_VALUES).map(|(key, _, show)| (*key, *show));
+    let mut all = Vec::new();
+    for (key, show) in values.chain([("hugestream", "XRANGE hugestream - +")]) {
+        let mut shown = full(client, key, show);
+        shown.push(self::shown(client, &format!("PEXPIRETIME {key}")));
+        if !has_encodings {
+            shown.remove(0);
+        }
+        if !has_active_times {
+            shown.iter_mut().for_each(|text| *text = without_active_times(text));
+        }
+        all.push((key.to_owned(), shown));
+    }
+    all.push(("sizes".to_owned(), vec![shown(client, "DBSIZE")]));
+    client.cmd("SELECT 7");
+    all.push(("7".to_owned(), vec![shown(client, "GET elsewhere"), shown(client, "DBSIZE")]));
+    client.cmd("SELECT 0");
+    all
+}
+
+/// `active-time` with the number behind it is taken out.
+fn without_active_times(text: &str) -> String {
+    let mut words = text.split(' ');
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            "active-time" => drop(words.next()),
+            word => kept.push(word),
+        }
+    }
+    kept.join(" ")
+}
+
+/// A snapshot in the folder of a server.
+fn save(client: &mut Client, command: &str) {
+    if command == "SAVE" {
+        return assert_eq!(client.text("SAVE"), "OK");
+    }
+    assert_eq!(client.text("BGSAVE"), "Background saving started");
+    let field = |client: &mut Client, name| client.info("persistence", name).expect("INFO has it");
+    assert!(wait_until(PATIENCE, || field(client, "rdb_bgsave_in_progress") == "0"));
+    assert_eq!(field(client, "rdb_last_bgsave_status"), "ok");
+}
+
+/// The real servers load what SAVE and BGSAVE have written, and show the same of every value. Redis 7.0 needs
+/// `rdb-version 10`, which newer servers read, too.
+#[test]
+fn snapshots_are_read_by_other_servers() {
+    let torc = Server::torc(3);
+    let mut client = torc.client();
+    fill_for_snapshot(&mut client);
+    for kind in [reference_or_skip("snapshots for the reference"), valkey()].into_iter().flatten() {
+        let Kind::Reference { version, .. } = &kind else { unreachable!("a reference") };
+        let since_7_2 = *version >= Version::parse("7.2.0").expect("a version");
+        for (version, header) in [("10", "REDIS0010"), ("11", "REDIS0011")] {
+            if version == "11" && !since_7_2 {
+                continue;
+            }
+            let shows = |client: &mut Client| all_of_snapshot(client, since_7_2, version == "11");
+            let expected = shows(&mut client);
+            for (command, compresses) in
+                [("SAVE", "yes"), ("BGSAVE", "no"), ("SAVE", "no"), ("BGSAVE", "yes")]
+            {
+                let what = format!("{kind:?}, version {version}, {command}, rdbcompression {compresses}");
+                client.cmd(&format!("CONFIG SET rdb-version {version} rdbcompression {compresses}"));
+                save(&mut client, command);
+                let file = std::fs::read(torc.dir().join("dump.rdb")).expect("a snapshot");
+                assert!(file.starts_with(header.as_bytes()), "{what}");
+                let reader =
+                    Launch::of(kind.clone()).setting("dir", &torc.dir().display().to_string()).start();
+                let found = shows(&mut reader.client());
+                for (expected, found) in expected.iter().zip(&found) {
+                    assert!(expected == found, "{what}: {}:\n{expected:?}\n{found:?}", expected.0);
+                }
+            }
+        }
+    }
+}
+
+/// A file of version 10 has no place for fields that expire: it is not written, and the one before it stays. A log does
+/// not depend on the setting.
+#[test]
+fn version_10_is_refused_where_it_would_lose_something() {
+    let torc = Launch::torc(2).setting("rdb-version", "10").setting("appendonly", "yes").start();
+    let mut client = torc.client();
+    let path = torc.dir().join("dump.rdb");
+    client.cmd("HSET hash a 1 b 2");
+    assert_eq!(client.text("SAVE"), "OK");
+    let before = std::fs::read(&path).expect("a snapshot");
+    client.cmd("HPEXPIRE hash 10000000 FIELDS 1 b");
+    let reason = "RDB version 10 (rdb-version) cannot express a hash with fields that expire";
+    assert_eq!(client.cmd("SAVE"), Value::Error(format!("ERR {reason}")));
+    assert_eq!(client.text("BGSAVE"), "Background saving started");
+    let field = |client: &mut Client, name| client.info("persistence", name).expect("INFO has it");
+    assert!(wait_until(PATIENCE, || field(&mut client, "rdb_bgsave_in_progress") == "0"));
+    assert_eq!(field(&mut client, "rdb_last_bgsave_status"), "err");
+    assert!(torc.log().matches(reason).count() >= 2, "{}", torc.log());
+    assert!(std::fs::read(&path).expect("a snapshot") == before);
+    assert!(!client.cmd("BGREWRITEAOF").is_error());
+    assert!(wait_until(PATIENCE, || field(&mut client, "aof_rewrite_in_progress") == "0"));
+    assert_eq!(field(&mut client, "aof_last_bgrewrite_status"), "ok");
+    client.cmd("HPERSIST hash FIELDS 1 b");
+    assert_eq!(client.text("SAVE"), "OK");
+    assert!(std::fs::read(&path).expect("a snapshot").starts_with(b"REDIS0010"));
+    client.cmd("HPEXPIRE hash 10000000 FIELDS 1 b");
+    client.cmd("CONFIG SET rdb-version 11");
+    assert_eq!(client.text("SAVE"), "OK");
+    assert!(std::fs::read(&path).expect("a snapshot").starts_with(b"VALKEY080"));
 }

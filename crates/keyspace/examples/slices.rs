@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use torc_datatypes::hash::HashLimits;
 use torc_datatypes::list::{End, NodeLimits};
+use torc_datatypes::rdb::code;
 use torc_datatypes::set::SetLimits;
 use torc_datatypes::stream::{self, StreamId};
 use torc_datatypes::zset::ZSetLimits;
 use torc_datatypes::{Hash, List, Set, SetExpire, StrRef, StrValue, Stream, Value, ZSet};
-use torc_keyspace::{Changes, Keyspace, Lookup};
+use torc_keyspace::{Changes, Keyspace, Lookup, SavePlan};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -45,7 +46,7 @@ fn main() {
         let mut keyspace = Keyspace::new(1, 1);
         let key = keyspace.key(b"huge");
         drop(keyspace.at(0, key, NOW_MS, Lookup::WRITE, &mut Changes::default()).put(value));
-        keyspace.cut(true);
+        keyspace.cut(SavePlan { compresses: true, version: code::VERSION });
         let (mut steps, mut bytes) = (Vec::new(), 0);
         while keyspace.has_snapshot() {
             let began = Instant::now();

@@ -36,6 +36,6 @@ pub use keyspace::{AccessClock, Exported, Keyspace, Lookup, Stats, Usage};
 pub use rng::Rng;
 pub use scan::{CURSOR_BITS, cursor_at_slot, slot_of_cursor};
 pub use slot::{SLOTS, SlotMap, slot_of};
-pub use snapshot::SavedPart;
+pub use snapshot::{SavePlan, SavedPart};
 pub use torc_datatypes::{SetExpire, StrValue, is_expired};
 pub use watch::Token;

@@ -28,12 +28,21 @@ const STEP_PACKED_BYTES: usize = 16 * 1024;
 /// Bytes that one step of the walk saves at most, but for the key that passes this.
 const STEP_BYTES: usize = 128 * 1024;
 
+/// How keys are to be saved.
+#[derive(Clone, Copy, Debug)]
+pub struct SavePlan {
+    /// Whether strings are compressed.
+    pub compresses: bool,
+    /// The RDB version whose servers shall read it; a value that it can't express gets a higher one.
+    pub version: u16,
+}
+
 /// What a database has to do with the snapshot under way.
 pub(crate) struct Snapshot {
     /// Its number at the cut: databases may be swapped meanwhile.
     db: usize,
     mark: bool,
-    compresses: bool,
+    plan: SavePlan,
     /// Nobody wants the result any more: entries are only marked.
     abandoned: bool,
     /// Where the walk goes on; `None`: it is through.
@@ -57,19 +66,19 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    fn new(db: usize, mark: bool, compresses: bool) -> Snapshot {
+    fn new(db: usize, mark: bool, plan: SavePlan) -> Snapshot {
         Snapshot {
             db,
             mark,
-            compresses,
+            plan,
             abandoned: false,
             next: Some(Cursor { slot: 0, position: 0 }),
             flushed: Vec::new(),
             lines: Vec::new(),
-            part: SavedPart::new(compresses),
+            part: SavedPart::new(plan.compresses),
             packed_bytes: 0,
             huge: VecDeque::new(),
-            open: SavedPart::new(compresses),
+            open: SavedPart::new(plan.compresses),
             is_open: false,
             ended: VecDeque::new(),
             saved: Vec::new(),
@@ -88,7 +97,8 @@ impl Snapshot {
         if self.part.is_empty() {
             self.part.select(self.db);
         }
-        let (version, packed_bytes) = self.part.write(|writer| record::write_record(entry, writer));
+        let version = self.plan.version;
+        let (version, packed_bytes) = self.part.write(|writer| record::write_record(entry, version, writer));
         self.packed_bytes += packed_bytes;
         self.part.needs(version);
     }
@@ -155,12 +165,12 @@ impl Snapshot {
 
 impl Keyspace {
     /// Begins a snapshot of what is here now. None may be under way.
-    pub fn cut(&mut self, compresses: bool) {
+    pub fn cut(&mut self, plan: SavePlan) {
         for (db, database) in self.dbs.iter_mut().enumerate() {
             debug_assert!(database.snapshot.is_none(), "one snapshot at a time");
             database.mark = !database.mark;
             database.snapshot =
-                (database.totals().len > 0).then(|| Box::new(Snapshot::new(db, database.mark, compresses)));
+                (database.totals().len > 0).then(|| Box::new(Snapshot::new(db, database.mark, plan)));
         }
     }
 
@@ -266,10 +276,10 @@ impl Keyspace {
         for db in 0..self.dbs.len() {
             let Some(mut snapshot) = self.dbs[db].snapshot.take() else { continue };
             self.abandon_huge(&mut snapshot);
-            let (db_at_cut, mark, compresses) = (snapshot.db, snapshot.mark, snapshot.compresses);
+            let (db_at_cut, mark, plan) = (snapshot.db, snapshot.mark, snapshot.plan);
             let Snapshot { next, flushed, lines, saved, .. } = *snapshot;
             saved.into_iter().for_each(|entry| self.graveyard.release(entry));
-            let rest = Snapshot::new(db_at_cut, mark, compresses);
+            let rest = Snapshot::new(db_at_cut, mark, plan);
             self.dbs[db].snapshot =
                 Some(Box::new(Snapshot { abandoned: true, next, flushed, lines, ..rest }));
         }

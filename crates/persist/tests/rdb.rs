@@ -135,7 +135,8 @@ fn written(count: usize, version: u16) -> Vec<u8> {
 }
 
 fn written_with(count: usize, version: u16, keys: &Keys) -> Vec<u8> {
-    let mut writer = FileWriter::begin_with(Cursor::new(Vec::new()), keys).expect("memory takes all");
+    let mut writer = FileWriter::begin_with(Cursor::new(Vec::new()), keys, version.min(code::VERSION))
+        .expect("memory takes all");
     writer.notes(&[("redis-ver", "7.2.4")], &[b"#!lua".to_vec()]).expect("memory takes all");
     let counts = Database { keys: count as u64, volatile: 0 };
     writer.databases(&[Database::default(), counts]).expect("memory takes all");
@@ -146,18 +147,22 @@ fn written_with(count: usize, version: u16, keys: &Keys) -> Vec<u8> {
         // Long strings are packed by whoever writes the file.
         let (mut later, compresses) = (Vec::new(), number % 2 == 0);
         let mut record = Writer::leaving(&mut part, compresses, &mut later);
-        assert_eq!(write_record(&entry, &mut record), code::VERSION);
+        assert_eq!(write_record(&entry, code::VERSION, &mut record), code::VERSION);
         writer.part(&part, &later, compresses, version).expect("memory takes all");
     }
     writer.finish(true).expect("memory takes all").into_inner()
 }
 
-/// Long values and many of them: beyond the window, with both versions.
+/// Long values and many of them: beyond the window, with all versions.
 #[test]
 fn what_was_written_is_read() {
-    for version in [code::VERSION, code::VERSION_FIELD_EXPIRY] {
+    for (version, header) in [
+        (code::VERSION_REDIS_7_0, b"REDIS0010"),
+        (code::VERSION, b"REDIS0011"),
+        (code::VERSION_FIELD_EXPIRY, b"VALKEY080"),
+    ] {
         let file = written(400, version);
-        assert!(file.starts_with(if version == code::VERSION { b"REDIS0011" } else { b"VALKEY080" }));
+        assert!(file.starts_with(header));
         let items = read(&file).expect("a sound file");
         assert_eq!(items.len(), 402);
         assert_eq!(items[..3], ["redis-ver=7.2.4", "function #!lua", "1 key:0 "]);

@@ -33,9 +33,9 @@ struct Allowance {
 
 impl Sliced {
     /// Begins the record of an entry with a huge value ([`ValueRef::is_huge`]), which is kept as it is now until the record is
-    /// written; returns the RDB version that a reader must know for it, too.
-    pub fn begin(entry: &mut Entry, writer: &mut Writer<'_>) -> (Sliced, u16) {
-        let (kind, version) = record::begin(entry, writer);
+    /// written, for servers that read this RDB version; returns the one that a reader must know for it, too.
+    pub fn begin(entry: &mut Entry, version: u16, writer: &mut Writer<'_>) -> (Sliced, u16) {
+        let (kind, version) = record::begin(entry, version, writer);
         let mut value = entry.value_mut().expect("strings are saved at once");
         let left = match value.as_ref() {
             ValueRef::List(list) => list.parts_len(),

@@ -35,9 +35,9 @@ pub(super) enum Place {
 impl Snapshot {
     /// Begins the record of an entry.
     pub(super) fn begin_huge(&mut self, entry: &mut Entry, place: Place) {
-        let mut begun = SavedPart::new(self.compresses);
+        let mut begun = SavedPart::new(self.plan.compresses);
         begun.select(self.db);
-        let ((record, version), _) = begun.write(|writer| Sliced::begin(entry, writer));
+        let ((record, version), _) = begun.write(|writer| Sliced::begin(entry, self.plan.version, writer));
         begun.needs(version);
         let id = entry.value().and_then(ValueRef::save_id).expect("its save has just begun");
         self.huge.push_back(Huge { id, place, record, begun });

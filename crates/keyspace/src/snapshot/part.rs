@@ -39,6 +39,7 @@ impl SavedPart {
         (result, packed_bytes)
     }
 
+    /// A reader must know this version for what was written.
     pub(super) fn needs(&mut self, version: u16) {
         self.version = self.version.max(version);
     }

@@ -15,6 +15,7 @@ use crate::{Changes, Lookup, Rng, SetExpire, StrValue};
 
 const DBS: usize = 3;
 const NOW_MS: i64 = 1000;
+const PLAN: SavePlan = SavePlan { compresses: true, version: code::VERSION };
 
 type Content = BTreeMap<(usize, Vec<u8>), Vec<u8>>;
 
@@ -155,7 +156,7 @@ fn a_snapshot_is_the_state_at_its_cut() {
         }
         for _ in 0..3 {
             let expected = content(&mut keyspace);
-            keyspace.cut(true);
+            keyspace.cut(PLAN);
             let abandon = rng.below(4) == 0;
             let mut parts = Vec::new();
             let pace = 1 + rng.below(60);
@@ -188,7 +189,7 @@ fn loaded_keys_replace_or_join_what_is_there() {
         loaded
     };
     let mut keyspace = Keyspace::new(1, DBS);
-    keyspace.cut(true);
+    keyspace.cut(PLAN);
     set(&mut keyspace, 0, "a", 5);
     set(&mut keyspace, 0, "c", 5);
     let key = keyspace.key(b"b");
@@ -201,7 +202,7 @@ fn loaded_keys_replace_or_join_what_is_there() {
     assert_eq!(values(&mut keyspace), [b"1", b"5", b"1"]);
     keyspace.replace_all(loaded());
     assert_eq!(values(&mut keyspace), [b"1", b"1"]);
-    keyspace.cut(true);
+    keyspace.cut(PLAN);
     while keyspace.snapshot_step(10) {}
     assert_eq!(read(&std::iter::from_fn(|| keyspace.take_saved(0)).collect::<Vec<_>>()).len(), 2);
 }
@@ -363,7 +364,7 @@ fn huge_values_are_saved_as_they_were_at_the_cut() {
         for _ in 0..2 {
             (0..40).for_each(|_| change(&mut keyspace, &mut rng, 30));
             let expected = content(&mut keyspace);
-            keyspace.cut(rng.below(2) == 0);
+            keyspace.cut(SavePlan { compresses: rng.below(2) == 0, ..PLAN });
             let abandon = rng.below(6) == 0;
             let mut parts = Vec::new();
             let pace = 1 + rng.below(150);

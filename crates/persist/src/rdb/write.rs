@@ -1,7 +1,7 @@
 //! Writing a file from parts: header and notes first, then keys as they come, then the checksum.
 //!
-//! Owns the order of the file and its checksum. The version is the lowest that can express all keys, so the header is
-//! written anew at the end where they needed more than the usual one. Never knows what a key looks like.
+//! Owns the order of the file and its checksum. The version is the one asked for, or the lowest above it that can express
+//! all keys, so the header is written anew at the end where they needed more. Never knows what a key looks like.
 
 use std::io::{self, Seek, SeekFrom, Write};
 
@@ -29,6 +29,8 @@ pub struct FileWriter<W> {
     out: W,
     crc: u64,
     len: u64,
+    /// In the header as it was written first.
+    begun: u16,
     version: u16,
     sealing: Option<Sealing>,
 }
@@ -46,14 +48,14 @@ struct Sealing {
 impl<W: Write + Seek> FileWriter<W> {
     /// Begins with the header.
     pub fn begin(out: W) -> io::Result<FileWriter<W>> {
-        FileWriter::begin_with(out, Keys::none())
+        FileWriter::begin_with(out, Keys::none(), code::VERSION)
     }
 
-    /// As [`FileWriter::begin`]; the file is sealed if these keys seal.
-    pub fn begin_with(out: W, keys: &Keys) -> io::Result<FileWriter<W>> {
-        let mut writer = FileWriter { out, crc: 0, len: 0, version: code::VERSION, sealing: None };
+    /// As [`FileWriter::begin`], with this version or a higher one; the file is sealed if these keys seal.
+    pub fn begin_with(out: W, keys: &Keys, version: u16) -> io::Result<FileWriter<W>> {
+        let mut writer = FileWriter { out, crc: 0, len: 0, begun: version, version, sealing: None };
         match keys.sealer(RDB_MAGIC) {
-            None => writer.append(&header(code::VERSION))?,
+            None => writer.append(&header(version))?,
             Some(sealer) => writer.begin_sealed(sealer)?,
         }
         Ok(writer)
@@ -66,7 +68,7 @@ impl<W: Write + Seek> FileWriter<W> {
         self.out.write_all(&head)?;
         let reserved = sealer.reserve();
         self.sealing = Some(Sealing { sealer, header: reserved, header_at, pending: Vec::new() });
-        self.crc = crc64(0, &header(code::VERSION));
+        self.crc = crc64(0, &header(self.begun));
         self.len = HEADER_BYTES as u64;
         Ok(())
     }
@@ -138,7 +140,7 @@ impl<W: Write + Seek> FileWriter<W> {
     /// The end, with a checksum or without. Nothing is synced.
     pub fn finish(mut self, sums: bool) -> io::Result<W> {
         self.append(&[code::EOF])?;
-        if self.version != code::VERSION {
+        if self.version != self.begun {
             self.crc ^= self.header_difference();
         }
         let crc = if sums { self.crc } else { 0 };
@@ -153,7 +155,7 @@ impl<W: Write + Seek> FileWriter<W> {
                 (header_at, chunk)
             }
         };
-        if header_at > 0 || self.version != code::VERSION {
+        if header_at > 0 || self.version != self.begun {
             self.out.seek(SeekFrom::Start(header_at))?;
             self.out.write_all(&bytes)?;
             self.out.seek(SeekFrom::End(0))?;
@@ -178,8 +180,7 @@ impl<W: Write + Seek> FileWriter<W> {
     /// the header on.
     fn header_difference(&self) -> u64 {
         let new = header(self.version);
-        let difference: Vec<u8> =
-            header(code::VERSION).iter().zip(&new).map(|(old, new)| old ^ new).collect();
+        let difference: Vec<u8> = header(self.begun).iter().zip(&new).map(|(old, new)| old ^ new).collect();
         let mut crc = crc64(0, &difference);
         let zeros = [0; 64 * 1024];
         let mut left = self.len - HEADER_BYTES as u64;

@@ -246,6 +246,10 @@ impl Config {
         self.bool("rdbchecksum")
     }
 
+    pub fn rdb_version(&self) -> u16 {
+        self.int("rdb-version")
+    }
+
     pub fn appendonly(&self) -> bool {
         self.bool("appendonly")
     }

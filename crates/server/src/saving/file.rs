@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
+use torc_datatypes::rdb::code;
 use torc_keyspace::SavedPart;
 use torc_persist::rdb::FileWriter;
 use torc_persist::seal::Keys;
@@ -139,6 +140,8 @@ fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
 struct Written(io::Result<Open>);
 
 struct Open {
+    /// The one that was asked for.
+    version: u16,
     writer: FileWriter<BufWriter<PacedFile>>,
 }
 
@@ -146,7 +149,7 @@ impl Written {
     fn begin(job: &SaveJob, plan: &FilePlan) -> Written {
         let open = File::create(&job.temporary).and_then(|file| {
             let file = BufWriter::with_capacity(BUFFER_BYTES, PacedFile::new(file, plan.syncs_often));
-            Ok(Open { writer: FileWriter::begin_with(file, &plan.keys)? })
+            Ok(Open { version: job.version, writer: FileWriter::begin_with(file, &plan.keys, job.version)? })
         });
         Written(open)
     }
@@ -176,6 +179,13 @@ impl Open {
     }
 
     fn part(&mut self, part: &SavedPart) -> io::Result<()> {
+        // Whoever asks for an older version wants a file for servers that read no newer one.
+        if self.version < code::VERSION && part.version > self.version {
+            return Err(io::Error::other(format!(
+                "RDB version {} (rdb-version) cannot express a hash with fields that expire",
+                self.version
+            )));
+        }
         self.writer.part(&part.bytes, &part.later, part.compresses, part.version)?;
         // Its checksum has taken time, too.
         beside::yield_core();

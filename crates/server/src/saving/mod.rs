@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use torc_datatypes::rdb::code;
 use torc_persist::rdb::Database;
 
 use crate::aof::OpenSegment;
@@ -68,6 +69,8 @@ pub struct SaveJob {
     pub kind: Kind,
     /// The server ends after it.
     pub is_last: bool,
+    /// The RDB version to be written.
+    pub version: u16,
     /// Unix ms.
     pub started_ms: i64,
     pub temporary: PathBuf,
@@ -194,6 +197,7 @@ impl SaveJob {
         SaveJob {
             kind,
             is_last: false,
+            version: code::VERSION,
             started_ms,
             temporary,
             to_file,

@@ -8,6 +8,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, atomic::Ordering};
 use std::time::Duration;
 
+use torc_keyspace::SavePlan;
 use torc_persist::rdb::Database;
 use torc_resp::CommandError;
 use torc_runtime::{beside, signals};
@@ -203,6 +204,10 @@ impl Shard {
             _ => SaveJob::new(Kind::Foreground, shards, now_ms, temporary, to_file),
         };
         job.is_last = matches!(purpose, Purpose::Shutdown { .. });
+        // The base of a log is for torc alone.
+        if job.kind != Kind::Rewrite {
+            job.version = config.rdb_version();
+        }
         let job = Arc::new(job);
         let Some(job) = self.process.saves.begin(|| Arc::clone(&job)) else {
             if let Purpose::Rewrite(prepared) = purpose {
@@ -219,7 +224,7 @@ impl Shard {
         let usage = (0..self.keyspace.databases()).map(|db| self.keyspace.usage(db));
         let counts = usage.map(|usage| Database { keys: usage.keys as u64, volatile: usage.volatile as u64 });
         job.count(self.changes.dirty, counts);
-        self.keyspace.cut(self.settings.rdb_compression);
+        self.keyspace.cut(SavePlan { compresses: self.settings.rdb_compression, version: job.version });
         if let Some(open) = job.take_segment(self.id) {
             let log = self.process.aof.state();
             // Nobody wants it if the log was switched off since this began.
@@ -387,7 +392,7 @@ impl Shard {
             Purpose::LoadLog { .. } => unreachable!("nothing is saved for it"),
             Purpose::Rewrite(_) => self.rewrite_has_ended(job.started_ms, job.of_log, outcome.is_ok()),
             Purpose::Save(client) => self.finish_step(client, |_shard, connection| {
-                outcome.map_err(|_| CommandError::Text("ERR"))?;
+                outcome.map_err(|error| CommandError::Owned(format!("ERR {error}").into()))?;
                 connection.reply().ok();
                 Ok(Flow::Done)
             }),

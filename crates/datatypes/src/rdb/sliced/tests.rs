@@ -263,9 +263,9 @@ fn a_record_is_the_value_at_its_beginning() {
 fn save(entry: &mut Entry, random: &mut Random, what: &str) {
     let expected = content(entry.value().expect("a collection"));
     let mut at_once = Vec::new();
-    write_record(entry, &mut Writer::new(&mut at_once, false));
+    write_record(entry, code::VERSION, &mut Writer::new(&mut at_once, false));
     let mut record = Vec::new();
-    let (mut sliced, _) = Sliced::begin(entry, &mut Writer::new(&mut record, false));
+    let (mut sliced, _) = Sliced::begin(entry, code::VERSION, &mut Writer::new(&mut record, false));
     let (grows, pace, slice) = (random.below(2) == 0, random.below(120), 1 + random.below(80));
     let is_given_up = random.below(5) == 0;
     loop {
@@ -302,7 +302,7 @@ fn slices_are_bounded_by_their_bytes() {
         let mut entry = Entry::owned(b"key", Value::Hash(hash), None);
         assert!(entry.value().is_some_and(ValueRef::is_huge));
         let (mut out, mut later) = (Vec::new(), Vec::new());
-        let (mut sliced, _) = Sliced::begin(&mut entry, &mut Writer::new(&mut out, true));
+        let (mut sliced, _) = Sliced::begin(&mut entry, code::VERSION, &mut Writer::new(&mut out, true));
         loop {
             let before = sliced.left;
             let mut writer = if leaves {
@@ -326,7 +326,7 @@ fn groups_are_written_slice_by_slice() {
     const PENDING: usize = 20_000;
     let mut entry = Entry::owned(b"key", Value::Stream(with_group(PENDING as u64)), None);
     let mut record = Vec::new();
-    let (mut sliced, _) = Sliced::begin(&mut entry, &mut Writer::new(&mut record, false));
+    let (mut sliced, _) = Sliced::begin(&mut entry, code::VERSION, &mut Writer::new(&mut record, false));
     let mut slices = 0;
     loop {
         assert!(slices > 0 || record.len() < 10);

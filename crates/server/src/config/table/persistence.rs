@@ -18,6 +18,13 @@ pub(super) static SNAPSHOT: Chapter = Chapter {
         Setting::active("rdbcompression", Kind::Bool, "yes", "Compress strings in snapshots and in DUMP."),
         Setting::active("rdbchecksum", Kind::Bool, "yes", "End a snapshot with a checksum.").at_start(),
         Setting::active(
+            "rdb-version",
+            Kind::Int { min: 10, max: 11 },
+            "11",
+            "Version of snapshots: 10 is what Redis 7.0 reads; such a snapshot fails if fields of a hash expire.",
+        )
+        .own(),
+        Setting::active(
             "rdb-save-incremental-fsync",
             Kind::Bool,
             "yes",

@@ -172,6 +172,7 @@ fn getters_take_the_largest_values() {
             "commandlog-reply-larger-than" => {
                 assert_eq!(config.commandlog_reply_larger_than(), Some(i64::MAX as usize));
             }
+            "rdb-version" => assert_eq!(config.rdb_version(), 11),
             "rdb-key-save-delay" => assert!(config.rdb_key_save_delay() > 0),
             "latency-monitor-threshold" => assert!(config.latency_monitor_threshold().is_some()),
             "hash-max-listpack-entries" => assert!(config.hash_max_listpack_entries() >= i32::MAX as usize),
