@@ -2,17 +2,27 @@
 //!
 //! Goal: no bytes make the reader of RDB values panic, or take more memory than a small multiple of them; and whatever it
 //! accepts is a sound value. Method: the seed inputs of the fuzz target as they are (what begins with `good` was written
-//! by the servers that its name tells, or by hand in the format of old ones), then thousands of seeded mutations of them. A
-//! failure names its seed.
+//! by the servers that its name tells, or by hand in the format of old ones), then thousands of seeded mutations of them,
+//! under an allocator that counts. A failure names its seed.
 
+#[path = "support/counting.rs"]
+mod counting;
 mod support;
 
 use std::path::PathBuf;
 
-use support::check;
+use counting::{Asked, Counting, counted};
+use support::{check, read};
 use torc_datatypes::rdb::{Error, payload};
 
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
 const MUTATIONS: u64 = 40_000;
+/// Bytes that reading may ask for at once and in all for each byte of its input, besides a few.
+const LARGEST_EXPANSION_MAX: usize = 100;
+const SUM_EXPANSION_MAX: usize = 300;
+const BYTES_FREE: usize = 4_096;
 /// Bytes that mean something: lengths, ends, types of elements.
 const BYTES: [u8; 12] = [0, 1, 2, 0x3f, 0x40, 0x7f, 0x80, 0x81, 0xc3, 0xf0, 0xfe, 0xff];
 
@@ -88,6 +98,10 @@ fn mutations_are_refused_or_harmless() {
             }
             input.resize(input.len().max(2), 0);
         }
+        let (_, Asked { largest, sum }) = counted(|| std::panic::catch_unwind(|| read(&input).is_ok()));
+        let is_bounded = largest <= LARGEST_EXPANSION_MAX * input.len() + BYTES_FREE
+            && sum <= SUM_EXPANSION_MAX * input.len() + BYTES_FREE;
+        assert!(is_bounded, "seed {seed}: {largest} bytes at once, {sum} in all for {input:02x?}");
         let outcome = std::panic::catch_unwind(|| check(&input));
         match outcome.unwrap_or_else(|_| panic!("seed {seed}: {input:02x?}")) {
             Ok(()) => accepted += 1,

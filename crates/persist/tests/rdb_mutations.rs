@@ -3,17 +3,27 @@
 //! Goal: no file makes the reader panic, or take more memory than a small multiple of its bytes, and every error says
 //! where in the file it is. Method: files around the values in the seed corpus of the fuzz target `rdb_value` (those that
 //! begin with `good` were written by servers or by hand in the format of old ones), with every opcode, and whole files of
-//! servers; then thousands of seeded mutations of them. A failure names its seed.
+//! servers; then thousands of seeded mutations of them, under an allocator that counts. A failure names its seed.
 
+#[path = "../../datatypes/tests/support/counting.rs"]
+mod counting;
 mod support;
 
 use std::path::PathBuf;
 
+use counting::{Asked, Counting, counted};
 use support::check;
 use torc_datatypes::rdb::code;
 use torc_datatypes::rdb::crc64::crc64;
 
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
 const MUTATIONS: u64 = 20_000;
+/// Bytes that reading may ask for at once and in all for each byte of its file, besides a few.
+const LARGEST_EXPANSION_MAX: usize = 100;
+const SUM_EXPANSION_MAX: usize = 300;
+const BYTES_FREE: usize = 4_096;
 /// Bytes that mean something: lengths, ends, opcodes.
 const BYTES: [u8; 16] =
     [0, 1, 2, 0x3f, 0x40, 0x7f, 0x80, 0x81, 0xc0, 0xc3, 0xf5, 0xf7, 0xfa, 0xfc, 0xfe, 0xff];
@@ -186,7 +196,10 @@ fn mutations_are_refused_or_harmless() {
     for seed in 0..MUTATIONS {
         let file = mutated(&mut Random(seed), &seeds);
         // Without the checksum, so that damage gets further than that.
-        let outcome = std::panic::catch_unwind(|| check(&file, false));
+        let (outcome, Asked { largest, sum }) = counted(|| std::panic::catch_unwind(|| check(&file, false)));
+        let is_bounded = largest <= LARGEST_EXPANSION_MAX * file.len() + BYTES_FREE
+            && sum <= SUM_EXPANSION_MAX * file.len() + BYTES_FREE;
+        assert!(is_bounded, "seed {seed}: {largest} bytes at once, {sum} in all for {file:02x?}");
         match outcome.unwrap_or_else(|_| panic!("seed {seed}: {file:02x?}")) {
             Ok(_) => accepted += 1,
             Err(_) => refused += 1,

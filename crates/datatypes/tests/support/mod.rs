@@ -20,15 +20,18 @@ fn limits() -> Limits {
     }
 }
 
-/// Reads a value of the RDB version and type that the first two bytes name. What can be read takes no more memory than a
-/// small multiple of its bytes, and can be written for every version that knows it, read again and freed; returns whether
-/// it could be read.
-pub(crate) fn check(input: &[u8]) -> Result<(), Error> {
+/// Reads a value of the RDB version and type that the first two bytes name; returns how many bytes it takes, too.
+pub(crate) fn read(input: &[u8]) -> Result<(Entry, usize), Error> {
     let &[version, kind, ref body @ ..] = input else { return Err(Error::Truncated) };
     let mut reader = Reader::new(body);
     let value = read_value(kind, u16::from(version), &mut reader, &limits())?;
-    let bytes_read = reader.position();
-    let mut entry = value.into_entry(b"key", None);
+    Ok((value.into_entry(b"key", None), reader.position()))
+}
+
+/// What can be read takes no more memory than a small multiple of its bytes, and can be written for every version that
+/// knows it, read again and freed; returns whether it could be read.
+pub(crate) fn check(input: &[u8]) -> Result<(), Error> {
+    let (mut entry, bytes_read) = read(input)?;
     let bytes = entry.size_bytes();
     assert!(bytes <= EXPANSION_MAX * bytes_read + BYTES_FREE, "{bytes} bytes for {bytes_read}");
     for version in [code::VERSION_REDIS_5, code::VERSION_REDIS_7_0, code::VERSION, code::VERSION_FIELD_EXPIRY]
