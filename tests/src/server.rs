@@ -5,6 +5,8 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -38,6 +40,8 @@ pub struct Launch {
     config_file: Option<PathBuf>,
     args: Vec<String>,
     env: Vec<(String, PathBuf)>,
+    /// A user and group for the process, other than those of the test.
+    user: Option<u32>,
     listen: bool,
 }
 
@@ -55,7 +59,7 @@ impl Launch {
     }
 
     pub fn of(kind: Kind) -> Launch {
-        Launch { kind, config_file: None, args: Vec::new(), env: Vec::new(), listen: true }
+        Launch { kind, config_file: None, args: Vec::new(), env: Vec::new(), user: None, listen: true }
     }
 
     /// A setting as on the command line: `.setting("maxclients", "10")`.
@@ -75,6 +79,12 @@ impl Launch {
 
     pub fn config_file(mut self, path: &Path) -> Launch {
         self.config_file = Some(path.to_path_buf());
+        self
+    }
+
+    /// The server runs as this user, for whom permissions are more than advice.
+    pub fn user(mut self, id: u32) -> Launch {
+        self.user = Some(id);
         self
     }
 
@@ -132,10 +142,21 @@ impl Launch {
     fn spawn(&self, port: Port) -> Server {
         let dir = scratch_dir("server");
         let log = File::create(dir.join("log")).expect("the server's folder is writable");
-        let mut command = match &self.kind {
-            Kind::Torc { .. } => Command::new(torc_binary()),
-            Kind::Reference { binary, .. } => Command::new(binary),
+        let mut binary = match &self.kind {
+            Kind::Torc { .. } => torc_binary().to_path_buf(),
+            Kind::Reference { binary, .. } => binary.clone(),
         };
+        if self.user.is_some() {
+            // Where it was built may be nobody else's business.
+            let copy = dir.join("server");
+            fs::copy(&binary, &copy).expect("the server's folder is writable");
+            binary = copy;
+        }
+        let mut command = Command::new(binary);
+        if let Some(user) = self.user {
+            chown(&dir, Some(user), Some(user)).expect("only root starts servers for others");
+            command.uid(user).gid(user);
+        }
         command.args(&self.config_file);
         if self.listen {
             command.args(["--port", &port.number.to_string(), "--save", ""]);

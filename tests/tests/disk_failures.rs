@@ -1,8 +1,11 @@
-//! The log on a disk that refuses: full, read-only, or with a file where the folder should be. The server says so in replies,
-//! in INFO and in its log, and goes on by itself when the disk takes writes again.
+//! The log on a disk that refuses: full, read-only, without permission, or with a file where the folder should be. The server
+//! says so in replies, in INFO and in its log, and goes on by itself when the disk takes writes again.
 //!
-//! Small file systems in memory are mounted for it; where that is not allowed, those tests say that they are skipped.
+//! Small file systems in memory are mounted for it; where that is not allowed, those tests say that they are skipped. Root
+//! starts the server as somebody else where permissions matter, since it needs none itself.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -86,6 +89,110 @@ fn a_full_disk_is_told_of_and_writes_go_on_when_there_is_room() {
     assert_eq!(client.call(&["GET", "behind"]), bulk("1"));
     drop(server);
     drop(mount);
+}
+
+/// Under `always` nothing more can be acknowledged: the server says why, and ends. What it has acknowledged is there.
+#[test]
+fn under_always_a_full_disk_ends_the_server() {
+    let dir = scratch_dir("full-always");
+    let Some(mount) = Mount::new(&dir, "size=14m") else { return };
+    let filler = dir.join("filler");
+    std::fs::write(&filler, vec![1; 10 << 20]).expect("there is room");
+    let launch = logging(&dir).setting("appendfsync", "always");
+    let mut server = launch.start();
+    let mut client = server.client();
+    let value = "v".repeat(20_000);
+    let mut accepted = 0;
+    while accepted < 2_000
+        && client.try_call(&["SET", &format!("key:{accepted}"), &value]).is_ok_and(|reply| reply == ok())
+    {
+        accepted += 1;
+    }
+    assert!((1..2_000).contains(&accepted), "{accepted} writes of 20 KB fit in 4 MB");
+    let exit = server.wait_exit(PATIENCE).expect("the server ends");
+    assert_eq!(exit.code(), Some(1), "{}", server.log());
+    let line = "the log cannot be written under 'appendfsync always': the server ends";
+    let log = server.log();
+    let told = log.lines().find(|text| text.contains(line)).unwrap_or_else(|| panic!("{log}"));
+    assert!(told.contains("ERROR") && told.contains("No space left on device"), "{told}");
+    std::fs::remove_file(&filler).expect("it is ours");
+    let server = launch.start();
+    let mut client = server.client();
+    for number in 0..accepted {
+        assert_eq!(client.call(&["GET", &format!("key:{number}")]), bulk(&value), "{number}");
+    }
+    drop(server);
+    drop(mount);
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode))
+        .expect("it belongs to the test, or the test is root");
+}
+
+/// A server that permissions hold for, and that owns the folder.
+fn unprivileged(dir: &Path) -> Launch {
+    const NOBODY: u32 = 65_534;
+    if fs::metadata("/proc/self").expect("there is /proc").uid() != 0 {
+        return logging(dir);
+    }
+    chown(dir, Some(NOBODY), Some(NOBODY)).expect("root may");
+    logging(dir).user(NOBODY)
+}
+
+/// A file or folder that the server may not use stops its start, which names it; while it runs it fails what needs it alone.
+#[test]
+fn missing_permission_is_told_of_and_got_over() {
+    let dir = scratch_dir("permission");
+    let folder = dir.join("appendonlydir");
+    let launch = unprivileged(&dir);
+    let refused = |launch: &Launch, name: &str| {
+        let (exit, log) = launch.run_to_end();
+        assert_eq!(exit.code(), Some(1), "{log}");
+        assert!(log.lines().any(|line| line.contains(name) && line.contains("Permission denied")), "{log}");
+    };
+    set_mode(&dir, 0o555);
+    refused(&launch, "appendonlydir");
+    set_mode(&dir, 0o755);
+    let mut server = launch.start();
+    let mut client = server.client();
+    assert_eq!(client.cmd("SET a 1"), ok());
+
+    set_mode(&folder, 0o555);
+    assert!(!client.cmd("BGREWRITEAOF").is_error());
+    let failed = wait_until(PATIENCE, || status(&mut client, "aof_last_bgrewrite_status") == "err");
+    assert!(failed && server.log().contains("Permission denied"), "{}", server.log());
+    assert_eq!(client.cmd("SET a 2"), ok());
+    set_mode(&folder, 0o755);
+    assert!(!client.cmd("BGREWRITEAOF").is_error());
+    assert!(wait_until(PATIENCE, || status(&mut client, "aof_last_bgrewrite_status") == "ok"));
+
+    set_mode(&dir, 0o555);
+    assert!(!client.cmd("BGSAVE").is_error());
+    assert!(wait_until(PATIENCE, || status(&mut client, "rdb_bgsave_in_progress") == "0"));
+    assert_eq!(status(&mut client, "rdb_last_bgsave_status"), "err");
+    let Value::Error(reason) = client.cmd("SAVE") else { panic!("the file cannot be made") };
+    assert!(reason.starts_with("ERR Permission denied"), "{reason}");
+    set_mode(&dir, 0o755);
+    assert_eq!(client.cmd("SAVE"), ok());
+    assert_eq!(status(&mut client, "rdb_last_bgsave_status"), "ok");
+    assert!(server.stop().success());
+
+    let files =
+        fs::read_dir(&folder).expect("the server has made it").map(|file| file.expect("readable").path());
+    for path in files.chain([dir.join("appendonlydir")]) {
+        let mode = fs::metadata(&path).expect("it is there").mode();
+        set_mode(&path, 0);
+        refused(&launch, &path.file_name().expect("it has a name").to_string_lossy());
+        set_mode(&path, mode & 0o777);
+    }
+    let snapshot = dir.join("dump.rdb");
+    set_mode(&snapshot, 0);
+    refused(&launch.clone().setting("appendonly", "no"), "dump.rdb");
+    let server = launch.start();
+    assert_eq!(server.client().cmd("GET a"), bulk("2"));
+    drop(server);
+    fs::remove_dir_all(&dir).expect("the folder is ours");
 }
 
 /// Nothing can be made in the folder: a rewrite fails, says so, and changes nothing; the next one works.
