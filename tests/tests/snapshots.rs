@@ -413,6 +413,54 @@ fn a_corrupt_file_stops_the_start() {
     assert!(log.contains("dump.rdb, offset ") && log.contains("unexpected end"), "{log}");
 }
 
+/// `rdbchecksum no` leaves the place of the checksum empty, and asks for none; `rdbcompression` makes files shorter.
+#[test]
+fn checksums_and_compression_are_as_set() {
+    let text = "a long text ".repeat(5_000);
+    let saved = |sums: &str, compresses: &str| {
+        let server =
+            Launch::torc(2).setting("rdbchecksum", sums).setting("rdbcompression", compresses).start();
+        let mut client = server.client();
+        assert!(!client.call(&["SET", "text", &text]).is_error());
+        assert_eq!(client.text("SAVE"), "OK");
+        std::fs::read(server.dir().join("dump.rdb")).expect("a snapshot")
+    };
+    // What a server with this `rdbchecksum` makes of a file; `None`: it is refused.
+    let check = |file: &[u8], sums: &str, expected: Option<&str>| {
+        let folder = Server::torc(1);
+        let dir = folder.dir();
+        std::fs::write(dir.join("dump.rdb"), file).expect("the folder is writable");
+        let launch = Launch::torc(2).setting("rdbchecksum", sums).setting("dir", &dir.display().to_string());
+        match expected {
+            Some(text) => assert!(launch.start().client().text("GET text") == text),
+            None => {
+                let (exit, log) = launch.run_to_end();
+                assert_eq!(exit.code(), Some(1));
+                assert!(log.contains("corrupt: the checksum is wrong"), "{log}");
+            }
+        }
+    };
+    let damaged = |file: &[u8]| {
+        let at = file.windows(6).position(|bytes| bytes == b"a long").expect("the text is not compressed");
+        let mut damaged = file.to_vec();
+        damaged[at + 2..at + 6].copy_from_slice(b"LONG");
+        damaged
+    };
+    let (with_sum, without) = (saved("yes", "no"), saved("no", "no"));
+    assert_ne!(with_sum[with_sum.len() - 8..], [0; 8]);
+    assert_eq!(without[without.len() - 8..], [0; 8]);
+    let changed = text.replacen("long", "LONG", 1);
+    for sums in ["yes", "no"] {
+        check(&with_sum, sums, Some(&text));
+        check(&without, sums, Some(&text));
+        check(&damaged(&without), sums, Some(&changed));
+        check(&damaged(&with_sum), sums, (sums == "no").then_some(&changed));
+    }
+    let compressed = saved("yes", "yes");
+    assert!(with_sum.len() > text.len() && compressed.len() < text.len() / 10, "{}", compressed.len());
+    check(&compressed, "yes", Some(&text));
+}
+
 /// Encrypted snapshots: read with their key, also when another one has taken its place, and with no other.
 #[test]
 fn encrypted_snapshots_need_their_key() {
