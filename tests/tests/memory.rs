@@ -285,3 +285,48 @@ fn two_shards_start_and_serve_in_64_mb() {
         eprintln!("skipped: a control group of 64 MB: none can be made here; the resident set stayed below");
     }
 }
+
+/// What a snapshot keeps of keys that change before they are saved is bounded: writers wait for its file.
+#[test]
+fn a_slow_save_holds_writers_up() {
+    const KEYS: usize = 110_000;
+    const VALUE_BYTES: usize = 1_000;
+    for shards in [1, 2] {
+        let metrics = free_port();
+        let launch = Launch::torc(shards).setting("rdbcompression", "no").setting("save", "");
+        let launch = launch.setting("metrics-port", &metrics.number.to_string());
+        let server = launch.setting("rdb-key-save-delay", "60000000").start();
+        let brakes = || scrape(metrics.number).sum("torc_shard_brakes_total");
+        let overwrite = |byte: u8| -> Vec<u8> {
+            let value = vec![byte; VALUE_BYTES];
+            (0..KEYS).flat_map(|key| request(&[b"SET", format!("key:{key}").as_bytes(), &value])).collect()
+        };
+        let run = |byte: u8| {
+            let (mut client, requests) = (server.client(), overwrite(byte));
+            let mut sender = client.try_clone().expect("a socket has two ends");
+            let sending = std::thread::spawn(move || sender.send_raw(&requests).expect("the server reads"));
+            (0..KEYS).for_each(|_| assert_eq!(client.receive().expect("the server answers"), ok()));
+            sending.join().expect("all was sent");
+        };
+        run(b'a');
+        let mut client = server.client();
+        let rss_before = rss(&server);
+        assert_eq!(client.text("BGSAVE"), "Background saving started");
+        let is_done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                run(b'b');
+                is_done.store(true, std::sync::atomic::Ordering::Release);
+            });
+            assert!(wait_until(PATIENCE, || brakes() >= 1.0), "{shards} shards: nobody is held up");
+            std::thread::sleep(Duration::from_millis(500));
+            assert!(!is_done.load(std::sync::atomic::Ordering::Acquire), "{shards} shards: all were written");
+            let grown = rss(&server).saturating_sub(rss_before);
+            assert!(grown <= 64 * MIB, "{shards} shards: the resident set has grown by {grown} bytes");
+            assert_eq!(client.int("STRLEN key:0"), VALUE_BYTES as i64, "readers pass");
+            assert_eq!(client.cmd("CONFIG SET rdb-key-save-delay 0"), ok());
+        });
+        assert!(wait_until(PATIENCE, || figure(&mut client, "rdb_bgsave_in_progress") == 0));
+        assert_eq!(client.info("persistence", "rdb_last_bgsave_status").as_deref(), Some("ok"));
+    }
+}

@@ -27,6 +27,8 @@ use crate::segment::Line;
 const STEP_PACKED_BYTES: usize = 16 * 1024;
 /// Bytes that one step of the walk saves at most, but for the key that passes this.
 const STEP_BYTES: usize = 128 * 1024;
+/// A part that has grown to this gets no more: where parts are not taken away, no buffer has to grow on and on.
+const PART_BYTES_FULL: usize = 256 * 1024;
 
 /// How keys are to be saved.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +54,11 @@ pub(crate) struct Snapshot {
     lines: Vec<Line>,
     /// Whole records.
     part: SavedPart,
-    /// Bytes that were compressed in the step under way.
+    /// The same, in parts that are full.
+    full: VecDeque<SavedPart>,
+    /// Bytes that were saved since the step under way began.
+    step_bytes: usize,
+    /// How many of them were compressed.
     packed_bytes: usize,
     /// Huge values whose records have begun. That of the first is being written, into `open`.
     huge: VecDeque<Huge>,
@@ -76,6 +82,8 @@ impl Snapshot {
             flushed: Vec::new(),
             lines: Vec::new(),
             part: SavedPart::new(plan.compresses),
+            full: VecDeque::new(),
+            step_bytes: 0,
             packed_bytes: 0,
             huge: VecDeque::new(),
             open: SavedPart::new(plan.compresses),
@@ -97,17 +105,20 @@ impl Snapshot {
         if self.part.is_empty() {
             self.part.select(self.db);
         }
+        let len_before = self.part.len();
         let version = self.plan.version;
         let (version, packed_bytes) = self.part.write(|writer| record::write_record(entry, version, writer));
+        self.step_bytes += self.part.len() - len_before;
         self.packed_bytes += packed_bytes;
         self.part.needs(version);
+        if self.part.len() >= PART_BYTES_FULL {
+            self.full.push_back(self.part.take());
+        }
     }
 
     /// Whether the step under way has saved enough.
-    fn has_enough(&self, len_before: usize) -> bool {
-        !self.huge.is_empty()
-            || self.packed_bytes >= STEP_PACKED_BYTES
-            || self.part.len() >= len_before + STEP_BYTES
+    fn has_enough(&self) -> bool {
+        !self.huge.is_empty() || self.packed_bytes >= STEP_PACKED_BYTES || self.step_bytes >= STEP_BYTES
     }
 
     /// Takes flushed tables over; what is left of them for the caller is their length.
@@ -120,9 +131,8 @@ impl Snapshot {
 
     /// Saves some flushed entries and frees them; returns how many were looked at.
     fn save_flushed(&mut self, entries_max: usize) -> usize {
-        let len_before = self.part.len();
         let mut visited = 0;
-        while visited < entries_max && !self.has_enough(len_before) {
+        while visited < entries_max && !self.has_enough() {
             if let Some(line) = self.lines.pop() {
                 for mut entry in line.0.into_iter().flatten() {
                     visited += 1;
@@ -195,7 +205,7 @@ impl Keyspace {
             return false;
         };
         let mut snapshot = self.dbs[db].snapshot.take().expect("it walks");
-        snapshot.packed_bytes = 0;
+        (snapshot.step_bytes, snapshot.packed_bytes) = (0, 0);
         if snapshot.huge.is_empty() {
             self.walk_on(db, &mut snapshot, entries_max);
         } else {
@@ -209,10 +219,9 @@ impl Keyspace {
     fn walk_on(&mut self, db: usize, snapshot: &mut Snapshot, entries_max: usize) {
         let database = &mut self.dbs[db];
         let mut visited = snapshot.save_flushed(entries_max);
-        let len_before = snapshot.part.len();
         while let Some(from) = snapshot.next
             && visited < entries_max
-            && !snapshot.has_enough(len_before)
+            && !snapshot.has_enough()
         {
             let Some(slot) = database.next_slot(usize::from(from.slot)) else {
                 snapshot.next = None;
@@ -221,7 +230,7 @@ impl Keyspace {
             let position = if slot == from.slot { from.position } else { 0 };
             let mut save = |entry: &mut Entry| {
                 if entry.is_marked() != snapshot.mark {
-                    if snapshot.has_enough(len_before) {
+                    if snapshot.has_enough() {
                         return false;
                     }
                     snapshot.save(entry);
@@ -249,7 +258,7 @@ impl Keyspace {
         }
         for database in &mut self.dbs {
             let Some(snapshot) = &mut database.snapshot else { continue };
-            if let Some(part) = snapshot.take_of_record(bytes_min) {
+            if let Some(part) = snapshot.take_of_record(bytes_min).or_else(|| snapshot.full.pop_front()) {
                 return Some(part);
             }
             let is_through = snapshot.is_through();

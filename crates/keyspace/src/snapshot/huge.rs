@@ -82,7 +82,7 @@ impl Snapshot {
     /// Bytes that were saved and not taken away yet.
     pub(super) fn held_bytes(&self) -> usize {
         let begun = self.huge.iter().map(|huge| &huge.begun);
-        let parts = begun.chain(&self.ended).chain([&self.part, &self.open]);
+        let parts = begun.chain(&self.ended).chain(&self.full).chain([&self.part, &self.open]);
         parts.map(SavedPart::held_bytes).sum()
     }
 }

@@ -1,10 +1,10 @@
 //! The brake on writers whose changes are told to shards, or to a disk, that cannot take them in as fast.
 //!
-//! Nobody answers a keyspace event, a notice of client-side caching or an effect for the log, so nothing else would slow
-//! their source down, and what is on its way would grow without bound. Owns a lock on the whole of this shard that lets readers pass: it is
-//! taken when another shard or the log is far behind, and given back when that one has caught up. Writers wait for it as for any
-//! other lock, so their connections run out of places for replies and are not read from any more. What the other shard
-//! does to catch up needs no lock, so this ends.
+//! Nobody answers a keyspace event, a notice of client-side caching, an effect for the log or what a snapshot keeps of a key before
+//! it changes, so nothing else would slow their source down, and what is on its way would grow without bound. Owns a lock on the
+//! whole of this shard that lets readers pass: it is taken when another shard, the log or the save is far behind, and given back
+//! when that one has caught up. Writers wait for it as for any other lock, so their connections run out of places for replies
+//! and are not read from any more. What is done to catch up needs no lock, so this ends.
 
 use crate::locks::{Mode, RequestId, Scope};
 
@@ -12,6 +12,8 @@ use super::{Shard, Waiter};
 
 /// Bytes that wait to be written to the log at which writers wait.
 const LOG_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a snapshot, on all shards together, that wait to be taken away at which writers wait.
+const SNAPSHOT_BYTES_MAX: usize = 48 << 20;
 
 /// Where the brake is.
 #[derive(Default)]
@@ -27,7 +29,9 @@ impl Shard {
     /// Something was told to other shards.
     #[inline]
     pub(super) fn brake_if_needed(&mut self) {
-        let is_needed = self.pubsub.somebody_is_far_behind() || self.log_is_behind(LOG_BYTES_MAX);
+        let is_needed = self.pubsub.somebody_is_far_behind()
+            || self.log_is_behind(LOG_BYTES_MAX)
+            || self.save_is_behind(SNAPSHOT_BYTES_MAX / self.shards());
         if matches!(self.brake, Brake::Off) && is_needed {
             self.put_the_brake_on();
         }
@@ -53,6 +57,7 @@ impl Shard {
         if let Brake::On(id) = self.brake
             && !self.pubsub.somebody_is_behind()
             && !self.log_is_behind(LOG_BYTES_MAX / 2)
+            && !self.save_is_behind(SNAPSHOT_BYTES_MAX / self.shards() / 2)
         {
             self.brake = Brake::Off;
             self.release_locks(id);

@@ -296,6 +296,13 @@ impl Shard {
             job.send(Message::Through);
             self.saving.job = None;
         }
+        self.take_the_brake_off();
+    }
+
+    /// More than so many bytes of the save under way wait to be taken away: its file is not written as fast as keys change that
+    /// were not saved yet.
+    pub(super) fn save_is_behind(&self, bytes: usize) -> bool {
+        self.saving.job.is_some() && self.keyspace.saved_bytes() > bytes
     }
 
     /// Take what was loaded for this shard; when all shards have theirs, clients are served.
