@@ -233,7 +233,7 @@ fn fill_for_snapshot(client: &mut Client) {
         assert!(!matches!(reply, Value::Error(_)), "{line}: {reply:?}");
     }
     for number in 1..=3_000 {
-        client.cmd(&format!("XADD hugestream {number}-1 name value:{number} number {number}"));
+        client.cmd(&format!("XADD hugestream {number}-1 name value:{number:0100} number {number}"));
     }
     for line in [
         "XDEL hugestream 3-1 2999-1",

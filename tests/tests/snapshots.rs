@@ -359,9 +359,10 @@ fn number(text: String) -> i64 {
 
 #[test]
 fn the_server_saves_at_its_end_if_it_has_save_points() {
-    let mut server = Launch::torc(2).setting("save", "3600 1").start();
+    let mut server = Launch::torc(2).setting("save", "3600 1").setting("rdb-version", "10").start();
     server.client().cmd("SET key value");
     assert!(server.stop().success());
+    assert!(std::fs::read(server.dir().join("dump.rdb")).expect("a snapshot").starts_with(b"REDIS0010"));
     let again = on_files_of(Launch::torc(1), server.dir());
     assert_eq!(again.client().text("GET key"), "value");
     let mut server = Launch::torc(2).start();

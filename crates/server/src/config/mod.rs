@@ -28,6 +28,7 @@ pub use setting::{Change, Chapter, Directive, Effect, Kind, Setting};
 pub use special::{OutputLimit, OutputLimits, SavePoint};
 pub use table::{CHAPTERS, DIRECTIVES};
 pub use typed::{Access, LogFormat, LogLevel};
+pub(crate) use value::os_error_text;
 pub use value::{Value, parse_memory};
 
 use torc_datatypes::glob::glob_match;

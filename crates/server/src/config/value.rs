@@ -190,7 +190,7 @@ fn parse_directory(word: &str) -> Result<Value, String> {
 }
 
 /// The operating system's text without Rust's `(os error N)`.
-pub(super) fn os_error_text(error: &std::io::Error) -> String {
+pub(crate) fn os_error_text(error: &std::io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {
         Some(end) => text[..end].to_string(),

@@ -18,6 +18,7 @@ use torc_persist::rdb::FileWriter;
 use torc_persist::seal::Keys;
 use torc_runtime::beside::{self, PacedFile};
 
+use crate::config::os_error_text;
 use crate::packet::ShardId;
 use crate::process::REDIS_VERSION;
 use crate::shard_loop::LoopShared;
@@ -65,7 +66,7 @@ pub fn write(job: &SaveJob, mut plan: FilePlan, messages: &Receiver<Message>) {
     let at_end = plan.at_end.take();
     let mut result = write_parts(job, &plan, messages);
     if let (Ok(()), Some(at_end), false) = (&result, at_end, job.is_cancelled()) {
-        result = at_end().map_err(|error| error.to_string());
+        result = at_end().map_err(|error| os_error_text(&error));
     }
     if job.is_cancelled() {
         result = Err("it was cancelled".to_owned());
@@ -109,7 +110,7 @@ fn write_parts(job: &SaveJob, plan: &FilePlan, messages: &Receiver<Message>) -> 
     if job.is_cancelled() {
         return Ok(());
     }
-    written.and_then(|()| put_in_place(&job.temporary, &plan.path)).map_err(|error| error.to_string())
+    written.and_then(|()| put_in_place(&job.temporary, &plan.path)).map_err(|error| os_error_text(&error))
 }
 
 /// Parts that are not written yet: as many as shards may send ahead ([`super::PARTS_IN_FLIGHT_MAX`]).
