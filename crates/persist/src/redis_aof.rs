@@ -35,6 +35,8 @@ pub enum Logged<'a> {
     Function(Vec<u8>),
     /// One command, or all of a transaction, which count together. Without MULTI, EXEC and SELECT.
     Commands(&'a [LoggedCommand]),
+    /// A file ends, and the offsets of another begin.
+    FileEnd,
 }
 
 /// A command with the database that was selected.
@@ -42,6 +44,8 @@ pub enum Logged<'a> {
 pub struct LoggedCommand {
     pub db: usize,
     pub words: Vec<Vec<u8>>,
+    /// Where in its file it begins.
+    pub at: u64,
 }
 
 /// How a log is to be read.
@@ -116,6 +120,8 @@ impl RedisLog {
                 reason: format!("cannot be opened: {error}"),
             })?;
             read_file(Counted::new(source, reading.read_bytes), file, reading, &mut summary, &mut visit)?;
+            let refused = |reason| FileError { file: file.clone(), offset: 0, reason };
+            visit(Logged::FileEnd).map_err(refused)?;
         }
         Ok(summary)
     }
@@ -280,7 +286,7 @@ impl<'a, R: Read> Commands<'a, R> {
                 }
                 self.hand_over(&mut group, begins_at, summary, visit)?;
             } else {
-                group.push(LoggedCommand { db: self.db, words });
+                group.push(LoggedCommand { db: self.db, words, at: begins_at });
                 if open.is_none() {
                     self.hand_over(&mut group, begins_at, summary, visit)?;
                 }

@@ -53,7 +53,7 @@ fn read(log: &RedisLog, torn_tail: bool) -> Result<(Vec<String>, Summary), FileE
     let reading = Reading { limits: &limits, checks_sum: true, torn_tail, read_bytes: &AtomicU64::new(0) };
     let summary = log.read(reading, |logged| {
         lines.push(match logged {
-            Logged::Note { .. } => return Ok(()),
+            Logged::Note { .. } | Logged::FileEnd => return Ok(()),
             Logged::Key(key) => format!("key {} {}", key.db, String::from_utf8_lossy(key.entry.key())),
             Logged::Function(_) => "function".to_owned(),
             Logged::Commands(commands) => {

@@ -14,7 +14,6 @@ use torc_keyspace::{Changes, Keyspace, slot_of};
 use torc_persist::left_out::LeftOut;
 use torc_persist::load::{self, GenerationPlan, LogPlan, Plan, Tolerance};
 use torc_persist::manifest::{Manifest, SlotRange};
-use torc_persist::record::Effect;
 use torc_persist::redis_aof::{Logged, Reading, RedisLog};
 use torc_persist::seal::Keys;
 use torc_persist::store::Directory;
@@ -24,7 +23,8 @@ use crate::saving::load::LoadPlan;
 use crate::saving::loading::Progress;
 use crate::session::state::data_settings;
 
-use super::replay::Replayer;
+use super::foreign::Foreign;
+use super::replay::{Refused, Replayer};
 
 /// How a log is to be loaded.
 pub struct AofLoad {
@@ -129,33 +129,40 @@ impl AofLoad {
         let one = SlotMap::even(1);
         // Redis logs commands as they came: the settings decide about the form of HyperLogLogs.
         let settings = DataSettings { encodings: self.settings.encodings, ..self.settings.for_replay() };
-        let mut replayer = Replayer::new(self.empty_keyspace(), &settings, &one, 0);
-        let (mut functions, limits) = (Vec::new(), self.settings.encodings.rdb_limits());
+        let mut foreign = Foreign::new(Replayer::new(self.empty_keyspace(), &settings, &one, 0));
+        let limits = self.settings.encodings.rdb_limits();
         let reading = Reading {
             limits: &limits,
             checks_sum: self.checks_sum,
             torn_tail: self.tolerates_torn_tail,
             read_bytes: &self.progress.loaded_bytes,
         };
+        // Where the command is that can't be repeated: the reader may be a few commands ahead.
+        let mut refused_at = None;
         let summary = log.read(reading, |logged| {
-            match logged {
-                Logged::Note { name, text } => self.progress.note_aux(&name, &text),
-                Logged::Function(source) => functions.push(source),
-                Logged::Key(key) => {
-                    replayer.load(key.db, key.entry)?;
+            let outcome = match logged {
+                Logged::Note { name, text } => {
+                    self.progress.note_aux(&name, &text);
+                    Ok(())
                 }
-                Logged::Commands(commands) => {
-                    for command in commands {
-                        let words = command.words.iter().map(Vec::as_slice).collect();
-                        replayer.apply(&Effect { db: command.db as u32, words })?;
-                    }
+                Logged::Function(source) => {
+                    foreign.library(source);
+                    Ok(())
                 }
-            }
-            Ok(())
+                Logged::Key(key) => foreign.key(key),
+                Logged::Commands(commands) => commands.iter().try_for_each(|one| foreign.command(one)),
+                Logged::FileEnd => foreign.flush(),
+            };
+            outcome.map_err(|Refused { place, reason }| {
+                refused_at = Some(place);
+                reason
+            })
         });
-        let summary = summary.map_err(failed)?;
-        let (keyspace, outcome) = replayer.finish();
-        outcome.map_err(failed)?;
+        let summary = summary.map_err(|mut error| {
+            error.offset = refused_at.unwrap_or(error.offset);
+            failed(error)
+        })?;
+        let (keyspace, functions) = foreign.finish();
         let keyspaces = self.deal_anew(vec![keyspace], &self.slots);
         Ok(Some(LoadedAof {
             keys: keyspaces.iter().map(keys_of).sum(),

@@ -4,6 +4,7 @@
 //! rewrite ends, and ten times a second; never per command: the log of a shard is that shard's (`shard::logging`), and its
 //! writes go through that shard's ring. All calls that touch the disk block, and belong to threads beside the shards.
 
+mod foreign;
 pub mod load;
 pub(crate) mod replay;
 

@@ -32,6 +32,16 @@ pub(crate) struct Replayer<'a> {
     args: OwnedArgs,
     reply: ReplyBuf,
     effects: u64,
+    /// Commands that write nothing have no effect, instead of being an error.
+    passes_over_reads: bool,
+}
+
+/// Why an effect can't be repeated.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Where it is, as whoever handed it over said.
+    pub place: u64,
+    pub reason: String,
 }
 
 /// An effect that has not been run yet.
@@ -40,6 +50,7 @@ struct Gathered {
     handler: Handler,
     db: usize,
     words: Range<usize>,
+    place: u64,
 }
 
 impl<'a> Replayer<'a> {
@@ -60,12 +71,31 @@ impl<'a> Replayer<'a> {
             args: OwnedArgs::new(),
             reply: ReplyBuf::new(),
             effects: 0,
+            passes_over_reads: false,
         }
+    }
+
+    /// For the log of another server, in which commands may stand that write nothing.
+    pub(super) fn passing_over_reads(self) -> Self {
+        Replayer { passes_over_reads: true, ..self }
     }
 
     /// Repeats one effect, now or together with others that follow; what is wrong with it or with one before, if it
     /// can't be.
     pub(crate) fn apply(&mut self, effect: &Effect<'_>) -> Result<(), String> {
+        self.apply_at(effect, 0).map_err(|refused| refused.reason)
+    }
+
+    /// The same, for an effect of which an error is to say where it was.
+    pub(super) fn apply_at(&mut self, effect: &Effect<'_>, place: u64) -> Result<(), Refused> {
+        let before = self.gathered.len();
+        self.gather(effect, place).map_err(|reason| Refused { place, reason })?;
+        // What has no effect leaves its words behind.
+        let is_passed_over = self.gathered.len() == before;
+        if is_passed_over || self.gathered.len() == EFFECTS_AHEAD { self.run() } else { Ok(()) }
+    }
+
+    fn gather(&mut self, effect: &Effect<'_>, place: u64) -> Result<(), String> {
         let start = self.args.len();
         effect.words.iter().for_each(|word| self.args.push(word));
         let words = start..self.args.len();
@@ -73,6 +103,9 @@ impl<'a> Replayer<'a> {
         let name = || String::from_utf8_lossy(effect.words.first().unwrap_or(&&b""[..])).into_owned();
         let command =
             registry().resolve_by_own_name(args).map_err(|error| format!("'{}': {error}", name()))?;
+        if self.passes_over_reads && !command.writes() {
+            return Ok(());
+        }
         let Route::Data(
             Run::OnShard(handler)
             | Run::MayWait { handler, .. }
@@ -90,12 +123,12 @@ impl<'a> Replayer<'a> {
         if !command.spec.arity.accepts(args.len()) {
             return Err(format!("'{}' with {} words", name(), args.len()));
         }
-        self.gathered.push(Gathered { command, handler, db, words });
-        if self.gathered.len() == EFFECTS_AHEAD { self.run() } else { Ok(()) }
+        self.gathered.push(Gathered { command, handler, db, words, place });
+        Ok(())
     }
 
     /// A key of a snapshot.
-    pub(crate) fn load(&mut self, db: usize, entry: Entry) -> Result<(), String> {
+    pub(super) fn load(&mut self, db: usize, entry: Entry) -> Result<(), Refused> {
         self.run()?;
         self.keyspace.load(db, entry, REPLAY_MS);
         Ok(())
@@ -104,11 +137,11 @@ impl<'a> Replayer<'a> {
     /// What all effects have led to, and how many there were.
     pub(crate) fn finish(mut self) -> (Keyspace, Result<u64, String>) {
         let outcome = self.run();
-        (self.keyspace, outcome.map(|()| self.effects))
+        (self.keyspace, outcome.map(|()| self.effects).map_err(|refused| refused.reason))
     }
 
     /// Runs what is gathered.
-    fn run(&mut self) -> Result<(), String> {
+    pub(super) fn run(&mut self) -> Result<(), Refused> {
         let Replayer { keyspace, gathered, args, reply, .. } = self;
         let mut hints = [None; EFFECTS_AHEAD];
         let mut near: SmallVec<[Near<'_>; EFFECTS_AHEAD]> = SmallVec::new();
@@ -141,7 +174,10 @@ impl<'a> Replayer<'a> {
             reply.clear();
             let args = args.range(effect.words);
             let outcome = (effect.handler)(&mut context, args, &mut Reply::new(reply, Proto::Resp2));
-            outcome.map_err(|error| format!("'{}': {error}", effect.command.name))?;
+            outcome.map_err(|error| Refused {
+                place: effect.place,
+                reason: format!("'{}': {error}", effect.command.name),
+            })?;
             keyspace.graveyard.dig(usize::MAX);
             self.effects += 1;
         }

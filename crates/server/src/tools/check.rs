@@ -2,17 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
-use std::sync::atomic::AtomicU64;
 
 use torc_commands::DataSettings;
 use torc_persist::load::{self, GenerationPlan, LogPlan, Plan, Tolerance};
 use torc_persist::rdb::{FileReader, Item};
-use torc_persist::redis_aof::{Reading, RedisLog};
+use torc_persist::redis_aof::RedisLog;
 use torc_persist::seal::Keys;
 use torc_persist::store::Directory;
 
-use super::{BROKEN, LOSSY, Options, SOUND, open};
+use crate::aof::load::LoadedAof;
+
+use super::{BROKEN, LOSSY, Options, SOUND, loader, open};
 
 /// Tells what is wrong, and an exit code.
 pub(super) fn check(options: &Options, keys: &Keys, out: &mut dyn Write) -> io::Result<u8> {
@@ -25,7 +25,7 @@ pub(super) fn check(options: &Options, keys: &Keys, out: &mut dyn Write) -> io::
     };
     let plan = match load::plan(&dir, Tolerance { torn_tail: true, hole: false }) {
         Ok(Some(plan)) => plan,
-        Ok(None) => return check_redis(options, out),
+        Ok(None) => return check_redis(options, keys, out),
         Err(error) => {
             writeln!(out, "the log cannot be loaded: {error}")?;
             // What is left if the damage is passed over.
@@ -37,6 +37,48 @@ pub(super) fn check(options: &Options, keys: &Keys, out: &mut dyn Write) -> io::
         }
     };
     let code = report(&dir, &plan, out)?;
+    // What is whole may still be what no server could repeat.
+    let code = match loader(options, keys).run(&dir, &plan) {
+        Ok(loaded) => {
+            writeln!(out, "what counts leads to {} keys", loaded.keys)?;
+            code
+        }
+        Err(error) => {
+            writeln!(out, "the log cannot be loaded: {error}")?;
+            return Ok(BROKEN);
+        }
+    };
+    tell_verdict(code, out)
+}
+
+/// The folder holds no log of torc: perhaps one of Redis or Valkey.
+fn check_redis(options: &Options, keys: &Keys, out: &mut dyn Write) -> io::Result<u8> {
+    let loader = loader(options, keys);
+    if let Ok(Some(log)) = RedisLog::find(&options.dir, &loader.name) {
+        writeln!(out, "a log of Redis or Valkey: {}", log.files().join(", "))?;
+    }
+    let loaded = match loader.load_of_redis() {
+        Ok(Some(loaded)) => loaded,
+        Ok(None) => {
+            writeln!(out, "there is no log in {}", options.dir.display())?;
+            return Ok(BROKEN);
+        }
+        Err(error) => {
+            writeln!(out, "the log cannot be loaded: {error}")?;
+            return Ok(BROKEN);
+        }
+    };
+    let LoadedAof { effects, keys, functions, left_out, .. } = loaded;
+    writeln!(
+        out,
+        "  {effects} commands, which lead to {keys} keys; {} libraries of functions",
+        functions.len()
+    )?;
+    left_out.iter().try_for_each(|what| writeln!(out, "    dropped: {what}"))?;
+    tell_verdict(if left_out.is_empty() { SOUND } else { LOSSY }, out)
+}
+
+fn tell_verdict(code: u8, out: &mut dyn Write) -> io::Result<u8> {
     let verdict = match code {
         SOUND => "the log is sound",
         LOSSY => "the log can be loaded, but something at its end would be dropped",
@@ -44,47 +86,6 @@ pub(super) fn check(options: &Options, keys: &Keys, out: &mut dyn Write) -> io::
     };
     writeln!(out, "{verdict}")?;
     Ok(code)
-}
-
-/// The folder holds no log of torc: perhaps one of Redis or Valkey.
-fn check_redis(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
-    let found = match redis_name(&options.dir).map(|name| RedisLog::find(&options.dir, &name)).transpose() {
-        Ok(found) => found.flatten(),
-        Err(error) => {
-            writeln!(out, "the log cannot be loaded: {error}")?;
-            return Ok(BROKEN);
-        }
-    };
-    let Some(log) = found else {
-        writeln!(out, "there is no log in {}", options.dir.display())?;
-        return Ok(BROKEN);
-    };
-    writeln!(out, "a log of Redis or Valkey: {}", log.files().join(", "))?;
-    let limits = DataSettings::default().encodings.rdb_limits();
-    let (limits, read_bytes) = (&limits, &AtomicU64::new(0));
-    let reading = Reading { limits, checks_sum: true, torn_tail: true, read_bytes };
-    let summary = match log.read(reading, |_| Ok(())) {
-        Ok(summary) => summary,
-        Err(error) => {
-            writeln!(out, "the log cannot be loaded: {error}")?;
-            return Ok(BROKEN);
-        }
-    };
-    writeln!(out, "  {} keys of a snapshot, {} commands", summary.keys, summary.commands)?;
-    let Some(torn) = &summary.torn else {
-        writeln!(out, "the log is sound")?;
-        return Ok(SOUND);
-    };
-    writeln!(out, "    dropped: {torn}")?;
-    writeln!(out, "the log can be loaded, but something at its end would be dropped")?;
-    Ok(LOSSY)
-}
-
-/// The first part of the names in a folder of Redis.
-pub(super) fn redis_name(dir: &Path) -> Option<String> {
-    let mut names =
-        std::fs::read_dir(dir).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    names.find_map(|name| name.strip_suffix(".manifest").map(str::to_owned))
 }
 
 fn report(dir: &Directory, plan: &Plan, out: &mut dyn Write) -> io::Result<u8> {

@@ -1,18 +1,16 @@
 //! `torc aof dump`: the data of a log as commands.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 
-use torc_commands::{DataSettings, REPLAY_MS, SlotMap};
+use torc_commands::REPLAY_MS;
 use torc_keyspace::Changes;
 use torc_persist::load::{self, Tolerance};
 use torc_persist::seal::Keys;
 use torc_resp::encode_command;
 
-use crate::aof::load::{AofLoad, LoadedAof};
+use crate::aof::load::LoadedAof;
 
-use super::check::redis_name;
-use super::{BROKEN, LOSSY, Options, SOUND, open, values};
+use super::{BROKEN, LOSSY, Options, SOUND, loader, open, values};
 
 /// Bytes that are gathered before they are written.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -55,17 +53,7 @@ pub(super) fn dump(options: &Options, keys: &Keys, out: &mut dyn Write) -> io::R
 fn replay(options: &Options, keys: &Keys) -> Result<(LoadedAof, u8), String> {
     let dir = open(options, keys)?;
     let tolerance = Tolerance { torn_tail: true, hole: options.holes };
-    let loader = AofLoad {
-        folder: options.dir.clone(),
-        keys: keys.clone(),
-        settings: DataSettings { databases: options.databases, ..DataSettings::default() },
-        slots: Arc::new(SlotMap::even(1)),
-        seed: 1,
-        tolerates_torn_tail: true,
-        checks_sum: true,
-        name: redis_name(&options.dir).unwrap_or_default(),
-        progress: Arc::default(),
-    };
+    let loader = loader(options, keys);
     let missing = || format!("there is no log in {}", options.dir.display());
     let Some(plan) = load::plan(&dir, tolerance).map_err(|error| error.to_string())? else {
         let loaded = loader.load_of_redis().map_err(|error| error.to_string())?.ok_or_else(missing)?;

@@ -11,17 +11,20 @@ mod values;
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use torc_commands::{DataSettings, SlotMap};
 use torc_persist::seal::Keys;
 use torc_persist::store::Directory;
 
+use crate::aof::load::AofLoad;
 use crate::encryption::KeyPlaces;
 
 const HELP: &str = "Usage: torc aof check DIR [OPTION]...
        torc aof dump DIR [OPTION]...
 
   check  says what of the log in DIR a server would load, what it would drop, and why. Exit code: 0 if it would
-         load everything, 1 if it would drop something, 2 if it would not start.
+         load everything, 1 if it would drop something, 2 if it would not start or there is no log.
   dump   writes the data of the log in DIR as commands, for `redis-cli --pipe` of any Redis or Valkey. Keys whose
          time is over are written too: the target drops them. Exit codes as for check; what is dropped is said on
          standard error.
@@ -29,10 +32,11 @@ const HELP: &str = "Usage: torc aof check DIR [OPTION]...
   --key-file FILE      master key of an encrypted log
   --key-env NAME       environment variable with the master key
   --old-key-file FILE  an earlier master key; may be given several times
-  --databases N        dump: number of databases (default 16)
+  --databases N        number of databases (default 16)
   --load-holes         dump: cut the log at damage in what was durable
 
-DIR may also be the folder of a Redis or Valkey server. Nothing in it is changed. The server that writes to it must not be running.
+Both repeat what was logged, and so take the memory of the data. DIR may also be the folder of a Redis or Valkey server. Nothing in
+it is changed. The server that writes to it must not be running.
 ";
 
 /// The exit codes of the tools.
@@ -123,4 +127,26 @@ fn open(options: &Options, keys: &Keys) -> Result<Directory, String> {
     let dir = Directory::existing(&options.dir);
     let dir = dir.map_err(|error| format!("cannot read {}: {error}", options.dir.display()))?;
     Ok(dir.with_keys(keys.clone()))
+}
+
+/// What replays the log, as a start does.
+fn loader(options: &Options, keys: &Keys) -> AofLoad {
+    AofLoad {
+        folder: options.dir.clone(),
+        keys: keys.clone(),
+        settings: DataSettings { databases: options.databases, ..DataSettings::default() },
+        slots: Arc::new(SlotMap::even(1)),
+        seed: 1,
+        tolerates_torn_tail: true,
+        checks_sum: true,
+        name: redis_name(&options.dir).unwrap_or_default(),
+        progress: Arc::default(),
+    }
+}
+
+/// The first part of the names in a folder of Redis.
+fn redis_name(dir: &Path) -> Option<String> {
+    let mut names =
+        std::fs::read_dir(dir).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.find_map(|name| name.strip_suffix(".manifest").map(str::to_owned))
 }

@@ -19,7 +19,7 @@ use torc_persist::seal::{Algorithm, Keys, MasterKey};
 use torc_persist::store::{Directory, Store};
 use torc_resp::{Value, ValueReader, encode_command, split_line};
 
-use super::{BROKEN, LOSSY, Options, SOUND, check, dump, parse, run};
+use super::{BROKEN, LOSSY, Options, SOUND, check, dump, loader, parse, run};
 use crate::aof::replay::Replayer;
 
 /// One key of every type, with what goes with them.
@@ -274,7 +274,7 @@ fn logs_of_redis_are_checked() {
     encode_command(&[b"SET", b"a", b"1"], &mut commands);
     write("a.aof", &commands);
     let (code, text) = folder.check(Keys::none());
-    assert_eq!((code, text.contains("0 keys of a snapshot, 1 commands")), (SOUND, true), "{text}");
+    assert_eq!((code, text.contains("1 commands, which lead to 1 keys")), (SOUND, true), "{text}");
     assert_eq!(folder.dump(Keys::none()).0, SOUND);
     assert_eq!(commands_of(&folder.dump(Keys::none()).1), [(0, words_of("SET a 1"))]);
     write("a.aof", &commands[..commands.len() - 1]);
@@ -291,12 +291,84 @@ fn logs_of_redis_are_checked() {
 }
 
 #[test]
-fn an_effect_that_makes_no_sense_stops_the_dump() {
+fn an_effect_that_makes_no_sense_is_found() {
     for line in ["NOSUCH a", "GET", "SUBSCRIBE a", "LPUSH string a"] {
         let folder = Folder::new();
         write_generation(&folder, Keys::none(), 1, 1, &[(0, "SET string v"), (0, line)]);
         assert_eq!(folder.dump(Keys::none()), (BROKEN, Vec::new()), "{line}");
+        let (code, text) = folder.check(Keys::none());
+        assert_eq!(code, BROKEN, "{line}: {text}");
+        assert!(text.contains("the log cannot be loaded: log.1.0: "), "{line}: {text}");
     }
+}
+
+/// As a Redis server takes them when it loads its log; but for commands that fail, of which that only tells.
+#[test]
+fn commands_of_redis_that_are_no_effects_are_judged() {
+    const LIBRARY: &str = "#!lua name=lib\\nredis.register_function('f', function() return 1 end)";
+    let library = format!("FUNCTION LOAD \"{LIBRARY}\"");
+    let again = format!("FUNCTION LOAD REPLACE \"{LIBRARY}\"");
+    for (lines, expected) in [
+        (&[library.as_str(), &again][..], Ok(1)),
+        (&[&library, "FUNCTION DELETE lib"], Ok(0)),
+        (&[&library, &library], Err((2, "'function': a library that was there before"))),
+        (&["PUBLISH channel text", "GET a", "PING", "SELECT 0", "SUBSCRIBE a", "CLIENT INFO"], Ok(0)),
+        (&["NOSUCH a"], Err((1, "'NOSUCH': ERR unknown command 'NOSUCH', with args beginning with: 'a' "))),
+        (&["SET b 1", "EVAL x 0"], Err((2, "'EVAL': ERR unknown command"))),
+        (&["CONFIG NOSUCH"], Err((1, "'CONFIG': ERR unknown subcommand"))),
+        (&["LPUSH a 1"], Err((1, "'lpush': WRONGTYPE Operation against a key"))),
+        (&["SET b 1", "LPUSH a 1", "GET b", "SET c 1"], Err((2, "'lpush': WRONGTYPE"))),
+        (&["LPUSH a"], Err((1, "'LPUSH' with 2 words"))),
+    ] {
+        let folder = Folder::new();
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.0.join(name), bytes).expect("writable");
+        write("aof.manifest", b"file a.aof seq 1 type i\nfile b.aof seq 2 type i\n");
+        let (mut bytes, mut begins) = (Vec::new(), Vec::new());
+        for line in [&["SET a 1"], lines].concat() {
+            begins.push(bytes.len());
+            encode_command(&words_of(line).iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut bytes);
+        }
+        write("a.aof", &bytes);
+        // An error is told of the file in which it is, although others are read before it is known.
+        let mut behind = Vec::new();
+        encode_command(&[b"SET", b"behind", b"1"], &mut behind);
+        write("b.aof", &behind);
+        let ((code, text), (dump_code, dump)) = (folder.check(Keys::none()), folder.dump(Keys::none()));
+        match expected {
+            Ok(libraries) => {
+                assert_eq!((code, dump_code), (SOUND, SOUND), "{lines:?}: {text}");
+                let told = format!("lead to 2 keys; {libraries} libraries of functions");
+                assert!(text.contains(&told), "{lines:?}: {text}");
+                let dumped = commands_of(&dump).iter().filter(|(_, words)| words[0] == b"FUNCTION").count();
+                assert_eq!(dumped, libraries, "{lines:?}");
+            }
+            Err((index, reason)) => {
+                assert_eq!((code, dump_code, dump), (BROKEN, BROKEN, Vec::new()), "{lines:?}: {text}");
+                let told = format!("the log cannot be loaded: a.aof, offset {}: {reason}", begins[index]);
+                assert!(text.contains(&told), "{lines:?}: {text}, not {told}");
+            }
+        }
+    }
+}
+
+/// What is counted ends at the bytes of all files that are listed, and of no others.
+#[test]
+fn a_load_counts_every_byte() {
+    let folder = Folder::new();
+    write_generation(&folder, Keys::none(), 1, 3, &all_effects());
+    write_generation(&folder, Keys::none(), 2, 2, &all_effects()[..3]);
+    let of_log: u64 = std::fs::read_dir(&folder.0)
+        .expect("it is there")
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("log."))
+        .map(|entry| entry.metadata().expect("it is there").len())
+        .sum();
+    std::fs::write(folder.0.join("log.of.others"), [1; 100_000]).expect("writable");
+    let loader = loader(&folder.options(), Keys::none());
+    loader.load().expect("it is sound").expect("there is a log");
+    let progress = &loader.progress;
+    assert_eq!(progress.loaded_of(), (of_log, of_log));
+    assert_eq!(progress.checked_bytes.load(Ordering::Relaxed), of_log);
 }
 
 /// A part of a transaction whose other part was lost.
