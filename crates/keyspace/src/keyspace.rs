@@ -102,6 +102,8 @@ pub struct Keyspace {
     pub shows_expired: bool,
     /// What was taken out and is to be freed bit by bit.
     pub graveyard: Graveyard,
+    /// Keys that snapshots which have ended have saved.
+    pub(crate) snapshot_keys: u64,
 }
 
 impl Keyspace {
@@ -123,6 +125,7 @@ impl Keyspace {
             keeps_expired: false,
             shows_expired: false,
             graveyard: Graveyard::default(),
+            snapshot_keys: 0,
         }
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct Snapshot {
     ended: VecDeque<SavedPart>,
     /// What is saved, and is to be freed.
     saved: Vec<Entry>,
+    /// Keys that were saved, or begun to be.
+    keys: u64,
 }
 
 impl Snapshot {
@@ -90,6 +92,7 @@ impl Snapshot {
             is_open: false,
             ended: VecDeque::new(),
             saved: Vec::new(),
+            keys: 0,
         }
     }
 
@@ -98,6 +101,7 @@ impl Snapshot {
         if self.abandoned {
             return;
         }
+        self.keys += 1;
         if entry.value().is_some_and(ValueRef::is_huge) {
             let key = entry.key().into();
             return self.begin_huge(entry, Place::UnderKey(key));
@@ -265,6 +269,7 @@ impl Keyspace {
             let has_enough = !snapshot.part.is_empty() && snapshot.part.len() >= bytes_min;
             let part = (has_enough || is_through).then(|| snapshot.part.take());
             if is_through {
+                self.snapshot_keys += snapshot.keys;
                 database.snapshot = None;
             }
             if let Some(part) = part.filter(|part| !part.is_empty()) {
@@ -272,6 +277,12 @@ impl Keyspace {
             }
         }
         None
+    }
+
+    /// Keys that all snapshots have saved, or begun to: grows for ever.
+    pub fn keys_saved(&self) -> u64 {
+        let walking = self.dbs.iter().filter_map(|database| database.snapshot.as_ref());
+        self.snapshot_keys + walking.map(|snapshot| snapshot.keys).sum::<u64>()
     }
 
     /// Bytes that were saved and not taken away yet.
@@ -286,7 +297,8 @@ impl Keyspace {
             let Some(mut snapshot) = self.dbs[db].snapshot.take() else { continue };
             self.abandon_huge(&mut snapshot);
             let (db_at_cut, mark, plan) = (snapshot.db, snapshot.mark, snapshot.plan);
-            let Snapshot { next, flushed, lines, saved, .. } = *snapshot;
+            let Snapshot { next, flushed, lines, saved, keys, .. } = *snapshot;
+            self.snapshot_keys += keys;
             saved.into_iter().for_each(|entry| self.graveyard.release(entry));
             let rest = Snapshot::new(db_at_cut, mark, plan);
             self.dbs[db].snapshot =

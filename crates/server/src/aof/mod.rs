@@ -95,6 +95,10 @@ struct ShardState {
     is_switching: AtomicBool,
     /// Its clients that wait for logs to become durable.
     waiting: AtomicUsize,
+    /// A sync for which nobody waits is under way.
+    is_syncing: AtomicBool,
+    /// Such syncs that had not ended when the next one was due.
+    late_syncs: AtomicU64,
 }
 
 /// What INFO shows.
@@ -105,8 +109,13 @@ pub struct State {
     pub switched_off: u64,
     pub rewrites: u64,
     pub rewrite_began_ms: Option<i64>,
+    /// A rewrite is wanted as soon as no snapshot is written.
+    pub is_scheduled: bool,
     pub last_rewrite_took_s: Option<i64>,
-    pub last_rewrite_failed: bool,
+    /// Rewrites that have failed since the last one that has not.
+    pub failed_rewrites: u64,
+    /// Bytes that the last rewrite held in memory at most.
+    pub last_held_bytes: u64,
     /// Shards whose log can't be written, and why ([`Aof::note_failure`]).
     failing: BTreeMap<ShardId, String>,
     /// Bytes after the last rewrite, or at the start.
@@ -120,6 +129,10 @@ pub struct State {
 }
 
 impl State {
+    pub fn last_rewrite_failed(&self) -> bool {
+        self.failed_rewrites > 0
+    }
+
     /// Why the log can't be written; writes are refused while it is so.
     pub fn failure(&self) -> Option<&String> {
         self.failing.values().next()
@@ -250,6 +263,22 @@ impl Aof {
         // What a log without a base has does not count.
         let is_durable = !state.needs_base && self.are_durable(&mark.positions);
         if is_durable { Reached::Durable } else { Reached::NotYet }
+    }
+
+    /// Whether a shard's sync, for which nobody waits, is under way.
+    pub fn note_syncing(&self, shard: ShardId, is_syncing: bool) {
+        self.shards[usize::from(shard)].is_syncing.store(is_syncing, Ordering::Relaxed);
+    }
+
+    /// A sync of a shard has not ended when the next one was due.
+    pub fn note_late_sync(&self, shard: ShardId) {
+        self.shards[usize::from(shard)].late_syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Shards whose sync is under way, and syncs that were late.
+    pub fn syncs(&self) -> (usize, u64) {
+        let syncing = self.shards.iter().filter(|state| state.is_syncing.load(Ordering::Relaxed)).count();
+        (syncing, self.shards.iter().map(|state| state.late_syncs.load(Ordering::Relaxed)).sum())
     }
 
     /// Has the system got everything that the shards have noted as logged?

@@ -282,7 +282,7 @@ fn log(page: &mut Page, process: &ProcessInfo) {
     page.gauge(
         "redis_aof_last_bgrewrite_status",
         "1 if the last rewrite succeeded.",
-        is_ok(state.last_rewrite_failed),
+        is_ok(state.last_rewrite_failed()),
     );
     page.gauge(
         "redis_aof_last_write_status",

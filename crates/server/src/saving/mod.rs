@@ -37,6 +37,8 @@ pub struct Saves {
 #[derive(Clone, Debug)]
 pub struct State {
     pub running: Option<Arc<SaveJob>>,
+    /// A snapshot is wanted as soon as nothing else is written.
+    pub is_scheduled: bool,
     /// Unix seconds; at first the start of the server, as in Redis.
     pub last_save_s: i64,
     pub last_is_ok: bool,
@@ -83,6 +85,8 @@ pub struct SaveJob {
     changes: AtomicU64,
     databases: Mutex<Vec<Database>>,
     pub held_bytes_max: AtomicU64,
+    /// Keys that were saved, or begun to be.
+    pub keys_saved: AtomicU64,
     outcome: Mutex<Option<Result<(), String>>>,
     /// For each shard the segment in which its log goes on after the cut.
     segments: Mutex<Vec<Option<OpenSegment>>>,
@@ -99,6 +103,7 @@ impl Saves {
         Saves {
             state: Mutex::new(State {
                 running: None,
+                is_scheduled: false,
                 last_save_s: started_ms / 1000,
                 last_is_ok: true,
                 last_try_ms: 0,
@@ -149,19 +154,27 @@ impl Saves {
             return None;
         }
         let job = job();
-        state.last_try_ms = job.started_ms;
+        if job.kind != Kind::Rewrite {
+            state.last_try_ms = job.started_ms;
+        }
         state.running = Some(Arc::clone(&job));
+        state.is_scheduled &= job.kind != Kind::Background;
         Some(job)
+    }
+
+    /// A snapshot is wanted as soon as nothing else is written, or is not any more; what held before.
+    pub fn schedule(&self, is_wanted: bool) -> bool {
+        std::mem::replace(&mut lock(&self.state).is_scheduled, is_wanted)
     }
 
     /// A job has ended. A cancelled one says nothing about the next, as in Redis.
     pub fn end(&self, job: &SaveJob, result: &Result<(), String>, now_ms: i64) {
         let mut state = lock(&self.state);
         state.running = None;
-        state.last_held_bytes = job.held_bytes_max.load(Ordering::Relaxed);
         if job.kind == Kind::Rewrite {
             return;
         }
+        state.last_held_bytes = job.held_bytes_max.load(Ordering::Relaxed);
         if job.kind == Kind::Background {
             state.last_took_s = Some((now_ms - job.started_ms) / 1000);
         }
@@ -207,6 +220,7 @@ impl SaveJob {
             changes: AtomicU64::new(0),
             databases: Mutex::new(Vec::new()),
             held_bytes_max: AtomicU64::new(0),
+            keys_saved: AtomicU64::new(0),
             outcome: Mutex::new(None),
             segments: Mutex::new(Vec::new()),
             of_log: None,
@@ -236,6 +250,11 @@ impl SaveJob {
             sums[db].keys += counts.keys;
             sums[db].volatile += counts.volatile;
         }
+    }
+
+    /// Keys that were there at the cut.
+    pub fn keys(&self) -> u64 {
+        lock(&self.databases).iter().map(|database| database.keys).sum()
     }
 
     pub fn databases(&self) -> Vec<Database> {

@@ -10,7 +10,7 @@ use torc_commands::{Arity, Docs, Flags, Group, Spec};
 use torc_resp::{Args, CommandError};
 use torc_runtime::{limits, listen};
 
-use crate::config::{Config, ConfigSetError};
+use crate::config::{Config, ConfigSetError, os_error_text};
 use crate::connection::Connection;
 use crate::log;
 use crate::memory;
@@ -168,7 +168,7 @@ impl Shard {
         }
         if changed("dir") {
             std::env::set_current_dir(config.dir())
-                .map_err(|error| ConfigSetError::failed("dir", &error.to_string()))?;
+                .map_err(|error| ConfigSetError::failed("dir", &os_error_text(&error)))?;
         }
         if changed("loglevel") {
             log::set_level(config.loglevel());

@@ -10,8 +10,8 @@ use crate::aof::{LogMark, Reached};
 use crate::connection::Connection;
 use crate::packet::ShardId;
 use crate::saving::Kind;
-use crate::shard::Shard;
 use crate::shard::blocking::log::WITHOUT_LOG;
+use crate::shard::{Began, Shard};
 
 use super::{Flow, SessionCommand};
 
@@ -54,25 +54,33 @@ const BGSAVE: SessionCommand = SessionCommand::new(
 );
 
 fn bgsave(shard: &mut Shard, connection: &mut Connection, args: Args<'_>) -> Result<Flow, CommandError> {
-    if args.len() > 2 {
-        return Err(CommandError::Syntax);
-    }
-    if args.len() == 2 && args.is(1, b"CANCEL") {
-        let running = shard.process.saves.state().running;
-        let is_snapshot = running.is_some_and(|job| job.kind == Kind::Background);
-        if !is_snapshot || !shard.process.saves.cancel() {
-            let text = "ERR Background saving is currently not in progress or scheduled";
-            return Err(CommandError::Text(text));
-        }
-        connection.reply().simple("Background saving cancelled");
-        return Ok(Flow::Done);
-    }
-    // Nothing but another save could make a scheduled one wait, and that is an error in Redis as well.
-    if args.len() == 2 && !args.is(1, b"SCHEDULE") {
-        return Err(CommandError::Syntax);
-    }
-    shard.save_in_background()?;
-    connection.reply().simple("Background saving started");
+    let is_scheduled = match args.opt(1) {
+        _ if args.len() > 2 => return Err(CommandError::Syntax),
+        Some(word) if word.eq_ignore_ascii_case(b"CANCEL") => return cancel_bgsave(shard, connection),
+        Some(word) if word.eq_ignore_ascii_case(b"SCHEDULE") => true,
+        Some(_) => return Err(CommandError::Syntax),
+        // What EXEC runs begins nothing, as in Redis.
+        None => connection.exec.is_some(),
+    };
+    let text = match shard.save_in_background(is_scheduled)? {
+        Began::Now => "Background saving started",
+        Began::Scheduled => "Background saving scheduled",
+    };
+    connection.reply().simple(text);
+    Ok(Flow::Done)
+}
+
+fn cancel_bgsave(shard: &mut Shard, connection: &mut Connection) -> Result<Flow, CommandError> {
+    let saves = &shard.process.saves;
+    let text = if saves.state().running.is_some_and(|job| job.kind == Kind::Background) && saves.cancel() {
+        "Background saving cancelled"
+    } else if saves.schedule(false) {
+        "Scheduled background saving cancelled"
+    } else {
+        let text = "ERR Background saving is currently not in progress or scheduled";
+        return Err(CommandError::Text(text));
+    };
+    connection.reply().simple(text);
     Ok(Flow::Done)
 }
 
@@ -90,15 +98,12 @@ const BGREWRITEAOF: SessionCommand = SessionCommand::new(
         ..Spec::DEFAULT
     },
     |shard, connection, _args| {
-        if shard.process.saves.state().running.is_some() {
-            shard.rewrite_log();
-            connection.reply().simple("Background append only file rewriting scheduled");
-        } else if shard.rewrite_log() {
-            connection.reply().simple("Background append only file rewriting started");
-        } else {
-            let text = "ERR Background append only file rewriting already in progress";
-            return Err(CommandError::Text(text));
-        }
+        let may_begin = connection.exec.is_none();
+        let text = match shard.rewrite_log_in_background(may_begin)? {
+            Began::Now => "Background append only file rewriting started",
+            Began::Scheduled => "Background append only file rewriting scheduled",
+        };
+        connection.reply().simple(text);
         Ok(Flow::Done)
     },
 );

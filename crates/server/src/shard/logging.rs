@@ -15,21 +15,26 @@ use torc_keyspace::{Effects, slot_of};
 use torc_persist::log::{Action, FileNumber, Policy, Position, RECORD_BYTES_FULL, ShardLog};
 use torc_persist::record::Transaction;
 use torc_persist::segment::SegmentHeader;
+use torc_resp::CommandError;
 use torc_runtime::beside;
 
 use crate::aof::{self, OpenSegment, Prepared, SegmentFd};
 use crate::clients::ClientKey;
+use crate::config::os_error_text;
 use crate::connection::Suspension;
 use crate::metrics::Failure;
 use crate::packet::{Packet, PartOfLog, ShardId};
 
 use super::Shard;
-use super::saving::Purpose;
+use super::saving::{Began, Purpose};
 
 /// Pause between two tries to make a new segment.
 const REPLACE_RETRY: Duration = Duration::from_secs(1);
 /// After a failed rewrite the next one waits for this long.
 const RETRY_MS: i64 = 5_000;
+
+/// A sync that takes so long is told of (`aof_delayed_fsync`): under `everysec` the next one is late.
+const LATE_SYNC_US: u64 = 1_000_000;
 
 /// The log, if there is one, and what waits for it.
 #[derive(Default)]
@@ -50,6 +55,8 @@ pub(crate) struct Logging {
     /// A new segment in place of one that failed is being made.
     replacing: Option<Receiver<io::Result<(FileNumber, SegmentFd)>>>,
     replacement_bytes: u64,
+    /// A sync for which nobody waits is under way since then (monotonic).
+    sync_began_us: Option<u64>,
     /// The server ends: everything is synced at once.
     hurries: bool,
     /// Transactions of this shard's clients whose parts are not durable everywhere yet.
@@ -121,6 +128,20 @@ impl Shard {
         std::mem::take(&mut self.logging.new_files)
     }
 
+    /// BGREWRITEAOF: now, if that may be and no snapshot is written, else as soon as that is so.
+    pub fn rewrite_log_in_background(&mut self, may_begin: bool) -> Result<Began, CommandError> {
+        if self.process.aof.state().rewrite_began_ms.is_none() {
+            if !may_begin || self.process.saves.state().running.is_some() {
+                self.process.aof.update(|state| state.is_scheduled = true);
+                return Ok(Began::Scheduled);
+            }
+            if self.rewrite_log() {
+                return Ok(Began::Now);
+            }
+        }
+        Err(CommandError::Text("ERR Background append only file rewriting already in progress"))
+    }
+
     /// Begins to write the log anew, or to write one; where none is wanted, a base without a log behind it, as Redis does.
     /// False if that is under way.
     pub fn rewrite_log(&mut self) -> bool {
@@ -128,7 +149,10 @@ impl Shard {
             return false;
         }
         let now_ms = self.now.unix_ms;
-        self.process.aof.update(|state| state.rewrite_began_ms = Some(now_ms));
+        self.process.aof.update(|state| {
+            state.rewrite_began_ms = Some(now_ms);
+            state.is_scheduled = false;
+        });
         let (send, prepared) = channel();
         let (process, config) = (Arc::clone(&self.process), Arc::clone(&self.state.config));
         let (slots, server, id) = (Arc::clone(&self.slots), self.server.clone(), self.id);
@@ -160,25 +184,25 @@ impl Shard {
             Ok(prepared) => self.begin_or_wait(Purpose::Rewrite(prepared)),
             Err(error) => {
                 tracing::warn!(%error, "the log cannot be rewritten: its new files cannot be made");
-                self.rewrite_has_ended(self.now.unix_ms, None, false);
+                self.rewrite_has_ended(None, false);
             }
         }
     }
 
     /// `of_log`: [`crate::aof::State::switched_off`] of the log that goes on behind the base.
-    pub(super) fn rewrite_has_ended(&mut self, started_ms: i64, of_log: Option<u64>, is_ok: bool) {
+    pub(super) fn rewrite_has_ended(&mut self, of_log: Option<u64>, is_ok: bool) {
         let now_ms = self.now.unix_ms;
         self.process.aof.update(|state| {
-            state.rewrite_began_ms = None;
+            let began_ms = state.rewrite_began_ms.take().unwrap_or(now_ms);
             state.last_try_ms = now_ms;
-            state.last_rewrite_failed = !is_ok;
-            if !is_ok {
-                Failure::Rewrite.count();
-            }
-            state.last_rewrite_took_s = Some((now_ms - started_ms) / 1000);
+            state.last_rewrite_took_s = Some((now_ms - began_ms) / 1000);
             if is_ok {
                 state.rewrites += 1;
+                state.failed_rewrites = 0;
                 state.needs_base &= of_log != Some(state.switched_off);
+            } else {
+                Failure::Rewrite.count();
+                state.failed_rewrites += 1;
             }
         });
         self.wake_log_waits();
@@ -195,7 +219,15 @@ impl Shard {
         }
         let state = aof.state();
         self.state.log_failure = state.failure().cloned();
-        if self.id != 0 || !state.is_on || state.rewrite_began_ms.is_some() || self.cron_paused {
+        let is_writing = state.rewrite_began_ms.is_some() || self.process.saves.state().running.is_some();
+        if self.id != 0 || is_writing || self.cron_paused || !self.process.loading.is_over() {
+            return;
+        }
+        if state.is_scheduled {
+            self.rewrite_log();
+            return;
+        }
+        if !state.is_on {
             return;
         }
         let config = &self.state.config;
@@ -203,9 +235,8 @@ impl Shard {
         let has_grown = percentage > 0
             && bytes > config.auto_aof_rewrite_min_size()
             && bytes.saturating_sub(state.base_bytes) * 100 >= state.base_bytes.max(1) * percentage;
-        let may_try = !state.last_rewrite_failed || self.now.unix_ms - state.last_try_ms > RETRY_MS;
-        let is_loaded = self.process.loading.is_over();
-        if (has_grown || state.needs_base) && may_try && is_loaded && self.rewrite_log() {
+        let may_try = !state.last_rewrite_failed() || self.now.unix_ms - state.last_try_ms > RETRY_MS;
+        if (has_grown || state.needs_base) && may_try && self.rewrite_log() {
             tracing::info!(bytes, "the log is rewritten");
         }
     }
@@ -234,10 +265,12 @@ impl Shard {
             self.process.aof.update(|state| {
                 (state.is_on, state.needs_base) = (wanted, wanted);
                 state.switched_off += u64::from(!wanted);
+                state.is_scheduled &= wanted;
             });
             self.wake_log_waits();
             if wanted {
-                self.rewrite_log();
+                // One that is under way already may have begun without a log: the next one does it then.
+                let _ = self.rewrite_log_in_background(true);
             }
         }
     }
@@ -266,10 +299,10 @@ impl Shard {
         let Some(log) = &mut self.logging.log else { return };
         let Some(failure) = log.failure() else { return };
         let reason = match failure.os_error {
-            Some(code) => io::Error::from_raw_os_error(code).to_string(),
+            Some(code) => os_error_text(&io::Error::from_raw_os_error(code)),
             // Part of a write was taken: what was missing is room.
             None if failure.error == io::ErrorKind::WriteZero => {
-                io::Error::from_raw_os_error(libc::ENOSPC).to_string()
+                os_error_text(&io::Error::from_raw_os_error(libc::ENOSPC))
             }
             None => failure.error.to_string(),
         };
@@ -535,7 +568,12 @@ impl Shard {
         self.log_effects();
         let now_us = self.now.monotonic_us;
         let ending = self.logging.ending.as_mut().and_then(|log| log.next_action(now_us));
-        ending.or_else(|| self.logging.log.as_mut()?.next_action(now_us))
+        let action = ending.or_else(|| self.logging.log.as_mut()?.next_action(now_us));
+        if matches!(action, Some(Action::Sync { .. })) {
+            self.logging.sync_began_us = Some(now_us);
+            self.process.aof.note_syncing(self.id, true);
+        }
+        action
     }
 
     /// The end of what is logged here; what came before it is to become durable.
@@ -565,6 +603,12 @@ impl Shard {
 
     pub fn log_sync_ended(&mut self, file: FileNumber, outcome: io::Result<()>) {
         self.stats.log_syncs += 1;
+        if let Some(began_us) = self.logging.sync_began_us.take() {
+            self.process.aof.note_syncing(self.id, false);
+            if self.now.monotonic_us.saturating_sub(began_us) >= LATE_SYNC_US {
+                self.process.aof.note_late_sync(self.id);
+            }
+        }
         let Some(log) = self.log_of(file) else { return };
         log.sync_ended(outcome);
         self.log_has_moved();
@@ -644,7 +688,7 @@ mod tests {
     use crate::testing::Bench;
 
     const OK: &str = "+OK";
-    const REFUSED: &str = "-MISCONF Errors writing to the AOF file: No space left on device (os error 28)";
+    const REFUSED: &str = "-MISCONF Errors writing to the AOF file: No space left on device";
 
     /// The new segment of a log that has failed is there.
     fn mend(bench: &mut Bench, shard: usize) {
@@ -742,6 +786,25 @@ mod tests {
         mend(&mut bench, 1);
         bench.pass_ms(100);
         bench.check("MSET a 2 b 2", OK);
+    }
+
+    #[test]
+    fn late_syncs_are_counted() {
+        let mut bench = Bench::new("--appendonly yes");
+        bench.begin_logs();
+        for (ms, late) in [(999, 0), (1_000, 1)] {
+            bench.pass_ms(2_000);
+            bench.check("SET a 1", OK);
+            let written = bench.begin_write(0);
+            bench.shard(0).log_write_ended(FileNumber(1), Ok(written));
+            let action = bench.shard(0).next_log_action();
+            assert!(matches!(action, Some(Action::Sync { .. })), "{action:?}");
+            let process = Arc::clone(&bench.shard(0).process);
+            assert_eq!(process.aof.syncs(), (1, 0));
+            bench.pass_ms(ms);
+            bench.shard(0).log_sync_ended(FileNumber(1), Ok(()));
+            assert_eq!(process.aof.syncs(), (0, late));
+        }
     }
 
     /// Nothing is left of the failure, and a new segment that comes too late is nobody's.

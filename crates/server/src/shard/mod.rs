@@ -56,7 +56,7 @@ use crate::shard_loop::LoopShared;
 use crate::tracking::{Reads, Tracking};
 
 use participant::Participant;
-pub use saving::ReloadOptions;
+pub use saving::{Began, ReloadOptions};
 use stats::ShardStats;
 use transaction::Coordinator;
 

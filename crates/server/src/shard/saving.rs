@@ -58,6 +58,14 @@ pub(super) enum Purpose {
     Shutdown { client: Option<ClientKey>, is_forced: bool },
 }
 
+/// What has become of a wish to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Began {
+    Now,
+    /// It begins when what is under way has ended.
+    Scheduled,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct ReloadOptions {
     pub saves: bool,
@@ -70,6 +78,8 @@ pub(super) struct Saving {
     /// This shard's part of the save under way.
     job: Option<Arc<SaveJob>>,
     has_abandoned: bool,
+    /// Of the keys that this shard's snapshots have saved, those that a job was told of.
+    keys_told: u64,
     /// `rdb-key-save-delay`: time that may be spent on keys.
     credit_us: i64,
     /// The save that this shard has begun.
@@ -87,14 +97,33 @@ struct Begun {
 }
 
 impl Shard {
-    /// BGSAVE
-    pub fn save_in_background(&mut self) -> Result<(), CommandError> {
-        self.begin_save(Purpose::Background).map_err(|_| in_progress())
+    /// BGSAVE: now, or, if it may wait, as soon as no rewrite is under way.
+    pub fn save_in_background(&mut self, may_wait: bool) -> Result<Began, CommandError> {
+        if self.process.saves.state().running.is_some_and(|job| job.kind != Kind::Rewrite) {
+            return Err(IN_PROGRESS);
+        }
+        match (self.process.aof.state().rewrite_began_ms.is_some(), may_wait) {
+            (_, true) => {
+                self.process.saves.schedule(true);
+                Ok(Began::Scheduled)
+            }
+            (true, false) => Err(CommandError::Text(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
+                 schedule a BGSAVE whenever possible.",
+            )),
+            (false, false) => {
+                self.begin_save(Purpose::Background).map_err(|_| IN_PROGRESS)?;
+                Ok(Began::Now)
+            }
+        }
     }
 
-    /// SAVE: the client waits for its end.
+    /// SAVE: the client waits for its end, and for that of a rewrite or of another client's SAVE before it.
     pub fn save_for(&mut self, connection: &Connection) -> Result<Flow, CommandError> {
-        self.begin_save(Purpose::Save(connection.key)).map_err(|_| in_progress())?;
+        if self.process.saves.state().running.is_some_and(|job| job.kind == Kind::Background) {
+            return Err(IN_PROGRESS);
+        }
+        self.begin_or_wait(Purpose::Save(connection.key));
         Ok(Flow::Later)
     }
 
@@ -144,7 +173,10 @@ impl Shard {
 
     pub(super) fn begin_or_wait(&mut self, purpose: Purpose) {
         if let Err(purpose) = self.begin_save(purpose) {
-            self.saving.waiting.push(purpose);
+            let waiting = &mut self.saving.waiting;
+            // The end of the server does not wait for what else does.
+            let at = if matches!(purpose, Purpose::Shutdown { .. }) { 0 } else { waiting.len() };
+            waiting.insert(at, purpose);
         }
     }
 
@@ -235,6 +267,7 @@ impl Shard {
         self.saving.is_sealed = job.is_last;
         self.saving.has_abandoned = false;
         self.saving.credit_us = 0;
+        self.saving.keys_told = self.keyspace.keys_saved();
         self.saving.job = Some(job);
     }
 
@@ -292,6 +325,9 @@ impl Shard {
                 break;
             }
         }
+        let keys_saved = self.keyspace.keys_saved();
+        let before = std::mem::replace(&mut self.saving.keys_told, keys_saved);
+        job.keys_saved.fetch_add(keys_saved - before, Ordering::Relaxed);
         if !self.keyspace.has_snapshot() {
             job.send(Message::Through);
             self.saving.job = None;
@@ -345,26 +381,40 @@ impl Shard {
         let saves = &self.process.saves;
         saves.note_changes(self.id, self.changes.dirty);
         self.saving.credit_us = self.saving.credit_us.saturating_add(TICK_US);
-        let state = saves.state();
         let config = &self.state.config;
         self.state.refuses_writes =
-            !state.last_is_ok && !config.save().is_empty() && config.stop_writes_on_bgsave_error();
-        if self.id == 0 && state.running.is_none() && !self.cron_paused && !self.state.is_loading {
-            let age_s = self.now.unix_ms / 1000 - state.last_save_s;
-            let changes = saves.changes_since(&state);
-            let may_retry = state.last_is_ok || self.now.unix_ms - state.last_try_ms > RETRY_MS;
-            let due = config
-                .save()
-                .iter()
-                .find(|point| changes > 0 && changes >= point.changes && age_s > point.seconds as i64);
-            if let Some(point) = due.filter(|_| may_retry) {
-                tracing::info!(changes, seconds = point.seconds, "a save point is due");
-                // Another shard's save may have come first.
-                let _ = self.begin_save(Purpose::Background);
-            }
-        }
+            !saves.state().last_is_ok && !config.save().is_empty() && config.stop_writes_on_bgsave_error();
+        // First of what both may want to begin: whoever has waited for a snapshot to end is not to wait for the next.
         self.log_tick();
+        self.begin_what_is_due();
         self.go_on_saving();
+    }
+
+    /// Shard 0 begins scheduled snapshots, and those that save points ask for, while nothing is written.
+    fn begin_what_is_due(&mut self) {
+        let state = self.process.saves.state();
+        let is_writing = state.running.is_some() || self.process.aof.state().rewrite_began_ms.is_some();
+        if self.id != 0 || is_writing || self.cron_paused || self.state.is_loading {
+            return;
+        }
+        let age_s = self.now.unix_ms / 1000 - state.last_save_s;
+        let changes = self.process.saves.changes_since(&state);
+        if !state.last_is_ok && self.now.unix_ms - state.last_try_ms <= RETRY_MS {
+            return;
+        }
+        let due = self
+            .state
+            .config
+            .save()
+            .iter()
+            .find(|point| changes > 0 && changes >= point.changes && age_s > point.seconds as i64);
+        if let Some(point) = due {
+            tracing::info!(changes, seconds = point.seconds, "a save point is due");
+        }
+        if due.is_some() || state.is_scheduled {
+            // Another shard's save may have come first.
+            let _ = self.begin_save(Purpose::Background);
+        }
     }
 
     /// Go on with what waited for the end of a save.
@@ -377,6 +427,11 @@ impl Shard {
         if self.saving.begun.is_none() && !self.saving.waiting.is_empty() {
             let purpose = self.saving.waiting.remove(0);
             if let Err(purpose) = self.begin_save(purpose) {
+                let running = self.process.saves.state().running;
+                if matches!(purpose, Purpose::Shutdown { .. }) && running.is_some_and(|job| !job.is_last) {
+                    // Another shard was faster.
+                    self.process.saves.cancel();
+                }
                 self.saving.waiting.insert(0, purpose);
             }
         }
@@ -386,10 +441,16 @@ impl Shard {
         let begun = self.saving.begun.take().expect("it was begun here");
         let job = begun.job.as_ref().expect("a job has ended");
         self.process.saves.end(job, &outcome, self.now.unix_ms);
-        match &outcome {
-            Ok(()) => tracing::info!(ms = self.now.unix_ms - job.started_ms, "the snapshot is on disk"),
-            Err(error) if job.is_cancelled() => tracing::info!(%error, "the snapshot was given up"),
-            Err(error) => {
+        let ms = self.now.unix_ms - job.started_ms;
+        match (&outcome, job.kind) {
+            (Ok(()), Kind::Rewrite) => tracing::info!(ms, "the base of the log is on disk"),
+            (Ok(()), _) => tracing::info!(ms, "the snapshot is on disk"),
+            (Err(_), Kind::Rewrite) if job.is_cancelled() => {
+                tracing::info!("the base of the log was given up")
+            }
+            (Err(error), Kind::Rewrite) => tracing::warn!(%error, "the base of the log cannot be written"),
+            (Err(_), _) if job.is_cancelled() => tracing::info!("the snapshot was given up"),
+            (Err(error), _) => {
                 Failure::Snapshot.count();
                 tracing::warn!(%error, "the snapshot failed");
             }
@@ -397,7 +458,11 @@ impl Shard {
         match begun.purpose {
             Purpose::Background => {}
             Purpose::LoadLog { .. } => unreachable!("nothing is saved for it"),
-            Purpose::Rewrite(_) => self.rewrite_has_ended(job.started_ms, job.of_log, outcome.is_ok()),
+            Purpose::Rewrite(_) => {
+                let held_bytes = job.held_bytes_max.load(Ordering::Relaxed);
+                self.process.aof.update(|state| state.last_held_bytes = held_bytes);
+                self.rewrite_has_ended(job.of_log, outcome.is_ok());
+            }
             Purpose::Save(client) => self.finish_step(client, |_shard, connection| {
                 outcome.map_err(|error| CommandError::Owned(format!("ERR {error}").into()))?;
                 connection.reply().ok();
@@ -497,6 +562,4 @@ impl Shard {
     }
 }
 
-fn in_progress() -> CommandError {
-    CommandError::Text("ERR Background save already in progress")
-}
+const IN_PROGRESS: CommandError = CommandError::Text("ERR Background save already in progress");

@@ -200,14 +200,17 @@ fn persistence(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut F
     let running = state.running.as_ref();
     let background = running.filter(|job| job.kind == Kind::Background);
     let held = running.map_or(0, |job| job.held_bytes_max.load(Ordering::Relaxed));
+    let keys = running.map_or(0, |job| job.keys());
+    let keys_saved = running.map_or(0, |job| job.keys_saved.load(Ordering::Relaxed));
     let age_s = background.map_or(-1, |job| (shard.now.unix_ms - job.started_ms) / 1000);
     out.put("loading", u8::from(shard.state.is_loading));
     out.zeros(&["async_loading"]);
     out.put("current_cow_peak", held);
     out.put("current_cow_size", held);
     out.put("current_cow_size_age", 0);
-    out.put("current_fork_perc", "0.00");
-    out.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
+    out.put("current_fork_perc", format_args!("{:.2}", keys_saved as f64 * 100.0 / keys.max(1) as f64));
+    out.put("current_save_keys_processed", keys_saved);
+    out.put("current_save_keys_total", keys);
     out.put("rdb_changes_since_last_save", totals.changes.saturating_sub(state.changes_saved));
     out.put("rdb_bgsave_in_progress", u8::from(background.is_some()));
     out.put("rdb_last_save_time", state.last_save_s);
@@ -223,23 +226,26 @@ fn persistence(shard: &Shard, _figures: &[Figures], totals: &Totals, out: &mut F
     let age_s = log.rewrite_began_ms.map_or(-1, |began_ms| (shard.now.unix_ms - began_ms) / 1000);
     out.put("aof_enabled", u8::from(log.is_on));
     out.put("aof_rewrite_in_progress", u8::from(log.rewrite_began_ms.is_some()));
-    out.zeros(&["aof_rewrite_scheduled"]);
+    out.put("aof_rewrite_scheduled", u8::from(log.is_scheduled));
     out.put("aof_last_rewrite_time_sec", log.last_rewrite_took_s.unwrap_or(-1));
     out.put("aof_current_rewrite_time_sec", age_s);
-    out.put("aof_last_bgrewrite_status", if log.last_rewrite_failed { "err" } else { "ok" });
+    out.put("aof_last_bgrewrite_status", if log.last_rewrite_failed() { "err" } else { "ok" });
     out.put("aof_rewrites", log.rewrites);
-    out.put("aof_rewrites_consecutive_failures", u8::from(log.last_rewrite_failed));
+    out.put("aof_rewrites_consecutive_failures", log.failed_rewrites);
     out.put("aof_last_write_status", if log.failure().is_some() { "err" } else { "ok" });
-    out.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    out.put("aof_last_cow_size", log.last_held_bytes);
+    out.zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
     if shard.state.is_loading {
         loading(shard, out);
     }
     if log.is_on {
         out.put("aof_current_size", aof.bytes());
         out.put("aof_base_size", log.base_bytes);
-        out.zeros(&["aof_pending_rewrite"]);
+        out.put("aof_pending_rewrite", u8::from(log.is_scheduled));
         out.put("aof_buffer_length", aof.buffered_bytes());
-        out.zeros(&["aof_pending_bio_fsync", "aof_delayed_fsync"]);
+        let (syncing, late_syncs) = aof.syncs();
+        out.put("aof_pending_bio_fsync", syncing);
+        out.put("aof_delayed_fsync", late_syncs);
     }
 }
 

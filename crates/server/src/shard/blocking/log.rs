@@ -260,13 +260,13 @@ mod tests {
         waits(&mut bench, "WAITAOF 1 0 0");
         bench.write_logs(0);
         gets(&mut bench, "");
-        bench.shard(0).rewrite_has_ended(0, None, true);
+        bench.shard(0).rewrite_has_ended(None, true);
         bench.settle();
         gets(&mut bench, "");
-        bench.shard(0).rewrite_has_ended(0, Some(0), false);
+        bench.shard(0).rewrite_has_ended(Some(0), false);
         bench.settle();
         gets(&mut bench, "");
-        bench.shard(0).rewrite_has_ended(0, Some(0), true);
+        bench.shard(0).rewrite_has_ended(Some(0), true);
         bench.settle();
         gets(&mut bench, DURABLE);
     }
