@@ -262,6 +262,11 @@ fn persistence(page: &mut Page, process: &ProcessInfo, snapshots: &[&Snapshot]) 
     );
     let age_s = running.map_or(-1, |job| (clock::unix_ms() - job.started_ms) / 1000);
     page.gauge("redis_rdb_current_bgsave_duration_sec", "Seconds since the snapshot under way began.", age_s);
+    page.gauge(
+        "redis_rdb_last_cow_size_bytes",
+        "Bytes that the last snapshot held in memory at most.",
+        state.last_held_bytes,
+    );
     page.counter("redis_rdb_saves_total", "Snapshots since the start.", state.saves);
 }
 
@@ -296,6 +301,17 @@ fn log(page: &mut Page, process: &ProcessInfo) {
         state.base_bytes,
     );
     page.gauge("redis_aof_buffer_length", "Bytes that wait to be written.", aof.buffered_bytes());
+    let is_scheduled = u8::from(state.is_scheduled);
+    page.gauge("redis_aof_rewrite_scheduled", "1 while a rewrite waits for a snapshot.", is_scheduled);
+    page.gauge("redis_aof_pending_rewrite", "The same, as INFO has it.", is_scheduled);
+    page.gauge(
+        "redis_aof_last_cow_size_bytes",
+        "Bytes that the last rewrite held in memory at most.",
+        state.last_held_bytes,
+    );
+    let (syncing, late_syncs) = aof.syncs();
+    page.gauge("redis_aof_pending_bio_fsync", "Shards whose log is being synced.", syncing);
+    page.gauge("redis_aof_delayed_fsync", "Syncs of the log that took a second or longer.", late_syncs);
 }
 
 fn replication_and_cluster(page: &mut Page) {
