@@ -330,3 +330,37 @@ fn the_torn_end_of_the_log_of_a_redis_server_is_said_or_refused() {
         assert_eq!(server.client().int("DBSIZE"), 1);
     }
 }
+
+/// Folder and files may have other names, also from one start to the next; what is not needed any more goes.
+#[test]
+fn the_names_of_the_log_may_be_others() {
+    let folder = Folder::new();
+    let logging = |shards, name: &str| {
+        folder.logging(shards).setting("appenddirname", "logs").setting("appendfilename", name)
+    };
+    let names = || -> Vec<String> {
+        let files = fs::read_dir(folder.0.join("logs")).expect("there is a log").flatten();
+        let mut names: Vec<String> = files.map(|file| file.file_name().to_string_lossy().into()).collect();
+        names.sort();
+        names
+    };
+    let mut server = logging(2, "first.aof").start();
+    assert_eq!(server.client().cmd("MSET a 1 b 2 c 3"), ok());
+    server.stop();
+    assert_eq!(names(), ["first.aof.1.0.log", "first.aof.1.1.log", "manifest"]);
+    let mut server = logging(1, "second").start();
+    let mut client = server.client();
+    assert_eq!(client.cmd("SET a 4"), ok());
+    client.cmd("BGREWRITEAOF");
+    let is_over = wait_until(PATIENCE, || number(&mut client, "aof_rewrite_in_progress") == 0);
+    assert!(is_over, "{}", server.log());
+    assert_eq!(client.cmd("SET b 5"), ok());
+    server.stop();
+    assert_eq!(names(), ["manifest", "second.3.0.log", "second.3.base.rdb"]);
+    let server = logging(4, "first.aof").start();
+    assert_eq!(server.client().cmd("MGET a b c"), Value::Array(["4", "5", "3"].map(bulk).to_vec()));
+    assert!(!folder.0.join("appendonlydir").exists());
+    let (status, log) = folder.launch(1).setting("appenddirname", "a/b").run_to_end();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("appenddirname"), "{log}");
+}
