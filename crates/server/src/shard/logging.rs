@@ -42,12 +42,14 @@ pub(crate) struct Logging {
     pub(crate) log: Option<Box<ShardLog>>,
     /// A log that was switched off, until it is written.
     ending: Option<Box<ShardLog>>,
+    /// How many logs were switched off here.
+    ended: u64,
     /// What turns of the loop have to tell, oldest first.
     held: VecDeque<HeldTurn>,
     /// Packets that have waited for the log, and leave at the end of this turn.
     released: Vec<(ShardId, Packet)>,
     /// Parts of transactions that keep their locks: where the log has to be durable, and whose they are.
-    parts: VecDeque<(Position, ShardId, u64)>,
+    parts: VecDeque<(Place, ShardId, u64)>,
     /// Files that the loop has not got yet.
     new_files: Vec<(FileNumber, SegmentFd)>,
     /// The files of the next generation are being made.
@@ -90,8 +92,28 @@ pub(super) enum Breach {
     UnlocksAtOnce,
 }
 
-struct HeldTurn {
+/// Where a log has to be durable.
+#[derive(Clone, Copy)]
+struct Place {
+    /// [`Logging::ended`] while it is the present one.
+    log: u64,
     position: Position,
+}
+
+impl Logging {
+    /// What a log is not going to write any more, nobody waits for.
+    fn is_durable(&self, place: Place) -> bool {
+        let log = match self.ended - place.log {
+            0 => &self.log,
+            1 => &self.ending,
+            _ => &None,
+        };
+        log.as_ref().is_none_or(|log| log.durable() >= place.position)
+    }
+}
+
+struct HeldTurn {
+    place: Place,
     /// Up to which byte of its output each client may be told.
     replies: Vec<(ClientKey, u64)>,
     packets: Vec<(ShardId, Packet)>,
@@ -253,13 +275,17 @@ impl Shard {
             self.changes.effects.switch(false);
             self.logging.replacing = None;
             self.state.log_failure = self.process.aof.note_failure(self.id, None);
-            // One that has failed is written no further.
-            self.logging.ending =
-                self.logging.log.take().filter(|log| log.failure().is_none() || log.is_busy());
+            // What this turn has still to tell goes behind what is logged.
+            if let Some(place) = self.place_of_turn() {
+                self.logging.held.push_back(HeldTurn { place, replies: Vec::new(), packets: Vec::new() });
+            }
+            self.logging.ending = self.logging.log.take();
+            self.logging.ended += 1;
             if let Some(ending) = &mut self.logging.ending {
                 ending.set_policy(Policy::Always);
             }
             self.process.aof.note_switching(self.id, false);
+            self.end_the_ending();
         }
         if self.id == 0 && wanted != is_on {
             self.process.aof.update(|state| {
@@ -448,9 +474,17 @@ impl Shard {
             PartOfLog::These { effects, transaction, settles } => (*effects, transaction, settles),
         };
         self.log_group(&effects, transaction);
-        let Some(log) = self.logging.log.as_ref().filter(|_| settles) else { return false };
-        self.logging.parts.push_back((log.position(), coordinator, txn));
-        true
+        if settles {
+            match &self.logging.log {
+                Some(log) => {
+                    let place = Place { log: self.logging.ended, position: log.position() };
+                    self.logging.parts.push_back((place, coordinator, txn));
+                }
+                // It was switched off meanwhile, and the coordinator waits to hear of this part.
+                None => self.send(coordinator, Packet::PartIsDurable { txn }),
+            }
+        }
+        settles
     }
 
     /// How the participants of a transaction log it: a part each, or all of it on the only one that was written to.
@@ -504,7 +538,8 @@ impl Shard {
     pub(super) fn hold_turn(&mut self) {
         self.log_effects();
         self.brake_if_needed();
-        if self.logging.log.is_some() {
+        let Logging { log, held, settling, .. } = &self.logging;
+        if log.is_some() || !held.is_empty() || !settling.is_empty() {
             self.hold_what_is_new();
         }
         if !self.logging.released.is_empty() {
@@ -513,14 +548,15 @@ impl Shard {
     }
 
     fn hold_what_is_new(&mut self) {
-        let Some(log) = &self.logging.log else { return };
-        let (position, durable) = (log.position(), log.durable());
-        let waits = log.policy() == Policy::Always && position > durable;
+        let place = self.place_of_turn();
         #[cfg(test)]
-        let waits = waits && self.logging.breach != Breach::TellsAtOnce;
-        if !waits && self.logging.held.is_empty() {
-            return;
-        }
+        let place = place.filter(|_| self.logging.breach != Breach::TellsAtOnce);
+        // What need not wait for the log goes behind what does: the policy may have changed, or the log be off.
+        let place = match (place, self.logging.held.back()) {
+            (Some(place), _) => place,
+            (None, Some(last)) => last.place,
+            (None, None) => return self.hold_back_settling(),
+        };
         if self.flush.is_empty() && self.outbox.iter().all(|(_, packet)| packet.is_mere_request()) {
             return;
         }
@@ -538,13 +574,33 @@ impl Shard {
             goes_now
         });
         let packets = self.outbox.extract_if(.., |(_, packet)| !packet.is_mere_request()).collect();
-        self.logging.held.push_back(HeldTurn { position, replies, packets });
+        self.logging.held.push_back(HeldTurn { place, replies, packets });
+    }
+
+    /// Where the log has to be durable before this turn may be told of; `None` if it is, or nobody waits for that.
+    fn place_of_turn(&self) -> Option<Place> {
+        let log = self.logging.log.as_ref().filter(|log| log.policy() == Policy::Always)?;
+        let position = log.position();
+        (position > log.durable()).then_some(Place { log: self.logging.ended, position })
+    }
+
+    /// Replies of transactions that are not durable everywhere stay, whatever else their clients are sent.
+    fn hold_back_settling(&mut self) {
+        if self.logging.settling.is_empty() {
+            return;
+        }
+        let clients = &mut self.clients;
+        self.flush.retain(|&client| {
+            let Some(connection) = clients.get_mut(client) else { return false };
+            connection.flags.flush_queued = connection.suspension != Suspension::Settling;
+            connection.flags.flush_queued
+        });
     }
 
     /// The log has become durable up to some position: whoever waited for that goes on.
     pub fn log_is_durable(&mut self) {
-        let Some(durable) = self.logging.log.as_ref().map(|log| log.durable()) else { return };
-        while let Some(turn) = self.logging.held.pop_front_if(|turn| turn.position <= durable) {
+        while self.logging.held.front().is_some_and(|turn| self.logging.is_durable(turn.place)) {
+            let turn = self.logging.held.pop_front().expect("it was found above");
             self.logging.released.extend(turn.packets);
             for (client, until) in turn.replies {
                 let Some(connection) = self.clients.get_mut(client) else { continue };
@@ -555,9 +611,8 @@ impl Shard {
                 }
             }
         }
-        while let Some((_, coordinator, txn)) =
-            self.logging.parts.pop_front_if(|(position, ..)| *position <= durable)
-        {
+        while self.logging.parts.front().is_some_and(|(place, ..)| self.logging.is_durable(*place)) {
+            let (_, coordinator, txn) = self.logging.parts.pop_front().expect("it was found above");
             self.send(coordinator, Packet::PartIsDurable { txn });
         }
         self.run_loopback();
@@ -638,9 +693,15 @@ impl Shard {
             self.log_has_failed();
         }
         self.take_the_brake_off();
+        self.end_the_ending();
+    }
+
+    /// A log that was switched off is through, or has failed and is written no further.
+    fn end_the_ending(&mut self) {
         let ended = |log: &ShardLog| log.failure().is_some() || log.durable() == log.position();
         if self.logging.ending.as_deref().is_some_and(|log| !log.is_busy() && ended(log)) {
             self.logging.ending = None;
+            self.log_is_durable();
         }
     }
 
@@ -805,6 +866,73 @@ mod tests {
             bench.shard(0).log_sync_ended(FileNumber(1), Ok(()));
             assert_eq!(process.aof.syncs(), (0, late));
         }
+    }
+
+    /// Who waits for a log that is switched off hears when that is written, or has failed; who comes later goes behind.
+    #[test]
+    fn a_log_that_is_switched_off_still_keeps_its_promises() {
+        for fails in [false, true] {
+            let mut bench = Bench::with_shards(2, "--appendfsync always --appendonly yes");
+            bench.begin_logs();
+            bench.shard(0).process.aof.update(|state| state.is_on = true);
+            // These keys lie on different shards.
+            bench.check("MSET a 1 b 2", "");
+            bench.connect();
+            bench.connect();
+            bench.check("SET c 1", "");
+            let bytes = bench.begin_write(0);
+            bench.check("CONFIG SET appendonly no", "");
+            (0..2).for_each(|shard| bench.shard(shard).apply_log_settings());
+            bench.settle();
+            bench.check("PING", "");
+            bench.switch(0);
+            assert_eq!(bench.take_received(), "", "{fails}");
+            if fails {
+                let full = || io::Error::from_raw_os_error(libc::ENOSPC);
+                bench.shard(0).log_write_ended(FileNumber(1), Err(full()));
+                bench.shard(0).log_sync_ended(FileNumber(1), Err(full()));
+                bench.settle();
+            } else {
+                bench.end_write(0, bytes);
+            }
+            bench.write_logs(1);
+            assert_eq!(bench.take_received(), OK, "{fails}");
+            bench.check("MSET a 3 b 4", OK);
+            bench.switch(2);
+            assert_eq!(bench.take_received(), "+OK +OK +PONG", "{fails}");
+            assert!((0..2).all(|shard| !bench.shard(shard).awaits_log()), "{fails}");
+        }
+    }
+
+    /// A transaction that was planned under `always` meets a shard whose log is off already.
+    #[test]
+    fn a_part_without_a_log_is_told_of() {
+        let mut bench = Bench::with_shards(2, "--appendfsync always --appendonly yes");
+        bench.begin_logs();
+        bench.shard(1).logging.log = None;
+        bench.check("MSET a 1 b 2", "");
+        bench.write_logs(0);
+        bench.switch(0);
+        assert_eq!(bench.take_received(), OK);
+        bench.check("GET b", "$1 2");
+        assert!((0..2).all(|shard| !bench.shard(shard).awaits_log()));
+    }
+
+    /// Nobody waits any longer than for what was held when the policy changed.
+    #[test]
+    fn turns_are_held_no_more_under_a_weaker_policy() {
+        let mut bench = Bench::new("--appendfsync always --appendonly yes");
+        bench.begin_logs();
+        bench.shard(0).process.aof.update(|state| state.is_on = true);
+        bench.check("SET a 1", "");
+        let bytes = bench.begin_write(0);
+        bench.connect();
+        bench.check("CONFIG SET appendfsync everysec", "");
+        bench.shard(0).apply_log_settings();
+        bench.check("SET a 2", "");
+        bench.end_write(0, bytes);
+        assert_eq!(bench.take_received(), "+OK +OK");
+        bench.check("SET a 3", OK);
     }
 
     /// Nothing is left of the failure, and a new segment that comes too late is nobody's.
