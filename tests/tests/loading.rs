@@ -186,6 +186,25 @@ fn a_load_of_the_log_of_a_redis_server_is_told_of() {
     watch(&mut launch.start_loading(), port.number, pipe, others, others);
 }
 
+/// What of a log counts is known when it was read once: that is told of, too, and nothing is loaded before.
+#[test]
+fn a_check_of_a_log_is_told_of() {
+    let folder = Folder::new();
+    let server = folder.logging(1).start();
+    fill(&mut server.client(), 300);
+    crash(server);
+    let (content, mut pipe) = as_pipe(&folder.files(".log")[0]);
+    let mut server = folder.logging(2).start_loading();
+    let half = content.len() / 2;
+    pipe.write_all(&content[..half]).expect("it is read");
+    let line = format!("the log is being checked checked_bytes={half} ");
+    assert!(wait_until(PATIENCE, || server.log().contains(&line)), "{line}: {}", server.log());
+    let mut client = server.client();
+    assert_eq!(client.cmd("GET key:1"), Value::Error(LOADING.into()));
+    assert_eq!(number(&mut client, "loading_loaded_bytes"), 0);
+    server.kill9();
+}
+
 /// The values of the fields of a line of the log that has this text.
 fn fields(log: &str, text: &str, names: &[&str]) -> Vec<Vec<String>> {
     let lines = log.lines().filter(|line| line.contains(text));
