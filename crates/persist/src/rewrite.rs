@@ -68,3 +68,16 @@ pub fn take_over(
     }
     Ok(())
 }
+
+/// Removes what crashes and failed tries have left of older generations: files named `<prefix><generation>.…`. Only when a base
+/// has taken over for this generation.
+pub fn remove_older(store: &mut impl Store, prefix: &str, generation: u64) -> io::Result<()> {
+    for name in store.list()? {
+        let Some(rest) = name.strip_prefix(prefix) else { continue };
+        let number = rest.split('.').next().and_then(|number| number.parse::<u64>().ok());
+        if number.is_some_and(|number| number < generation) {
+            store.remove(&name)?;
+        }
+    }
+    store.sync_directory()
+}

@@ -86,6 +86,10 @@ struct World {
     first_generation: u64,
     /// What earlier lives have left.
     before: BTreeSet<u64>,
+    /// What was changed in this life before there was a log.
+    unlogged: BTreeSet<u64>,
+    /// A log that was switched on at run time: it is listed, and counts, when its first base is there.
+    unlisted: Option<Generation>,
 }
 
 /// A rewrite under way.
@@ -126,8 +130,8 @@ impl State {
 }
 
 impl World {
-    /// Starts all shards in a new generation on top of what the disk holds.
-    fn start(seed: u64, disk: SimDisk, shards: usize, policy: Policy, ticket: u64) -> World {
+    /// Starts all shards in a new generation on top of what the disk holds; or instead of it, if it is not listed yet.
+    fn start(seed: u64, disk: SimDisk, shards: usize, policy: Policy, ticket: u64, is_listed: bool) -> World {
         let mut disk = disk;
         let mut manifest =
             Manifest::load(&disk).expect("a manifest is whole or not there").unwrap_or_default();
@@ -146,13 +150,11 @@ impl World {
             made.push(Shard { log, inodes, pending: Vec::new(), reopening: None });
         }
         disk.sync_directory().expect("the directory is there");
-        manifest.generations.push(Generation {
-            number,
-            shards: shards as u16,
-            segments,
-            ..Generation::default()
-        });
-        manifest.publish(&mut disk).expect("nothing fails at the start");
+        let generation = Generation { number, shards: shards as u16, segments, ..Generation::default() };
+        if is_listed {
+            manifest.generations.push(generation.clone());
+            manifest.publish(&mut disk).expect("nothing fails at the start");
+        }
         World {
             random: Random(seed),
             disk,
@@ -172,7 +174,20 @@ impl World {
             generation: number,
             first_generation: number,
             before: BTreeSet::new(),
+            unlogged: BTreeSet::new(),
+            unlisted: (!is_listed).then_some(generation),
         }
+    }
+
+    /// All shards stand still, and log from now on.
+    fn begin_log(&mut self) {
+        let Some(generation) = self.unlisted.clone() else { return };
+        let all = self.before.union(&self.unlogged).copied().collect();
+        self.rewrite = Some(Rewrite::Cut { generation, base: State { logs: self.logged_so_far(), all } });
+    }
+
+    fn logged_so_far(&self) -> Vec<Vec<u64>> {
+        self.logged.iter().map(|log| log.iter().map(|(number, _)| *number).collect()).collect()
     }
 
     fn step(&mut self, next_change: &mut u64) {
@@ -334,13 +349,18 @@ impl World {
         self.disk.sync(name)?;
         self.disk.sync_directory()?;
         let number = header.generation;
+        let first_sequence = header.first_sequence;
+        let segment = SegmentFile { shard, first_sequence, name: name.to_owned() };
+        if let Some(unlisted) = self.unlisted.as_mut().filter(|unlisted| unlisted.number == number) {
+            unlisted.segments.push(segment);
+            return Ok(());
+        }
         let mut manifest = self.manifest.clone();
         // What belongs to a generation that a base has replaced is in the base.
         let Some(generation) = manifest.generations.iter_mut().find(|one| one.number == number) else {
             return Ok(());
         };
-        let first_sequence = header.first_sequence;
-        generation.segments.push(SegmentFile { shard, first_sequence, name: name.to_owned() });
+        generation.segments.push(segment);
         manifest.publish(&mut self.disk)?;
         self.manifest = manifest;
         Ok(())
@@ -357,9 +377,9 @@ impl World {
                 for (shard, segment) in self.shards.iter_mut().zip(segments) {
                     shard.log.switch_to(segment);
                 }
-                let logged = self.logged.iter().map(|log| log.iter().map(|(number, _)| *number).collect());
-                let all = self.before.iter().copied().chain(self.changes.keys().copied()).collect();
-                self.rewrite = Some(Rewrite::Cut { generation, base: State { logs: logged.collect(), all } });
+                let all = self.before.union(&self.unlogged).chain(self.changes.keys()).copied().collect();
+                self.rewrite =
+                    Some(Rewrite::Cut { generation, base: State { logs: self.logged_so_far(), all } });
             }
             Some(Rewrite::Cut { generation, base }) if self.random.one_in(8) => {
                 // After an error everything goes on with the old files.
@@ -382,11 +402,14 @@ impl World {
             files.push(SegmentFile { shard, first_sequence: 1, name: format!("log.{number}.{shard}.1") });
         }
         let shards = self.shards.len() as u16;
-        let generation =
-            Generation { number, shards, continues: true, segments: files, ..Generation::default() };
+        let continues = self.unlisted.is_none();
+        let generation = Generation { number, shards, continues, segments: files, ..Generation::default() };
         let headers = segments.iter().map(|segment| segment.header.as_slice());
         rewrite::prepare(&mut self.disk, &generation, headers)?;
-        rewrite::append(&mut self.disk, &mut self.manifest, generation.clone())?;
+        match &mut self.unlisted {
+            None => rewrite::append(&mut self.disk, &mut self.manifest, generation.clone())?,
+            Some(unlisted) => *unlisted = generation.clone(),
+        }
         for (segment, file) in segments.iter().zip(&generation.segments) {
             let inode = self.disk.open(&file.name);
             self.shards[usize::from(segment.shard)].inodes.insert(segment.file, inode);
@@ -395,10 +418,16 @@ impl World {
     }
 
     fn take_over(&mut self, generation: Generation, base: &State) -> io::Result<()> {
-        let name = format!("base.{}", generation.number);
-        self.disk.create(&name, base.to_text().as_bytes())?;
-        self.disk.sync(&name)?;
-        rewrite::take_over(&mut self.disk, &mut self.manifest, generation, name)
+        let number = generation.number;
+        let (name, temporary) = (format!("base.{number}"), format!("base.{number}.tmp"));
+        rewrite::make_file(&mut self.disk, &temporary, base.to_text().as_bytes())?;
+        self.disk.rename(&temporary, &name)?;
+        self.disk.sync_directory()?;
+        let listed = self.unlisted.clone().unwrap_or(generation);
+        rewrite::take_over(&mut self.disk, &mut self.manifest, listed, name)?;
+        self.unlisted = None;
+        rewrite::remove_older(&mut self.disk, "log.", number)?;
+        rewrite::remove_older(&mut self.disk, "base.", number)
     }
 
     fn acknowledge(&mut self) {
@@ -461,7 +490,14 @@ fn judge(world: &World, state: &State) -> Result<(), String> {
     if let Some(lost) = world.before.difference(&state.all).next() {
         return Err(format!("change {lost} of an earlier life is lost"));
     }
-    let known = |number: &u64| world.before.contains(number) || world.changes.contains_key(number);
+    if world.unlisted.is_some() && state.all == world.before {
+        return Ok(());
+    }
+    if let Some(lost) = world.unlogged.difference(&state.all).next() {
+        return Err(format!("change {lost}, of before the log, is not in its base"));
+    }
+    let is_old = |number: &u64| world.before.contains(number) || world.unlogged.contains(number);
+    let known = |number: &u64| is_old(number) || world.changes.contains_key(number);
     if let Some(strange) = state.all.iter().find(|number| !known(number)) {
         return Err(format!("change {strange} had been lost, and is back"));
     }
@@ -487,7 +523,8 @@ fn judge(world: &World, state: &State) -> Result<(), String> {
         if holders != 0 && holders != change.places.len() {
             return Err(format!("change {number} is on {holders} of {} shards", change.places.len()));
         }
-        if world.policy == Policy::Always && change.acknowledged && holders == 0 {
+        let is_promised = world.policy == Policy::Always && world.unlisted.is_none();
+        if is_promised && change.acknowledged && holders == 0 {
             return Err(format!("change {number} was acknowledged and is lost"));
         }
     }
@@ -510,6 +547,8 @@ struct Options {
     claims_early: bool,
     encrypted: bool,
     rewrites: bool,
+    /// Lives may begin without a log, which is switched on then.
+    begins: bool,
 }
 
 /// What was reached in some lives.
@@ -517,6 +556,8 @@ struct Options {
 struct Reached {
     /// Changes to the files that a crash has interrupted.
     interrupted: BTreeSet<String>,
+    /// The same before the first base of a log that was switched on.
+    interrupted_unlisted: BTreeSet<String>,
     /// Logs with whole records behind damage, which did not count.
     with_holes: usize,
 }
@@ -533,12 +574,19 @@ fn run(seed: u64, policy: Policy, options: Options) -> Result<Reached, String> {
         if options.encrypted {
             disk.keys = keys(life);
         }
-        let mut world = World::start(random.0, disk.clone(), shards, policy, 0);
+        // In the first life there is nothing that would count instead.
+        let is_listed = !(options.begins && life > 0 && random.one_in(2));
+        let mut world = World::start(random.0, disk.clone(), shards, policy, 0, is_listed);
         world.faults = options.faults;
         world.acknowledges_early = options.acknowledges_early;
         world.claims_early = options.claims_early;
         world.rewrites = options.rewrites;
         world.before = before;
+        if !is_listed {
+            world.unlogged = (next_change..next_change + 3).collect();
+            next_change += 3;
+            world.begin_log();
+        }
         if options.rewrites && !random.one_in(4) {
             world.disk.fuse = Some(random.below(70));
         }
@@ -549,7 +597,11 @@ fn run(seed: u64, policy: Policy, options: Options) -> Result<Reached, String> {
             }
         }
         world.disk.fuse = None;
-        reached.interrupted.extend(world.disk.interrupted.take());
+        let interrupted = world.disk.interrupted.take();
+        if world.unlisted.is_some() {
+            reached.interrupted_unlisted.extend(interrupted.clone());
+        }
+        reached.interrupted.extend(interrupted);
         // Either the power fails, or the process dies and the cache survives for now.
         let process_only = random.one_in(2);
         if !process_only {
@@ -587,10 +639,16 @@ fn seeds(count: u64) -> Box<dyn Iterator<Item = u64>> {
 
 fn check(policy: Policy, options: Options) -> Reached {
     let mut reached = Reached::default();
-    for seed in seeds(if options.encrypted { 700 } else { 1_500 }) {
+    let count = match options {
+        Options { begins: true, .. } => 400,
+        Options { encrypted: true, .. } => 700,
+        _ => 1_500,
+    };
+    for seed in seeds(count) {
         match run(seed, policy, options) {
             Ok(found) => {
                 reached.interrupted.extend(found.interrupted);
+                reached.interrupted_unlisted.extend(found.interrupted_unlisted);
                 reached.with_holes += found.with_holes;
             }
             Err(what) => panic!("TORC_SEED={seed}, {policy:?}, {options:?}: {what}"),
@@ -613,6 +671,7 @@ const SOUND: Options = Options {
     claims_early: false,
     encrypted: false,
     rewrites: false,
+    begins: false,
 };
 const FAILING: Options = Options { faults: true, ..SOUND };
 
@@ -660,7 +719,6 @@ fn rewrites_are_whole_or_have_not_begun() {
             let impossible = [
                 ("create", "directory"),
                 ("rename", "log"),
-                ("rename", "base"),
                 ("rename", "directory"),
                 ("remove", "manifest"),
                 ("remove", "directory"),
@@ -669,6 +727,22 @@ fn rewrites_are_whole_or_have_not_begun() {
                 let reached = interrupted.contains(&format!("{step} {file}"));
                 let single = std::env::var_os("TORC_SEED").is_some();
                 assert!(single || reached != impossible.contains(&(step, file)), "{step} {file}: {reached}");
+            }
+        }
+    }
+}
+
+/// The same for a log that is switched on while the server runs: until its first base is there, what was there before counts,
+/// and nothing else.
+#[test]
+fn a_log_that_begins_counts_as_a_whole_or_not_at_all() {
+    for policy in [Policy::Always, Policy::Everysec] {
+        for options in [SOUND, FAILING] {
+            let reached = check(policy, Options { rewrites: true, begins: true, ..options });
+            let steps = ["create base", "sync base", "rename base", "sync directory", "create manifest"];
+            let steps = steps.into_iter().chain(["sync manifest", "rename manifest"]);
+            for step in steps.filter(|_| std::env::var_os("TORC_SEED").is_none()) {
+                assert!(reached.interrupted_unlisted.contains(step), "{step}");
             }
         }
     }
@@ -723,7 +797,7 @@ fn what_was_durable_and_is_damaged_stops_the_start() {
         if random.one_in(3) {
             disk.keys = keys(0);
         }
-        let mut world = World::start(random.0, disk, 2 + random.below(2), policy, 0);
+        let mut world = World::start(random.0, disk, 2 + random.below(2), policy, 0, true);
         world.rewrites = random.one_in(2);
         let mut next_change = 1;
         for _ in 0..10 + random.below(100) {
@@ -783,7 +857,7 @@ fn what_was_durable_and_is_damaged_stops_the_start() {
 fn a_sealed_log_needs_its_key() {
     let mut disk = SimDisk::default();
     disk.keys = keys(0);
-    let mut world = World::start(1, disk, 2, Policy::Always, 0);
+    let mut world = World::start(1, disk, 2, Policy::Always, 0, true);
     world.disk.keys = Keys::default();
     let error = load::plan(&world.disk, TOLERANCE).expect_err("no key is given").to_string();
     let id = MasterKey::parse(&[1; 32]).expect("a key").id();

@@ -407,7 +407,7 @@ impl Aof {
         let listed = coming.unwrap_or_else(|| files.generation(generation, slots, false));
         rewrite::take_over(&mut files.directory, &mut files.manifest, listed, base.clone())?;
         files.coming = None;
-        files.remove_older(generation)?;
+        rewrite::remove_older(&mut files.directory, &format!("{}.", files.name), generation)?;
         let base_bytes = std::fs::metadata(files.path.join(base)).map_or(0, |metadata| metadata.len());
         self.update(|state| {
             state.closed_bytes = base_bytes;
@@ -484,19 +484,6 @@ impl Files {
         let (offset, bytes) = blocks::last_block(content);
         let direct = direct.filter(|file| file.write_all_at(&bytes, offset).is_ok());
         Ok(SegmentFd { buffered: buffered.into(), direct: direct.map(Into::into) })
-    }
-
-    /// Removes the files of older generations.
-    fn remove_older(&mut self, generation: u64) -> io::Result<()> {
-        let prefix = format!("{}.", self.name);
-        for name in self.directory.list()? {
-            let Some(rest) = name.strip_prefix(&prefix) else { continue };
-            let number = rest.split('.').next().and_then(|number| number.parse::<u64>().ok());
-            if number.is_some_and(|number| number < generation) {
-                self.directory.remove(&name)?;
-            }
-        }
-        self.directory.sync_directory()
     }
 
     fn listed_bytes(&self) -> u64 {
