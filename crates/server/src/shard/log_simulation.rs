@@ -4,6 +4,7 @@
 //! transactions, expiry, the log of each shard, and the rule that says when a reply leaves. What a recovery gives back must
 //! hold all that a client was told of or has read (`always`), or that was durable as WAITAOF counts it (`everysec`), and
 //! nothing that nobody sent; each transaction on all shards or on none; and no key with another expiry than it was given.
+//! Where the policy changes, what WAITAOF tells holds on, and the promise of `always` up to the first change.
 //! With [`faults`] the disk fails for a while, and works again. `TORC_SEEDS=n` runs more seeds, `TORC_SEED=n` one.
 
 use std::collections::BTreeMap;
@@ -44,6 +45,10 @@ type State = BTreeMap<String, (String, Option<i64>)>;
 #[derive(Clone, Copy, Debug, Default)]
 struct Options {
     is_always: bool,
+    /// `appendfsync no` in place of `everysec`.
+    is_no: bool,
+    /// CONFIG SET appendfsync now and then; begins as the others say.
+    changes_policy: bool,
     is_encrypted: bool,
     has_faults: bool,
     breach: Breach,
@@ -75,10 +80,14 @@ enum Asked {
         is_exec: bool,
         /// What had been sent for these keys before.
         before: Vec<u64>,
+        is_promised: bool,
     },
     Read {
         key: String,
+        is_promised: bool,
     },
+    /// CONFIG SET appendfsync
+    Setting,
 }
 
 #[derive(Default)]
@@ -120,6 +129,9 @@ struct World<'k> {
     /// Positions of all logs, and the writes that had been answered then.
     marks: Vec<(Vec<u64>, BTreeMap<String, u64>)>,
     answered: BTreeMap<String, u64>,
+    policy: &'static str,
+    /// What is told of is durable.
+    promises: bool,
     options: Options,
     /// Numbers of generations, and of segments in place of others, are not used again.
     last_generation: u64,
@@ -137,9 +149,15 @@ impl World<'_> {
         state: &State,
         known: &'k mut Known,
     ) -> World<'k> {
-        let policy = if options.is_always { "always" } else { "everysec" };
+        let policy = match options {
+            Options { is_always: true, .. } => "always",
+            Options { is_no: true, .. } => "no",
+            _ => "everysec",
+        };
         let mut bench =
             Bench::with_keys(shards, &format!("--appendonly yes --appendfsync {policy}"), disk.keys.clone());
+        // Otherwise CONFIG SET would begin one in a folder.
+        bench.shard(0).process.aof.update(|state| state.is_on = true);
         bench.pass_ms(known.elapsed_ms);
         for (key, (value, expiry)) in state {
             let expiry = expiry.map_or(String::new(), |at| format!(" PXAT {at}"));
@@ -159,6 +177,8 @@ impl World<'_> {
             rewrite: None,
             marks: Vec::new(),
             answered: BTreeMap::new(),
+            policy,
+            promises: options.is_always,
             options,
             last_generation: 0,
             replacements: 0,
@@ -219,10 +239,35 @@ impl World<'_> {
         if self.random.one_in(6) {
             self.rewrite_step();
         }
+        if self.options.changes_policy && self.random.one_in(12) {
+            self.change_policy();
+        }
         self.hear();
-        if !self.options.is_always {
+        if !self.promises {
             self.look_at_marks();
         }
+    }
+
+    fn change_policy(&mut self) {
+        let policy = ["always", "everysec", "no"][self.random.below(3)];
+        let Some(client) = (0..CLIENTS).find(|&client| self.clients[client].asked.is_none()) else { return };
+        if policy == self.policy {
+            return;
+        }
+        self.policy = policy;
+        self.promises = false;
+        // What waits for locks happens under the new policy.
+        for client in &mut self.clients {
+            if let Some(Asked::Write { is_promised, .. } | Asked::Read { is_promised, .. }) =
+                &mut client.asked
+            {
+                *is_promised = false;
+            }
+        }
+        self.bench.switch(client);
+        // Its reply may have to wait, too: nobody asks anything here meanwhile.
+        let heard = self.bench.run(&format!("CONFIG SET appendfsync {policy}"));
+        self.clients[client] = Client { asked: Some(Asked::Setting), heard };
     }
 
     /// A client that waits for nothing asks for something.
@@ -264,7 +309,8 @@ impl World<'_> {
                 };
                 self.bench.switch(client);
                 let heard = self.bench.run(&format!("GET {key}"));
-                self.clients[client] = Client { asked: Some(Asked::Read { key }), heard };
+                self.clients[client] =
+                    Client { asked: Some(Asked::Read { key, is_promised: self.promises }), heard };
                 return;
             }
         };
@@ -277,7 +323,10 @@ impl World<'_> {
         self.bench.switch(client);
         let heard = self.bench.run(&lines);
         assert_eq!(heard.contains("-MISCONF"), is_refused, "{heard}");
-        self.clients[client] = Client { asked: Some(Asked::Write { keys, number, is_exec, before }), heard };
+        self.clients[client] = Client {
+            asked: Some(Asked::Write { keys, number, is_exec, before, is_promised: self.promises }),
+            heard,
+        };
     }
 
     /// Replies that have come.
@@ -286,8 +335,13 @@ impl World<'_> {
             let Some(asked) = &client.asked else { continue };
             self.bench.switch(number);
             client.heard.push_str(&self.bench.take_received());
-            let (told, keys) = match asked {
+            let (told, keys, is_promised) = match asked {
                 _ if client.heard.is_empty() => continue,
+                Asked::Setting => {
+                    assert_eq!(client.heard, "+OK");
+                    client.asked = None;
+                    continue;
+                }
                 Asked::Write { keys, number, before, .. } if client.heard.contains("-MISCONF") => {
                     // Nothing of it may ever be found.
                     self.known.expiries.remove(number);
@@ -298,19 +352,19 @@ impl World<'_> {
                     continue;
                 }
                 Asked::Write { is_exec: true, .. } if !client.heard.contains('*') => continue,
-                Asked::Write { keys, number, .. } => {
+                Asked::Write { keys, number, is_promised, .. } => {
                     assert!(!client.heard.contains('-'), "{}", client.heard);
                     for key in keys {
                         self.answered.insert(key.clone(), *number);
                     }
-                    (*number, keys.as_slice())
+                    (*number, keys.as_slice(), *is_promised)
                 }
-                Asked::Read { key } => {
+                Asked::Read { key, is_promised } => {
                     let value = client.heard.split_once(' ').map_or("0", |(_, value)| value);
-                    (number_of(value), std::slice::from_ref(key))
+                    (number_of(value), std::slice::from_ref(key), *is_promised)
                 }
             };
-            for key in keys.iter().filter(|_| self.options.is_always) {
+            for key in keys.iter().filter(|_| is_promised) {
                 let bounds = self.known.keys.get_mut(key).expect("it was asked for");
                 bounds.told = bounds.told.max(told);
             }
@@ -611,6 +665,8 @@ fn check(count: u64, options: Options) {
 
 const ALWAYS: Options = Options {
     is_always: true,
+    is_no: false,
+    changes_policy: false,
     is_encrypted: false,
     has_faults: false,
     breach: Breach::None,
@@ -626,6 +682,17 @@ fn always_loses_nothing_that_anybody_was_told() {
 #[test]
 fn everysec_loses_nothing_that_was_durable() {
     check(1_000, EVERYSEC);
+}
+
+#[test]
+fn without_syncs_nothing_is_lost_that_was_durable() {
+    check(300, Options { is_no: true, ..EVERYSEC });
+}
+
+#[test]
+fn the_policy_may_change() {
+    check(500, Options { changes_policy: true, ..ALWAYS });
+    check(500, Options { changes_policy: true, ..EVERYSEC });
 }
 
 #[test]
