@@ -17,6 +17,8 @@ pub struct Effects {
     is_told: bool,
     list: Vec<Header>,
     bytes: Vec<u8>,
+    /// The buffer of their own, while they are put behind the content of another.
+    own: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -158,6 +160,26 @@ impl Effects {
         })
     }
 
+    /// From now on effects are put behind the content of this buffer, until it is given back. There may be none now.
+    pub fn borrow(&mut self, buffer: Vec<u8>) {
+        assert!(self.list.is_empty(), "effects are in one buffer");
+        self.own = std::mem::replace(&mut self.bytes, buffer);
+    }
+
+    /// Gives the borrowed buffer back, with all effects behind what it held. If they take more than so many bytes, they stay here
+    /// instead, in a buffer of their own.
+    pub fn give_back(&mut self, bytes_max: usize) -> Vec<u8> {
+        let start = self.list.first().map_or(self.bytes.len(), |first| first.start);
+        if self.bytes.len() - start > bytes_max {
+            self.own.extend_from_slice(&self.bytes[start..]);
+            self.bytes.truncate(start);
+            self.list.iter_mut().for_each(|header| header.start -= start);
+        } else {
+            self.list.clear();
+        }
+        std::mem::replace(&mut self.bytes, std::mem::take(&mut self.own))
+    }
+
     /// Drops what was taken; most of the memory is kept.
     pub fn clear(&mut self) {
         self.list.clear();
@@ -198,6 +220,28 @@ mod tests {
         assert_eq!(seen, expected);
         effects.clear();
         assert!(effects.is_empty());
+    }
+
+    #[test]
+    fn effects_are_put_where_they_are_wanted() {
+        let mut effects = Effects::default();
+        effects.switch(true);
+        let put = |effects: &mut Effects, count: usize| {
+            (0..count).for_each(|_| effects.tell(0, &[b"SET", b"k", b"v"]));
+        };
+        // What is given back, and how many effects have stayed.
+        for (count, expected) in [(0, (6, 0)), (1, (16, 0)), (2, (26, 0)), (3, (6, 3))] {
+            effects.borrow(b"before".to_vec());
+            put(&mut effects, count);
+            let buffer = effects.give_back(20);
+            assert_eq!((buffer.len(), effects.len()), expected, "{count}");
+            assert!(buffer.starts_with(b"before"));
+            let stayed: usize = effects.iter().map(|effect| effect.words().count()).sum();
+            assert_eq!((stayed, effects.bytes.len()), (3 * expected.1, 10 * expected.1));
+            effects.clear();
+        }
+        put(&mut effects, 1);
+        assert_eq!(effects.runs(100).map(<[u8]>::len).collect::<Vec<_>>(), [10], "in their own buffer again");
     }
 
     #[test]

@@ -155,6 +155,8 @@ pub struct ShardLog {
     durable_sequence: u64,
     /// Nothing was logged since the last mark, or nothing at all.
     ends_in_mark: bool,
+    /// What `ends_in_mark` was when the buffer was lent.
+    lent_after_mark: bool,
     /// The last mark is wanted at once.
     is_finishing: bool,
     salt: u32,
@@ -206,6 +208,7 @@ impl ShardLog {
             buffered_from: next_sequence,
             durable_sequence: next_sequence - 1,
             ends_in_mark: true,
+            lent_after_mark: true,
             is_finishing: false,
             salt: 0,
             file,
@@ -327,6 +330,32 @@ impl ShardLog {
         }
     }
 
+    /// Lends the buffer of records: effects of plain changes are put behind what it holds, in the encoding of
+    /// [`torc_datatypes::words`], with no copy in between. Until it is back ([`ShardLog::take_back`]) nothing else may be asked of
+    /// the log. `None` while there is nothing to lend: a record is under construction.
+    pub fn lend(&mut self) -> Option<Vec<u8>> {
+        if self.records.is_open() {
+            return None;
+        }
+        self.lent_after_mark = self.ends_in_mark;
+        self.begin(Kind::Effects, None, None);
+        Some(self.records.lend())
+    }
+
+    #[inline]
+    pub fn is_lent(&self) -> bool {
+        self.records.is_lent()
+    }
+
+    /// What was lent is back. The record is open if something was put there.
+    pub fn take_back(&mut self, bytes: Vec<u8>) {
+        self.records.take_back(bytes);
+        if self.records.drop_empty() {
+            self.next_sequence -= 1;
+            self.ends_in_mark = self.lent_after_mark;
+        }
+    }
+
     /// Logs several changes that only count together.
     pub fn group<'w, I>(&mut self, effects: impl IntoIterator<Item = (u32, I)>)
     where
@@ -397,9 +426,9 @@ impl ShardLog {
         self.file_bytes
     }
 
-    /// Bytes that have not been handed to the system yet.
+    /// Bytes that have not been handed to the system yet, but for what is being put into a buffer that is lent.
     pub fn unwritten_bytes(&self) -> u64 {
-        self.position().0 - self.written.0
+        self.taken.0 + self.records.known_bytes() as u64 - self.written.0
     }
 
     pub fn next_sequence(&self) -> u64 {
@@ -675,6 +704,31 @@ fn sealed(sealer: &mut Sealer, bytes: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::segment::{self, HEADER_BYTES};
+
+    /// Effects that are put into the log's own buffer make the record that they would have made otherwise; none leave no trace.
+    #[test]
+    fn effects_in_the_lent_buffer_are_a_record() {
+        let words = [&b"SET"[..], b"k", b"v"];
+        let (mut expected, mut lends) = (log(Policy::Everysec), log(Policy::Everysec));
+        for count in [0, 1, 0, 0, 3, 1, 0] {
+            (0..count).for_each(|_| expected.effect(0, words.into_iter()));
+            expected.end_record();
+            let unwritten_bytes = lends.unwritten_bytes();
+            let mut buffer = lends.lend().expect("no record is open");
+            assert!(lends.is_lent());
+            (0..count).for_each(|_| torc_datatypes::words::put(&mut buffer, 0, words));
+            assert!(lends.unwritten_bytes() <= unwritten_bytes + HEADER_BYTES as u64);
+            lends.take_back(buffer);
+            if count > 0 {
+                assert!(lends.lend().is_none(), "a record is open");
+            }
+            lends.end_record();
+            let state =
+                |log: &ShardLog| (log.position(), log.next_sequence(), log.wants_mark(), log.ends_in_mark);
+            assert_eq!(state(&lends), state(&expected));
+        }
+        assert_eq!(lends.next_action(0), expected.next_action(0));
+    }
 
     /// What was logged before a switch is durable in the old segment before the new one is written to.
     #[test]

@@ -126,12 +126,14 @@ pub struct RecordWriter {
     spare: Vec<Vec<u8>>,
     /// Where the record under construction begins.
     open_at: Option<usize>,
+    /// The buffer, which held so many bytes, is with somebody who puts effects behind them.
+    lent: Option<usize>,
 }
 
 impl RecordWriter {
     /// Begins a record; its sequence is given when it ends.
     pub fn begin(&mut self, head: &Head) {
-        assert!(self.open_at.is_none(), "a record begins before the last one has ended");
+        assert!(self.open_at.is_none() && !self.is_lent(), "a record begins before the last one has ended");
         self.open_at = Some(self.bytes.len());
         let mut header = [0; HEADER_BYTES];
         header[8..16].copy_from_slice(&head.sequence.to_le_bytes());
@@ -166,6 +168,36 @@ impl RecordWriter {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Lends the buffer, so that effects are put behind the open record's where they are to be. Nothing else may be done with the
+    /// records until it is back.
+    pub fn lend(&mut self) -> Vec<u8> {
+        assert!(self.open_at.is_some() && !self.is_lent(), "effects belong to an open record");
+        self.lent = Some(self.bytes.len());
+        std::mem::take(&mut self.bytes)
+    }
+
+    #[inline]
+    pub fn is_lent(&self) -> bool {
+        self.lent.is_some()
+    }
+
+    /// The buffer is back, with whole effects behind what it held, as [`words::put`] puts them.
+    pub fn take_back(&mut self, bytes: Vec<u8>) {
+        let lent = self.lent.take();
+        assert!(lent.is_some_and(|lent| bytes.len() >= lent), "this is not what was lent");
+        self.bytes = bytes;
+    }
+
+    /// Drops the record that was begun, if nothing was put into it. True if so.
+    pub fn drop_empty(&mut self) -> bool {
+        let is_empty = self.open_bytes() == HEADER_BYTES;
+        if is_empty {
+            self.bytes.truncate(self.bytes.len() - HEADER_BYTES);
+            self.open_at = None;
+        }
+        is_empty
+    }
+
     /// Ends the open record, for a segment with this salt, where everything up to the sequence `durable` is so.
     pub fn end(&mut self, durable: u64, salt: u32) {
         let start = self.open_at.take().expect("a record was begun");
@@ -190,16 +222,22 @@ impl RecordWriter {
 
     /// Bytes of ended records and of the open one.
     pub fn len(&self) -> usize {
+        debug_assert!(!self.is_lent(), "what the lent buffer holds is not known");
         self.bytes.len()
     }
 
+    /// The same, without what is being put into a buffer that is lent.
+    pub fn known_bytes(&self) -> usize {
+        self.lent.unwrap_or(self.bytes.len())
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
     /// Hands the ended records over. None may be open.
     pub fn take(&mut self) -> Vec<u8> {
-        assert!(self.open_at.is_none(), "an open record can't be written");
+        assert!(self.open_at.is_none() && !self.is_lent(), "an open record can't be written");
         let next = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(self.bytes.len()));
         std::mem::replace(&mut self.bytes, next)
     }

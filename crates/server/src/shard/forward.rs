@@ -65,6 +65,7 @@ impl Shard {
         let mut replies = std::mem::take(&mut batch.replies);
         let mut commands = std::mem::take(&mut batch.commands);
         self.stats.foreign += commands.len() as u64;
+        self.lend_log_buffer();
         let mut start = 0;
         for chunk in commands.chunks_mut(COMMANDS_AHEAD) {
             self.prefetch_chunk(&batch, chunk, start);

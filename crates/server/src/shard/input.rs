@@ -28,6 +28,7 @@ impl Shard {
         connection.traffic.input_bytes += chunk.len() as u64;
         self.stats.net_input_bytes += chunk.len() as u64;
         self.stats.reads += 1;
+        self.lend_log_buffer();
         self.process_received(&mut connection, chunk);
         self.run_loopback_and_put_back(connection);
     }
@@ -37,6 +38,7 @@ impl Shard {
         let Some(mut connection) = self.clients.take(key) else { return };
         connection.flags.run_queued = false;
         if connection.suspension == Suspension::None {
+            self.lend_log_buffer();
             self.process_input(&mut connection);
         }
         self.run_loopback_and_put_back(connection);

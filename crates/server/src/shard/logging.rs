@@ -265,13 +265,13 @@ impl Shard {
 
     /// CONFIG SET has changed what the log is to be.
     pub fn apply_log_settings(&mut self) {
+        self.log_effects();
         self.choose_log_policy();
         let (wanted, is_on) = (self.state.config.appendonly(), self.process.aof.state().is_on);
         if wanted == is_on && wanted == self.logging.log.is_some() {
             return;
         }
         if !wanted && self.logging.log.is_some() {
-            self.log_effects();
             self.changes.effects.switch(false);
             self.logging.replacing = None;
             self.state.log_failure = self.process.aof.note_failure(self.id, None);
@@ -322,6 +322,7 @@ impl Shard {
     /// A write or a sync of the log has failed. Under `always` nothing more can be acknowledged, so the server ends, as
     /// Redis does; otherwise writes are refused until a new segment holds what may be lost.
     pub fn log_has_failed(&mut self) {
+        self.log_effects();
         let Some(log) = &mut self.logging.log else { return };
         let Some(failure) = log.failure() else { return };
         let reason = match failure.os_error {
@@ -387,6 +388,7 @@ impl Shard {
 
     /// Is the log broken? Then see whether its new segment is there.
     pub fn mend_log(&mut self) {
+        self.log_effects();
         let Some(replacing) = &self.logging.replacing else { return };
         let Ok(outcome) = replacing.try_recv() else { return };
         self.logging.replacing = None;
@@ -408,9 +410,24 @@ impl Shard {
         self.logging.log.as_ref().is_some_and(|log| log.policy() == Policy::Always)
     }
 
-    /// Puts what plain commands have left into the log.
+    /// Plain commands are about to run: their effects are put right into the log's buffer, until something else is asked of the log
+    /// ([`Shard::log_effects`]).
+    #[inline]
+    pub(super) fn lend_log_buffer(&mut self) {
+        if let Some(log) = self.logging.log.as_mut().filter(|log| !log.is_lent())
+            && self.changes.effects.is_empty()
+            && let Some(buffer) = log.lend()
+        {
+            self.changes.effects.borrow(buffer);
+        }
+    }
+
+    /// Puts what plain commands have left into the log. To be called before anything else is asked of the log.
     #[inline]
     pub(super) fn log_effects(&mut self) {
+        if let Some(log) = self.logging.log.as_mut().filter(|log| log.is_lent()) {
+            log.take_back(self.changes.effects.give_back(RECORD_BYTES_FULL));
+        }
         if !self.changes.effects.is_empty() {
             self.log_all_effects();
         }
@@ -717,6 +734,7 @@ impl Shard {
 
     /// The server ends: what is logged is synced as soon as it can be.
     pub fn hurry_log(&mut self) {
+        self.log_effects();
         self.logging.hurries = true;
         if let Some(log) = &mut self.logging.log {
             log.finish();
