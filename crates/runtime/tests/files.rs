@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -144,5 +145,30 @@ fn what_was_synced_leaves_the_page_cache() {
         }
         assert_eq!(std::fs::read(&path).unwrap(), [1; 3_000_001]);
         std::fs::remove_file(path).unwrap();
+    }
+}
+
+/// Room is found ahead of a log that is written to a lot, behind the end of the file; not ahead of small writes.
+#[test]
+fn a_busy_file_has_room_ahead() {
+    for mut net in rings() {
+        for (len, is_busy) in [(1_000, false), (100_000, true)] {
+            let (path, file) = temporary("ahead");
+            let id = net.add_file(file.into());
+            net.write_file(id, 0, Arc::new(vec![1; len]), 0, false).unwrap();
+            ended(&mut net, 1);
+            let room = || std::fs::metadata(&path).map(|metadata| metadata.blocks() * 512).unwrap();
+            let started = Instant::now();
+            while is_busy && room() < 2 << 20 {
+                assert!(started.elapsed() < PATIENCE, "no room was found: {} bytes", room());
+                net.turn(Wait::For(Duration::from_millis(5)), &mut |_| {}).unwrap();
+            }
+            net.sync_file(id).unwrap();
+            ended(&mut net, 1);
+            assert_eq!(std::fs::read(&path).unwrap(), vec![1; len], "it ends where it ended");
+            assert_eq!(room() >= 2 << 20, is_busy);
+            net.close_file(id);
+            std::fs::remove_file(path).unwrap();
+        }
     }
 }

@@ -5,6 +5,9 @@
 //!
 //! What a sync has made durable is dropped from the page cache: nobody reads it before the next start. Otherwise a log takes
 //! new memory for every page, which costs several times the copy where a hypervisor has to find it, and displaces what others read.
+//!
+//! Where much is appended through the page cache, room is found on the disk ahead of it, which makes each page cheaper. What is left of
+//! that when nothing is appended any more stays with the file, behind its end.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -18,6 +21,11 @@ use super::{Event, Kind, Tag};
 const FOLIO_BYTES_MAX: u64 = 2 << 20;
 /// Length of an operation, as the kernel takes it.
 const FORGET_BYTES_MAX: u64 = 1 << 31;
+
+/// A write of so many bytes is followed by others soon.
+const BUSY_BYTES: usize = 32 << 10;
+/// Room that is found at once, when less than half of it is left.
+const RESERVE_BYTES: u32 = 2 << 20;
 
 /// A file on this ring. The index is used again when the file is closed and nothing of it is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,11 +48,29 @@ struct OpenFile {
     /// Up to here pages were dropped.
     forgotten_to: u64,
     is_forgetting: bool,
+    /// Up to here there is room on the disk, or was looked for.
+    reserved_to: u64,
+    is_reserving: bool,
+    /// The file system has refused it.
+    refuses_to_reserve: bool,
 }
 
 impl OpenFile {
     fn is_done(&self) -> bool {
-        self.is_closing && self.writing.is_none() && !self.is_syncing && !self.is_forgetting
+        let is_busy = self.writing.is_some() || self.is_syncing || self.is_forgetting || self.is_reserving;
+        self.is_closing && !is_busy
+    }
+
+    /// The room to find before a write through the page cache that ends where `writing_to` is.
+    fn room_to_find(&mut self, bytes: usize) -> Option<u64> {
+        let is_near = self.writing_to + u64::from(RESERVE_BYTES / 2) > self.reserved_to;
+        if bytes < BUSY_BYTES || !is_near || self.is_reserving || self.refuses_to_reserve {
+            return None;
+        }
+        let from = self.reserved_to.max(self.writing_to);
+        self.reserved_to = from + u64::from(RESERVE_BYTES);
+        self.is_reserving = true;
+        Some(from)
     }
 }
 
@@ -66,6 +92,9 @@ impl Files {
             syncing_to: 0,
             forgotten_to: 0,
             is_forgetting: false,
+            reserved_to: 0,
+            is_reserving: false,
+            refuses_to_reserve: false,
         };
         let index = self.open.iter().position(Option::is_none).unwrap_or(self.open.len());
         if index == self.open.len() {
@@ -98,19 +127,25 @@ impl Files {
         assert!(file.writing.is_none(), "one write of a file at a time");
         assert!(!(then_sync && file.is_syncing), "one sync of a file at a time");
         let bytes = file.writing.insert(bytes);
-        file.writing_to = offset + (bytes.len() - start) as u64;
+        let len = bytes.len() - start;
+        file.writing_to = offset + len as u64;
         file.is_syncing |= then_sync;
         file.writes_durably = then_sync;
         let write = FileWrite {
             fd: file.fd.as_raw_fd(),
             offset,
             bytes: bytes[start..].as_ptr(),
-            len: u32::try_from(bytes.len() - start).expect("a write is shorter than 4 GiB"),
+            len: u32::try_from(len).expect("a write is shorter than 4 GiB"),
             user_data: Tag::file(Kind::FileWrite, id).encode(),
             is_durable: then_sync,
         };
         // SAFETY: the bytes are kept in `writing`, unchanged, until the completion has come (see also `abandon`).
-        unsafe { ring.push_file_write(write) }
+        unsafe { ring.push_file_write(write) }?;
+        let file = self.get(id);
+        let room = if then_sync { None } else { file.room_to_find(len) };
+        let Some(offset) = room else { return Ok(()) };
+        let reserve = super::Op::Reserve { fd: file.fd.as_raw_fd(), offset, len: RESERVE_BYTES };
+        ring.push(reserve, Tag::file(Kind::FileReserve, id).encode())
     }
 
     pub(super) fn sync(&mut self, ring: &mut Ring, id: FileId) -> io::Result<()> {
@@ -159,6 +194,14 @@ impl Files {
     /// Whether pages were dropped or not makes no difference to anybody.
     pub(super) fn forget_ended(&mut self, id: FileId) {
         self.get(id).is_forgetting = false;
+        self.release_if_done(id);
+    }
+
+    /// What was not found is missed by nobody: the write that needs it will say so.
+    pub(super) fn reserve_ended(&mut self, id: FileId, result: i32) {
+        let file = self.get(id);
+        file.is_reserving = false;
+        file.refuses_to_reserve |= result < 0;
         self.release_if_done(id);
     }
 

@@ -403,6 +403,10 @@ impl Net {
                 self.files.forget_ended(tag.file_id());
                 Ok(())
             }
+            Kind::FileReserve => {
+                self.files.reserve_ended(tag.file_id(), completion.result);
+                Ok(())
+            }
             Kind::Doorbell => {
                 sys::event_drain(self.doorbell.event());
                 if !completion.has_more() {
@@ -680,6 +684,7 @@ enum Kind {
     FileWrite,
     FileSync,
     FileForget,
+    FileReserve,
 }
 
 impl Tag {
@@ -716,7 +721,7 @@ impl Tag {
     }
 
     fn decode(user_data: u64) -> Tag {
-        const KINDS: [Kind; 10] = [
+        const KINDS: [Kind; 11] = [
             Kind::Ignored,
             Kind::Receive,
             Kind::Room,
@@ -727,6 +732,7 @@ impl Tag {
             Kind::FileWrite,
             Kind::FileSync,
             Kind::FileForget,
+            Kind::FileReserve,
         ];
         Tag {
             kind: KINDS[(user_data >> 56) as usize],

@@ -34,6 +34,8 @@ pub(crate) enum Op {
     SyncData { fd: RawFd },
     /// Drops clean pages of a file from the page cache.
     Forget { fd: RawFd, offset: u64, len: u32 },
+    /// Finds room on the disk behind the end of a file, which stays where it is.
+    Reserve { fd: RawFd, offset: u64, len: u32 },
     /// Ends the operation with this user data.
     Cancel { user_data: u64 },
     /// Posts a completion with this user data into another ring.
@@ -237,6 +239,10 @@ impl Op {
                     .offset(offset)
                     .build()
             }
+            Op::Reserve { fd, offset, len } => opcode::Fallocate::new(types::Fd(fd), u64::from(len))
+                .offset(offset)
+                .mode(libc::FALLOC_FL_KEEP_SIZE)
+                .build(),
             Op::Cancel { user_data } => opcode::AsyncCancel::new(user_data).build(),
             Op::Message { ring, user_data } => opcode::MsgRingData::new(types::Fd(ring), 0, user_data, None)
                 .build()
