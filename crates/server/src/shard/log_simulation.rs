@@ -4,7 +4,7 @@
 //! transactions, expiry, the log of each shard, and the rule that says when a reply leaves. What a recovery gives back must
 //! hold all that a client was told of or has read (`always`), or that was durable as WAITAOF counts it (`everysec`), and
 //! nothing that nobody sent; each transaction on all shards or on none; and no key with another expiry than it was given.
-//! Where the policy changes, what WAITAOF tells holds on, and the promise of `always` up to the first change.
+//! Where the policy changes, it is the one of `always` from the moment on that all logs have been durable under it.
 //! With [`faults`] the disk fails for a while, and works again. `TORC_SEEDS=n` runs more seeds, `TORC_SEED=n` one.
 
 use std::collections::BTreeMap;
@@ -132,6 +132,10 @@ struct World<'k> {
     policy: &'static str,
     /// What is told of is durable.
     promises: bool,
+    /// All shards have `always`, but what was under way then may not be logged yet.
+    promises_soon: bool,
+    /// And when it was, the logs were there: the promise holds when they are durable so far.
+    promises_after: Option<Vec<u64>>,
     options: Options,
     /// Numbers of generations, and of segments in place of others, are not used again.
     last_generation: u64,
@@ -179,6 +183,8 @@ impl World<'_> {
             answered: BTreeMap::new(),
             policy,
             promises: options.is_always,
+            promises_soon: false,
+            promises_after: None,
             options,
             last_generation: 0,
             replacements: 0,
@@ -251,11 +257,13 @@ impl World<'_> {
     fn change_policy(&mut self) {
         let policy = ["always", "everysec", "no"][self.random.below(3)];
         let Some(client) = (0..CLIENTS).find(|&client| self.clients[client].asked.is_none()) else { return };
-        if policy == self.policy {
+        // Of two changes under way at once either may be the last.
+        let is_changing = self.clients.iter().any(|client| matches!(client.asked, Some(Asked::Setting)));
+        if policy == self.policy || is_changing {
             return;
         }
         self.policy = policy;
-        self.promises = false;
+        (self.promises, self.promises_soon, self.promises_after) = (false, false, None);
         // What waits for locks happens under the new policy.
         for client in &mut self.clients {
             if let Some(Asked::Write { is_promised, .. } | Asked::Read { is_promised, .. }) =
@@ -268,6 +276,20 @@ impl World<'_> {
         // Its reply may have to wait, too: nobody asks anything here meanwhile.
         let heard = self.bench.run(&format!("CONFIG SET appendfsync {policy}"));
         self.clients[client] = Client { asked: Some(Asked::Setting), heard };
+    }
+
+    /// Under `always`, once what was under way when the shards got it is durable.
+    fn look_at_promise(&mut self) {
+        let shards = 0..self.shards;
+        if self.promises_soon && shards.clone().all(|shard| self.bench.shard(shard).is_between_transactions())
+        {
+            self.promises_soon = false;
+            self.promises_after = Some(shards.map(|shard| self.bench.shard(shard).logged_to()).collect());
+        }
+        let process = std::sync::Arc::clone(&self.bench.shard(0).process);
+        if self.promises_after.as_ref().is_some_and(|positions| process.aof.are_durable(positions)) {
+            (self.promises, self.promises_after) = (true, None);
+        }
     }
 
     /// A client that waits for nothing asks for something.
@@ -331,6 +353,7 @@ impl World<'_> {
 
     /// Replies that have come.
     fn hear(&mut self) {
+        self.look_at_promise();
         for (number, client) in self.clients.iter_mut().enumerate() {
             let Some(asked) = &client.asked else { continue };
             self.bench.switch(number);
@@ -340,6 +363,7 @@ impl World<'_> {
                 Asked::Setting => {
                     assert_eq!(client.heard, "+OK");
                     client.asked = None;
+                    self.promises_soon = self.policy == "always";
                     continue;
                 }
                 Asked::Write { keys, number, before, .. } if client.heard.contains("-MISCONF") => {
@@ -704,8 +728,14 @@ fn encrypted_logs_lose_nothing_either() {
 /// A server that breaks the rule of acknowledgement is caught, whichever half of it it breaks.
 #[test]
 fn a_broken_rule_is_noticed() {
-    for breach in [Breach::TellsAtOnce, Breach::UnlocksAtOnce] {
-        let is_caught = (1..=300).any(|seed| run(seed, Options { breach, ..ALWAYS }).is_err());
-        assert!(is_caught, "{breach:?}");
+    // Where the policy becomes `always` later on, the rule holds from then on.
+    let begins_otherwise = Options { changes_policy: true, ..EVERYSEC };
+    for (breach, options) in [
+        (Breach::TellsAtOnce, ALWAYS),
+        (Breach::UnlocksAtOnce, ALWAYS),
+        (Breach::TellsAtOnce, begins_otherwise),
+    ] {
+        let is_caught = (1..=300).any(|seed| run(seed, Options { breach, ..options }).is_err());
+        assert!(is_caught, "{breach:?}, {options:?}");
     }
 }
