@@ -1,34 +1,22 @@
 //! The account of what a start leaves out: file, offset, bytes, whole records and reason, of plain and sealed logs; and how
 //! much of a file has been read, while it is.
 
-use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use torc_persist::left_out::{LeftOut, Why};
 use torc_persist::load::{self, Plan, Tolerance};
 use torc_persist::log::{Action, FileNumber, Policy, ShardLog};
 use torc_persist::manifest::{Generation, Manifest, SegmentFile};
 use torc_persist::record::Transaction;
-use torc_persist::seal::{Algorithm, Keys, MasterKey};
-use torc_persist::store::{Directory, Store};
+use torc_persist::seal::Keys;
+use torc_persist::store::Store;
 
-struct Folder(PathBuf, Keys);
+mod folder;
+
+use folder::{Folder, variants};
 
 impl Folder {
-    fn new(keys: &Keys) -> Folder {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("torc-left-out-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).expect("the name is free");
-        Folder(path, keys.clone())
-    }
-
-    fn store(&self) -> Directory {
-        Directory::open(&self.0).expect("it is there").with_keys(self.1.clone())
-    }
-
     /// A generation of two shards with these segments: shard, first sequence, content.
     fn write(&self, segments: &[(u16, u64, &[u8])]) {
         let mut store = self.store();
@@ -52,17 +40,6 @@ impl Folder {
     fn left_out(&self) -> Vec<LeftOut> {
         self.plan().generations.into_iter().flat_map(|one| one.logs).flat_map(|log| log.left_out).collect()
     }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn variants() -> [Keys; 2] {
-    let master = MasterKey::parse(&[1; 32]).expect("a key");
-    [Keys::default(), Keys::new(Algorithm::Aes256Gcm, master, Vec::new())]
 }
 
 /// What one shard logs.

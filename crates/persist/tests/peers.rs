@@ -1,35 +1,23 @@
 //! Defects that logs of other servers have or had, one test each: none of them can be here. On real files, plain and
 //! encrypted.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::{fs, io};
+use std::io;
 
 use torc_persist::blocks::WriteBytes;
 use torc_persist::load::{self, LoadError, Tolerance};
 use torc_persist::log::{Action, FileNumber, NewSegment, Policy, ShardLog};
 use torc_persist::manifest::{Generation, Manifest, SegmentFile};
-use torc_persist::seal::{Algorithm, Keys, MasterKey};
-use torc_persist::store::{Directory, Store};
+use torc_persist::seal::Keys;
+use torc_persist::store::Store;
+
+mod folder;
+
+use folder::{Folder, variants};
 
 const DEFAULT: Tolerance = Tolerance { torn_tail: true, hole: false };
 const STRICT: Tolerance = Tolerance { torn_tail: false, hole: false };
 
-struct Folder(PathBuf, Keys);
-
 impl Folder {
-    fn new(keys: &Keys) -> Folder {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("torc-peers-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).expect("the name is free");
-        Folder(path, keys.clone())
-    }
-
-    fn store(&self) -> Directory {
-        Directory::open(&self.0).expect("it is there").with_keys(self.1.clone())
-    }
-
     /// Appends a generation of one shard with these segments: first sequence and content.
     fn add(&self, number: u64, segments: &[(u64, &[u8])]) {
         let mut store = self.store();
@@ -63,17 +51,6 @@ impl Folder {
         }
         Ok(keys)
     }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn variants() -> [Keys; 2] {
-    let master = MasterKey::parse(&[1; 32]).expect("a key");
-    [Keys::default(), Keys::new(Algorithm::Aes256Gcm, master, Vec::new())]
 }
 
 fn new_log(generation: u64, keys: &Keys) -> ShardLog {

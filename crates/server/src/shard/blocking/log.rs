@@ -144,6 +144,7 @@ pub const WITHOUT_LOG: CommandError =
 
 #[cfg(test)]
 mod tests {
+    use crate::shard::blocking::tests::{gets, waits};
     use crate::testing::Bench;
 
     const DURABLE: &str = "*2 :1 :0";
@@ -157,20 +158,6 @@ mod tests {
         bench.connect();
         bench.switch(0);
         bench
-    }
-
-    #[track_caller]
-    fn waits(bench: &mut Bench, lines: &str) {
-        bench.switch(0);
-        bench.check(lines, "");
-        bench.switch(1);
-    }
-
-    #[track_caller]
-    fn gets(bench: &mut Bench, expected: &str) {
-        bench.switch(0);
-        assert_eq!(bench.take_received(), expected);
-        bench.switch(1);
     }
 
     fn nobody_waits(bench: &mut Bench) -> bool {

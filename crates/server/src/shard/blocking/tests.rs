@@ -9,14 +9,15 @@ fn two_clients(shards: usize) -> Bench {
     bench
 }
 
-fn waits(bench: &mut Bench, line: &str) {
+#[track_caller]
+pub(super) fn waits(bench: &mut Bench, lines: &str) {
     bench.switch(0);
-    bench.check(line, "");
+    bench.check(lines, "");
     bench.switch(1);
 }
 
 #[track_caller]
-fn gets(bench: &mut Bench, expected: &str) {
+pub(super) fn gets(bench: &mut Bench, expected: &str) {
     bench.switch(0);
     assert_eq!(bench.take_received(), expected);
     bench.switch(1);
