@@ -414,6 +414,28 @@ fn a_corrupt_file_stops_the_start() {
     assert!(log.contains("dump.rdb, offset ") && log.contains("unexpected end"), "{log}");
 }
 
+/// Whichever of its threads is the first one to end.
+#[test]
+fn a_start_that_is_refused_always_says_so() {
+    /// More at once than there are cores, so that threads wait for one another.
+    const AT_ONCE: usize = 8;
+    const STARTS: usize = 50;
+    let folder = Server::torc(1);
+    std::fs::write(folder.dir().join("dump.rdb"), "REDIS0011 and no more").expect("the folder is writable");
+    let launch = Launch::torc(1).setting("dir", &folder.dir().display().to_string());
+    let start_often = || {
+        for _ in 0..STARTS {
+            let (status, log) = launch.run_to_end();
+            assert!(status.code() == Some(1) && log.contains("dump.rdb, offset "), "{status}: {log}");
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(start_often);
+        }
+    });
+}
+
 /// `rdbchecksum no` leaves the place of the checksum empty, and asks for none; `rdbcompression` makes files shorter.
 #[test]
 fn checksums_and_compression_are_as_set() {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 
 use torc_keyspace::{Keyspace, SlotMap};
 use torc_runtime::executor::{ExecutorConfig, run_shards};
@@ -115,17 +116,19 @@ pub fn run(config: Config) -> Result<(), RunError> {
     .map_err(failed)?;
     tracing::info!(port, shards, pid = std::process::id(), "the shards run");
     // In a thread of its own: the server can be told to stop meanwhile.
+    let (refusal, refused) = mpsc::channel();
     let loader = {
         let config = Arc::clone(&config);
-        std::thread::spawn(move || {
-            let outcome = load(&config, &slots, seed, &process);
-            match &outcome {
-                Ok(()) => shared.wake_all(),
-                Err(_) => shared.shut_down(),
+        move || match load(&config, &slots, seed, &process) {
+            Ok(()) => shared.wake_all(),
+            Err(error) => {
+                // Before the shards know: they may end, and the process with them, ahead of this thread.
+                let _ = refusal.send(error);
+                shared.shut_down();
             }
-            outcome
-        })
+        }
     };
+    std::thread::spawn(loader);
     let mut outcome = Ok(());
     for thread in threads {
         match thread.join() {
@@ -134,9 +137,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
             Err(_) => outcome = Err(failed("a shard panicked")),
         }
     }
-    if loader.is_finished() {
-        let loaded = loader.join().unwrap_or_else(|_| Err(failed("the thread that loads the data panicked")));
-        outcome = outcome.and(loaded);
+    if let Ok(error) = refused.try_recv() {
+        outcome = outcome.and(Err(error));
     }
     if let Some(job) = at_end.saves.state().running {
         // Nobody finishes it any more.
