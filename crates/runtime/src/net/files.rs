@@ -19,6 +19,8 @@ use super::{Event, Kind, Tag};
 
 /// The kernel drops whole folios only, which may begin or end anywhere: each time a little more is told to go than is new.
 const FOLIO_BYTES_MAX: u64 = 2 << 20;
+/// The end of what was written stays in the page cache: it may be zeros, and the next write goes into those pages.
+const KEPT_BYTES: u64 = 128 << 10;
 /// Length of an operation, as the kernel takes it.
 const FORGET_BYTES_MAX: u64 = 1 << 31;
 
@@ -178,7 +180,8 @@ impl Files {
     ) -> io::Result<()> {
         let file = self.get(id);
         file.is_syncing = false;
-        let (from, to) = (file.forgotten_to.saturating_sub(FOLIO_BYTES_MAX), file.syncing_to);
+        let (from, to) =
+            (file.forgotten_to.saturating_sub(FOLIO_BYTES_MAX), file.syncing_to.saturating_sub(KEPT_BYTES));
         if result == 0 && to > file.forgotten_to && !file.is_forgetting {
             file.is_forgetting = true;
             file.forgotten_to = to;
