@@ -19,6 +19,8 @@ pub const ZEROS_AHEAD_BYTES: u64 = 512 << 10;
 /// has, up to this. The next one goes there, and what comes behind begins where the kernel can take a large piece of memory for
 /// it: a piece lies at a multiple of its own size.
 const FILL_BYTES_MAX: usize = 64 << 10;
+/// A longer write is left as it is: to make room behind it may be to copy it.
+const FILLED_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes to write: those of a vector from some index on.
 #[derive(Clone, PartialEq, Eq)]
@@ -102,7 +104,7 @@ impl Blocks {
     /// The same as a write through the page cache, where the file has `file_bytes` so far: zeros are put behind the bytes.
     pub(crate) fn append_filled(&mut self, file_bytes: u64, bytes: &mut Vec<u8>) {
         self.append(bytes);
-        if bytes.len() < BLOCK_BYTES {
+        if !(BLOCK_BYTES..=FILLED_BYTES_MAX).contains(&bytes.len()) {
             return;
         }
         let unit = 1 << bytes.len().min(FILL_BYTES_MAX).ilog2();
@@ -141,7 +143,8 @@ mod tests {
         let header: Vec<u8> = (0..100).collect();
         let (mut expected, mut file) = (header.clone(), header.clone());
         let mut blocks = Blocks::of(&header);
-        for (index, len) in [1, 3995, 1, 4095, 4096, 8192, 5, 0, 600_000, 3, 100_000].into_iter().enumerate()
+        for (index, len) in
+            [1, 3995, 1, 4095, 4096, 8192, 5, 0, 600_000, 3, 100_000, 5_000_000].into_iter().enumerate()
         {
             let bytes = vec![index as u8 + 1; len];
             let at = expected.len();
@@ -150,12 +153,10 @@ mod tests {
                 let mut write = bytes.clone();
                 blocks.append_filled(at as u64, &mut write);
                 let end = at + write.len();
-                if len >= BLOCK_BYTES {
-                    assert_eq!(
-                        end % (len + 1).min(FILL_BYTES_MAX + 1).next_power_of_two().div_ceil(2),
-                        0,
-                        "{len}"
-                    );
+                match len {
+                    8192 => assert_eq!(end % 8192, 0),
+                    600_000 => assert_eq!(end % FILL_BYTES_MAX, 0),
+                    _ => assert_eq!(write.len(), len),
                 }
                 file.resize(file.len().max(end), 0);
                 file[at..end].copy_from_slice(&write);
