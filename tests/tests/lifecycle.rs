@@ -1,9 +1,11 @@
 //! From start to exit code: command line, files, sockets, signals, and doing nothing for free.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use torc_resp::Value;
@@ -202,6 +204,45 @@ fn shutdown_ends_with_0() {
     client.send(&["SHUTDOWN", "NOSAVE"]).expect("the server reads");
     assert_eq!(server.wait_exit(PATIENCE).and_then(|status| status.code()), Some(0), "{}", server.log());
     assert!(client.closed_within(PATIENCE));
+}
+
+/// One shard's ring is broken: nobody has its keys any more. What the others have logged is on the disk.
+#[test]
+fn no_server_goes_on_without_a_shard() {
+    let folder = scratch_dir("shard");
+    let launch = Launch::torc(3).setting("appendonly", "yes").setting("dir", &folder.display().to_string());
+    let mut server = launch.start();
+    let mut client = server.client();
+    let keys = ["{a}1", "{b}2", "{c}3", "{d}4"];
+    for key in keys {
+        assert_eq!(client.cmd(&format!("SET {key} 1")), ok());
+    }
+    assert_eq!(client.cmd("WAITAOF 1 0 5000"), Value::Array(vec![Value::Int(1), Value::Int(0)]));
+    let tasks = PathBuf::from(format!("/proc/{}/task", server.pid()));
+    let tasks = fs::read_dir(&tasks).expect("it runs").map(|task| task.expect("it runs").path());
+    let of_shard =
+        tasks.filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "torc-1\n"));
+    // The library of the shard's executor has another thread of this name, which is younger.
+    let id = of_shard.filter_map(|task| task.file_name()?.to_str()?.parse::<u32>().ok()).min();
+    let tracer = Command::new("strace")
+        .args(["-qq", "-p", &id.expect("it has a thread").to_string(), "-o", "/dev/null"])
+        .args(["-e", "trace=io_uring_enter", "-e", "inject=io_uring_enter:error=EBADF"])
+        .spawn();
+    let Ok(mut tracer) = tracer else { return eprintln!("skipped: a broken ring: strace is not installed") };
+    // Connections are dealt out, so that the shard has something to do.
+    let port = server.port();
+    let has_ended = wait_until(PATIENCE, || {
+        let _ = TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| stream.write_all(b"PING\r\n"));
+        !server.is_running()
+    });
+    let status = has_ended.then(|| server.wait_exit(PATIENCE)).flatten();
+    let _ = tracer.kill();
+    let _ = tracer.wait();
+    let log = server.log();
+    assert_eq!(status.and_then(|status| status.code()), Some(1), "{log}");
+    assert!(log.contains("the event loop of a shard has failed: the server ends shard=1"), "{log}");
+    let again = launch.start();
+    assert_eq!(again.client().cmd(&format!("EXISTS {}", keys.join(" "))), Value::Int(4));
 }
 
 #[test]

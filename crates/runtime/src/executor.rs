@@ -98,10 +98,6 @@ impl<T> ShardThread<T> {
     pub fn join(self) -> thread::Result<T> {
         Ok(self.0.join()?.expect("a started shard runs its body"))
     }
-
-    pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
-    }
 }
 
 fn make_executor(core: Option<usize>) -> io::Result<LocalExecutor> {

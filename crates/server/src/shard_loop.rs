@@ -60,6 +60,8 @@ pub struct LoopShared {
     new_listeners: Vec<Mutex<Option<Vec<Listener>>>>,
     shutdown: AtomicBool,
     drained: AtomicUsize,
+    /// A shard has ended with an error: nobody answers what others have asked it.
+    has_failed: AtomicBool,
 }
 
 impl LoopShared {
@@ -77,6 +79,7 @@ impl LoopShared {
             new_listeners: (0..shards).map(|_| Mutex::new(None)).collect(),
             shutdown: AtomicBool::new(false),
             drained: AtomicUsize::new(0),
+            has_failed: AtomicBool::new(false),
         })
     }
 
@@ -84,6 +87,11 @@ impl LoopShared {
     pub fn shut_down(&self) {
         self.shutdown.store(true, Ordering::Release);
         self.wakers.wake_all();
+    }
+
+    fn fail(&self) {
+        self.has_failed.store(true, Ordering::Release);
+        self.shut_down();
     }
 
     pub fn wake_all(&self) {
@@ -143,9 +151,17 @@ pub struct LoopSetup {
 
 /// Run one shard until shutdown.
 pub async fn run(seat: Seat<MeshPacket>, setup: LoopSetup) -> std::io::Result<()> {
-    let mut shard_loop = ShardLoop::new(seat, setup)?;
-    shard_loop.shard.process.memory.note_shard_startup();
-    shard_loop.run()
+    let (shard, shared) = (seat.shard, Arc::clone(&setup.shared));
+    let outcome = ShardLoop::new(seat, setup).and_then(|mut shard_loop| {
+        shard_loop.shard.process.memory.note_shard_startup();
+        shard_loop.run()
+    });
+    if let Err(error) = &outcome {
+        // Nobody has its keys any more, so the others end, too.
+        tracing::error!(shard, %error, "the event loop of a shard has failed: the server ends");
+        shared.fail();
+    }
+    outcome
 }
 
 /// A segment of the log.
@@ -615,7 +631,8 @@ impl ShardLoop {
                 self.shared.drained.fetch_add(1, Ordering::AcqRel);
             }
             let all_done = self.shared.drained.load(Ordering::Acquire) >= self.seat.shards;
-            if (all_done && idle) || clock::monotonic_us() > give_up_us {
+            let in_vain = self.shared.has_failed.load(Ordering::Acquire);
+            if (all_done && idle) || in_vain || clock::monotonic_us() > give_up_us {
                 break;
             }
         }
