@@ -6,13 +6,14 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use torc_resp::Value;
 use torc_tests::raw::{bulk, ok};
-use torc_tests::{Client, Launch, PATIENCE, scratch_dir, wait_until};
+use torc_tests::{Client, Launch, PATIENCE, Server, scratch_dir, wait_until};
 
 /// A file system in memory, for as long as this lives.
 struct Mount(PathBuf);
@@ -227,4 +228,46 @@ fn a_file_in_place_of_the_folder_is_named() {
     assert_eq!(exit.code(), Some(1));
     assert!(log.contains("appendonlydir") && log.contains("Not a directory"), "{log}");
     std::fs::remove_dir_all(&dir).expect("the folder is ours");
+}
+
+/// The most threads that the server may have from now on; `None`: as many as at first.
+fn limit_threads(server: &Server, threads: Option<u32>) {
+    let mut command = Command::new("prlimit");
+    // Without privileges only those who own it may do this, and the limit that it can't exceed stays.
+    let owner = fs::metadata(format!("/proc/{}", server.pid())).expect("it runs");
+    command.args(["--pid", &server.pid().to_string()]).uid(owner.uid()).gid(owner.gid());
+    let hard = || {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).expect("it runs");
+        let line = limits.lines().find(|line| line.starts_with("Max processes")).expect("it is among them");
+        line.split_whitespace().nth(3).expect("soft and hard").to_owned()
+    };
+    let limit = threads.map_or_else(hard, |threads| threads.to_string());
+    let done = command.arg(format!("--nproc={limit}:")).status().expect("it comes with util-linux");
+    assert!(done.success());
+}
+
+/// Where the system gives no more threads, snapshots are written by one that is there already; the log can't be written, but goes
+/// on when there are threads again.
+#[test]
+fn a_server_without_new_threads_goes_on() {
+    let dir = scratch_dir("threads");
+    let launch = unprivileged(&dir);
+    let mut server = launch.start();
+    let mut client = server.client();
+    limit_threads(&server, Some(1));
+    for _ in 0..2 {
+        assert!(!client.cmd("BGSAVE").is_error());
+        assert!(wait_until(PATIENCE, || status(&mut client, "rdb_bgsave_in_progress") == "0"));
+        assert_eq!(status(&mut client, "rdb_last_bgsave_status"), "ok");
+        assert_eq!(client.cmd("SAVE"), ok());
+    }
+    // The workers of the ring that are there already end when they have had nothing to do for some seconds.
+    let refused = |reply: Value| matches!(reply, Value::Error(text) if text.starts_with("MISCONF"));
+    let is_refused = wait_until(PATIENCE, || refused(client.cmd("SET a 1")));
+    assert!(is_refused, "{}", server.log());
+    limit_threads(&server, None);
+    assert!(wait_until(PATIENCE, || client.cmd("SET a 2") == ok()), "{}", server.log());
+    assert_eq!(client.cmd("WAITAOF 1 0 5000"), Value::Array(vec![Value::Int(1), Value::Int(0)]));
+    server.kill9();
+    assert_eq!(launch.start().client().text("GET a"), "2");
 }

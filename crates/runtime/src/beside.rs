@@ -8,6 +8,8 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -39,18 +41,51 @@ fn give_way_with(nice: i32) -> io::Result<()> {
     sys::set_thread_batch(nice, SLICE)
 }
 
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Work that waits for the thread that stands by. Each client and each shard has one piece under way at most.
+const STANDBY_MAX: usize = 1 << 10;
+
+/// Does one after the other what no thread could be started for.
+static STANDBY: OnceLock<SyncSender<Work>> = OnceLock::new();
+
+/// Starts the thread that stands by, so that the work of [`spawn`] is done where the system has no room for others later.
+pub fn stand_by() -> io::Result<()> {
+    let (sender, work) = mpsc::sync_channel::<Work>(STANDBY_MAX);
+    let thread = thread::Builder::new().name("torc-standby".into());
+    thread.spawn(move || {
+        let _ = give_way_with(WORK_NICE);
+        work.into_iter().for_each(|work| work());
+    })?;
+    // The thread of a second call ends at once.
+    let _ = STANDBY.set(sender);
+    Ok(())
+}
+
 /// Starts a thread of work that gives way; `name` has at most 15 bytes.
-pub fn spawn<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> thread::JoinHandle<T> {
+pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
     let thread = thread::Builder::new().name(name.to_owned());
-    let spawned = thread.spawn(move || {
+    spawn_by(|work| thread.spawn(work).map(drop), work);
+}
+
+fn spawn_by(start: impl FnOnce(Work) -> io::Result<()>, work: impl FnOnce() + Send + 'static) {
+    // Where no thread is started, what it was to do is dropped: it must be elsewhere.
+    let place = Arc::new(Mutex::new(Some(work)));
+    let take = |place: &Mutex<Option<_>>| place.lock().expect("no holder panics").take();
+    let of_thread = Arc::clone(&place);
+    let started = start(Box::new(move || {
         // What the system refuses makes it slower, not wrong.
         let _ = give_way_with(WORK_NICE);
-        work()
-    });
-    spawned.expect("the system has room for a thread")
+        if let Some(work) = take(&of_thread) {
+            work();
+        }
+    }));
+    if let Err(error) = started
+        && let Some(work) = take(&place)
+    {
+        let standby = STANDBY.get().unwrap_or_else(|| panic!("no thread for work: {error}"));
+        standby.try_send(Box::new(work)).unwrap_or_else(|_| panic!("no thread for much work: {error}"));
+    }
 }
 
 /// Lets whoever else wants this core go on.
@@ -152,9 +187,24 @@ mod tests {
             one = only(one, first);
             sys::set_thread_affinity(&one).expect("the first core is usable");
             assert_eq!(cpus::usable_cores(), [first]);
-            spawn("beside", cpus::usable_cores).join()
+            let (sender, cores) = mpsc::channel();
+            spawn("beside", move || sender.send(cpus::usable_cores()).expect("it is awaited"));
+            cores.recv()
         });
         assert_eq!(beside.join().expect("it ends").expect("it ends"), all);
+    }
+
+    #[test]
+    fn work_is_done_where_there_is_no_thread_for_it() {
+        stand_by().expect("there is room for one thread");
+        let (sender, done) = mpsc::channel();
+        for number in 0..10 {
+            let sender = sender.clone();
+            let refuse = |_| Err(io::Error::from(io::ErrorKind::WouldBlock));
+            spawn_by(refuse, move || sender.send(number).expect("it is awaited"));
+        }
+        drop(sender);
+        assert_eq!(done.into_iter().collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
     }
 
     #[allow(unsafe_code)]

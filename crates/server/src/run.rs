@@ -14,7 +14,7 @@ use torc_runtime::executor::{ExecutorConfig, run_shards};
 use torc_runtime::listen::{self, Listener};
 use torc_runtime::mesh::Mesh;
 use torc_runtime::probe::{Capabilities, probe};
-use torc_runtime::{clock, cpus, limits, seed, signals};
+use torc_runtime::{beside, clock, cpus, limits, seed, signals};
 
 use crate::aof::OpenSegment;
 use crate::aof::load::AofLoad;
@@ -56,6 +56,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     registry::rename(config.renamed_commands()).map_err(failed)?;
     // Before shards are pinned: the thread may run where there is room.
     memory::purge_in_background(config.jemalloc_bg_thread());
+    beside::stand_by().map_err(|error| failed(format!("cannot start a thread: {error}")))?;
     let shards = config.shards().map_or_else(cpus::auto_shards, usize::from);
     let _ = limits::raise_locked_memory();
     let capabilities = probe().map_err(failed)?;
