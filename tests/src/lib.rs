@@ -19,6 +19,6 @@ pub use binary::{torc_binary, workspace_root};
 pub use client::{Client, PATIENCE};
 pub use http::{Samples, http_get, scrape};
 pub use ports::{Port, free_port};
-pub use process::{Signal, cpu_time, scratch_dir, wait_until};
+pub use process::{Signal, cpu_time, scratch_dir, threads, wait_until};
 pub use random::Random;
 pub use server::{Kind, Launch, Server, Version, reference, reference_or_skip, skip_or_fail, valkey};

@@ -47,6 +47,20 @@ pub fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis((ticks(11) + ticks(12)) * 1000 / TICKS_PER_SECOND)
 }
 
+/// Number and name of each thread of a process, in the order of their numbers.
+pub fn threads(pid: u32) -> Vec<(u32, String)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    let thread = |task: std::io::Result<std::fs::DirEntry>| {
+        let task = task.expect("a readable folder");
+        // It may have ended meanwhile.
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        Some((task.file_name().to_str()?.parse().ok()?, name.trim_end().to_owned()))
+    };
+    let mut threads: Vec<(u32, String)> = tasks.filter_map(thread).collect();
+    threads.sort();
+    threads
+}
+
 /// A new empty folder below the system's one for temporary files. It stays, to be looked at after a test has failed; folders of
 /// processes that have ended go when another one asks for its first.
 pub fn scratch_dir(purpose: &str) -> PathBuf {

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use torc_resp::Value;
 use torc_tests::raw::{bulk, ok, simple, words};
-use torc_tests::{Client, Launch, PATIENCE, Server, Signal, cpu_time, free_port, scratch_dir, wait_until};
+use torc_tests::{
+    Client, Launch, PATIENCE, Server, Signal, cpu_time, free_port, scratch_dir, threads, wait_until,
+};
 
 fn torc() -> Launch {
     Launch::torc(2)
@@ -218,14 +220,11 @@ fn no_server_goes_on_without_a_shard() {
         assert_eq!(client.cmd(&format!("SET {key} 1")), ok());
     }
     assert_eq!(client.cmd("WAITAOF 1 0 5000"), Value::Array(vec![Value::Int(1), Value::Int(0)]));
-    let tasks = PathBuf::from(format!("/proc/{}/task", server.pid()));
-    let tasks = fs::read_dir(&tasks).expect("it runs").map(|task| task.expect("it runs").path());
-    let of_shard =
-        tasks.filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "torc-1\n"));
     // The library of the shard's executor has another thread of this name, which is younger.
-    let id = of_shard.filter_map(|task| task.file_name()?.to_str()?.parse::<u32>().ok()).min();
+    let threads = threads(server.pid());
+    let (id, _) = threads.iter().find(|(_, name)| name == "torc-1").expect("the shard has a thread");
     let tracer = Command::new("strace")
-        .args(["-qq", "-p", &id.expect("it has a thread").to_string(), "-o", "/dev/null"])
+        .args(["-qq", "-p", &id.to_string(), "-o", "/dev/null"])
         .args(["-e", "trace=io_uring_enter", "-e", "inject=io_uring_enter:error=EBADF"])
         .spawn();
     let Ok(mut tracer) = tracer else { return eprintln!("skipped: a broken ring: strace is not installed") };

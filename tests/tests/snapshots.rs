@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use torc_resp::Value;
-use torc_tests::{Client, Launch, PATIENCE, Random, Server, reference_or_skip, valkey, wait_until};
+use torc_tests::{
+    Client, Launch, PATIENCE, Random, Server, reference_or_skip, scratch_dir, valkey, wait_until,
+};
 
 /// One key of every type and of some encodings, with what shows its value.
 const VALUES: &[(&str, &str)] = &[
@@ -420,9 +422,9 @@ fn a_start_that_is_refused_always_says_so() {
     /// More at once than there are cores, so that threads wait for one another.
     const AT_ONCE: usize = 8;
     const STARTS: usize = 50;
-    let folder = Server::torc(1);
-    std::fs::write(folder.dir().join("dump.rdb"), "REDIS0011 and no more").expect("the folder is writable");
-    let launch = Launch::torc(1).setting("dir", &folder.dir().display().to_string());
+    let folder = scratch_dir("refused");
+    std::fs::write(folder.join("dump.rdb"), "REDIS0011 and no more").expect("the folder is writable");
+    let launch = Launch::torc(1).setting("dir", &folder.display().to_string());
     let start_often = || {
         for _ in 0..STARTS {
             let (status, log) = launch.run_to_end();

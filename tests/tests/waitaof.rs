@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use torc_resp::Value;
 use torc_tests::raw::{bulk, ok};
-use torc_tests::{Client, Launch, PATIENCE, Server, Signal, wait_until};
+use torc_tests::{Client, Launch, PATIENCE, Server, Signal, threads, wait_until};
 
 const CLIENTS: usize = 40;
 
@@ -17,12 +17,8 @@ fn reply(is_durable: bool) -> Value {
 }
 
 /// Threads of the server, but for those that the kernel has for its rings.
-fn threads(server: &Server) -> usize {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
-    let name_of = |task: std::io::Result<std::fs::DirEntry>| {
-        std::fs::read_to_string(task.expect("a readable folder").path().join("comm")).unwrap_or_default()
-    };
-    tasks.map(name_of).filter(|name| !name.is_empty() && !name.starts_with("iou-")).count()
+fn own_threads(server: &Server) -> usize {
+    threads(server.pid()).iter().filter(|(_, name)| !name.starts_with("iou-")).count()
 }
 
 fn blocked_clients(client: &mut Client) -> usize {
@@ -57,9 +53,9 @@ fn answer_of(client: &mut Client) -> Value {
 #[test]
 fn clients_wait_without_threads_and_leave_nothing() {
     let server = logging("no").start();
-    let before = threads(&server);
+    let before = own_threads(&server);
     let mut clients = waiting_clients(&server);
-    assert_eq!(threads(&server), before, "a wait takes no thread");
+    assert_eq!(own_threads(&server), before, "a wait takes no thread");
     clients.truncate(CLIENTS / 2);
     let mut observer = server.client();
     assert!(wait_until(PATIENCE, || blocked_clients(&mut observer) == CLIENTS / 2));
