@@ -1,7 +1,7 @@
 //! A segment as the disk has it: whole blocks, written ahead with zeros.
 //!
 //! Owns what is needed to write in whole blocks although records end anywhere: the beginning of the last block, and how far
-//! the file is known to be there. Does no I/O, and never reads a file.
+//! the file is known to be there; and the zeros behind writes through the page cache. Does no I/O, and never reads a file.
 //!
 //! A write of whole blocks from aligned memory can go past the page cache (`O_DIRECT`), and where the blocks are there
 //! already, making it durable needs no commit of the file system's journal. What the last block began with is written
@@ -15,9 +15,9 @@ pub const BLOCK_BYTES: usize = 4096;
 /// The file is written with zeros up to the next multiple of this: one write in many makes the file longer.
 pub const ZEROS_AHEAD_BYTES: u64 = 512 << 10;
 
-/// A write through the page cache that is no shorter than a block is filled up with zeros to a multiple of the largest power of two that it
-/// has, up to this. The next one goes there, and what comes behind begins where the kernel can take a large piece of memory for
-/// it: a piece lies at a multiple of its own size.
+/// A write through the page cache that is no shorter than a block is filled up with zeros to a multiple of the largest power of
+/// two that it has, up to this. The next one goes there, and what comes behind begins where the kernel can take a large piece of
+/// memory for it: a piece lies at a multiple of its own size (ADR 0009).
 const FILL_BYTES_MAX: usize = 64 << 10;
 /// A longer write is left as it is: to make room behind it may be to copy it.
 const FILLED_BYTES_MAX: usize = 1 << 20;
