@@ -322,6 +322,7 @@ fn a_slow_save_holds_writers_up() {
             std::thread::sleep(Duration::from_millis(500));
             assert!(!is_done.load(std::sync::atomic::Ordering::Acquire), "{shards} shards: all were written");
             let grown = rss(&server).saturating_sub(rss_before);
+            println!("{shards} shards: the resident set has grown by {grown} bytes");
             assert!(grown <= 64 * MIB, "{shards} shards: the resident set has grown by {grown} bytes");
             assert_eq!(client.int("STRLEN key:0"), VALUE_BYTES as i64, "readers pass");
             assert_eq!(client.cmd("CONFIG SET rdb-key-save-delay 0"), ok());

@@ -27,8 +27,9 @@ use crate::segment::Line;
 const STEP_PACKED_BYTES: usize = 16 * 1024;
 /// Bytes that one step of the walk saves at most, but for the key that passes this.
 const STEP_BYTES: usize = 128 * 1024;
-/// A part that has grown to this gets no more: where parts are not taken away, no buffer has to grow on and on.
-const PART_BYTES_FULL: usize = 256 * 1024;
+/// A part that has grown to this gets no more: where parts are not taken away, no buffer has to grow on and on. A little less
+/// than a power of two, to which buffers grow: the next record would double it.
+const PART_BYTES_FULL: usize = 240 * 1024;
 
 /// How keys are to be saved.
 #[derive(Clone, Copy, Debug)]

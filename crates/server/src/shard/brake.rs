@@ -12,8 +12,9 @@ use super::{Shard, Waiter};
 
 /// Bytes that wait to be written to the log at which writers wait.
 const LOG_BYTES_MAX: u64 = 64 << 20;
-/// Bytes of a snapshot, on all shards together, that wait to be taken away at which writers wait.
-const SNAPSHOT_BYTES_MAX: usize = 48 << 20;
+/// Bytes of a snapshot, on all shards together, that wait to be taken away at which writers wait. What an allocator and the
+/// connections of the writers take besides leaves the process below 64 MB.
+const SNAPSHOT_BYTES_MAX: usize = 32 << 20;
 
 /// Where the brake is.
 #[derive(Default)]
@@ -57,7 +58,7 @@ impl Shard {
         if let Brake::On(id) = self.brake
             && !self.pubsub.somebody_is_behind()
             && !self.log_is_behind(LOG_BYTES_MAX / 2)
-            && !self.save_is_behind(SNAPSHOT_BYTES_MAX / self.shards() / 2)
+            && !self.save_is_behind(SNAPSHOT_BYTES_MAX / self.shards() / 8 * 7)
         {
             self.brake = Brake::Off;
             self.release_locks(id);
