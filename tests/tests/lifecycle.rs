@@ -141,15 +141,15 @@ fn replies_in_flight_are_sent_before_the_end() {
 
 #[test]
 fn a_second_signal_ends_at_once_with_1() {
-    let mut server = torc().setting("shutdown-timeout", "10").start();
+    let mut server = torc().setting("shutdown-timeout", "120").start();
     let mut client = server.client();
     // A shard that sleeps cannot drain.
-    client.send(&["DEBUG", "SLEEP", "5"]).expect("the server reads");
+    client.send(&["DEBUG", "SLEEP", "60"]).expect("the server reads");
     std::thread::sleep(Duration::from_millis(200));
     server.signal(Signal::Term);
     std::thread::sleep(Duration::from_millis(200));
     server.signal(Signal::Term);
-    let status = server.wait_exit(Duration::from_secs(3));
+    let status = server.wait_exit(PATIENCE);
     assert_eq!(status.and_then(|status| status.code()), Some(1), "{}", server.log());
 }
 
@@ -162,7 +162,7 @@ fn a_shutdown_is_as_patient_as_its_setting() {
     std::thread::sleep(Duration::from_millis(200));
     let started = Instant::now();
     server.signal(Signal::Term);
-    assert!(server.wait_exit(Duration::from_secs(4)).is_some(), "{}", server.log());
+    assert!(server.wait_exit(Duration::from_secs(8)).is_some(), "{}", server.log());
     assert!(started.elapsed() >= Duration::from_millis(900), "it gave up after {:?}", started.elapsed());
 }
 

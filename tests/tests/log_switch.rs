@@ -86,10 +86,12 @@ fn digest(server: &Server) -> String {
     server.client().text("DEBUG DIGEST")
 }
 
-/// Writes to keys of all shards until it is told to stop; gives the number of its last write.
-fn write(client: &mut Client, writer: usize, stops: &AtomicBool) -> u64 {
+/// Writes to keys of all shards until it is told to stop.
+fn write(client: &mut Client, writer: usize, stops: &AtomicBool) {
+    /// However slow the disk is, something happens.
+    const TIMES_MIN: i64 = 5;
     let mut number = 0;
-    while !stops.load(Ordering::Relaxed) {
+    while number < TIMES_MIN || !stops.load(Ordering::Relaxed) {
         number += 1;
         assert_eq!(client.int(&format!("INCR count:{writer}")), number);
         assert_eq!(
@@ -100,7 +102,6 @@ fn write(client: &mut Client, writer: usize, stops: &AtomicBool) -> u64 {
         client.cmd(&format!("RPUSH list:{writer} {number}"));
         client.cmd("SELECT 0");
     }
-    number as u64
 }
 
 /// Switched on while clients write, killed, and again after it was off for a while.
@@ -115,7 +116,7 @@ fn a_log_that_begins_at_run_time_holds_everything() {
         }
         for round in 0..2 {
             let stops = AtomicBool::new(false);
-            let written: u64 = std::thread::scope(|scope| {
+            std::thread::scope(|scope| {
                 let writers: Vec<_> = (0..3)
                     .map(|writer| {
                         let (mut client, stops) = (server.client(), &stops);
@@ -131,9 +132,8 @@ fn a_log_that_begins_at_run_time_holds_everything() {
                 switch_on(&mut client);
                 std::thread::sleep(std::time::Duration::from_millis(50));
                 stops.store(true, Ordering::Relaxed);
-                writers.into_iter().map(|writer| writer.join().expect("all are answered")).sum()
+                writers.into_iter().for_each(|writer| writer.join().expect("all are answered"));
             });
-            assert!(written > 10, "{written} writes: hardly anything happened");
             wait_until_durable(&mut server.client());
             let expected = digest(&server);
             server = launch("yes").restart(server);

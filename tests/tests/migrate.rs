@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use torc_resp::Value;
-use torc_tests::{Client, Server};
+use torc_tests::{Client, PATIENCE, Server};
 
 /// A server of which the test gives every reply.
 struct Target {
@@ -111,7 +111,7 @@ fn a_key_that_changes_on_its_way_is_sent_again() {
     let server = Server::torc(3);
     let (mut mover, mut writer, mut target) = (server.client(), server.client(), Target::new());
     writer.cmd("MSET a 1 b 2 c 3");
-    migrate(&mut mover, &target, "'' 0 5000 KEYS a b c missing");
+    migrate(&mut mover, &target, "'' 0 60000 KEYS a b c missing");
     target.expect(&["SELECT", "0"]);
     for key in ["a", "b", "c"] {
         target.expect(&["RESTORE", key, "0"]);
@@ -122,7 +122,7 @@ fn a_key_that_changes_on_its_way_is_sent_again() {
     assert_eq!(writer.int("INCR b"), 3);
     assert_eq!(writer.int("DEL c"), 1);
     assert_eq!(writer.int("DBSIZE"), 2);
-    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < PATIENCE);
     target.answer("+OK\r\n+OK\r\n+OK\r\n+OK\r\n");
     let again = target.expect(&["RESTORE", "b", "0"]);
     assert_eq!((&again[3][..3], &again[4][..]), (b"\x00\xc0\x03".as_slice(), b"REPLACE".as_slice()));
@@ -242,7 +242,7 @@ fn a_target_that_is_silent_or_gone() {
     target.expect(&["SELECT"]);
     let timeout = Value::Error("IOERR error or timeout reading to target instance".into());
     assert_eq!(reply(&mut mover), timeout);
-    assert!((Duration::from_millis(250)..Duration::from_secs(3)).contains(&started.elapsed()));
+    assert!(started.elapsed() >= Duration::from_millis(300));
     assert_eq!(mover.text("GET a"), "1");
     // It says yes to the first key, and dies.
     target.stream = None;

