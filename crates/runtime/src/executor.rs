@@ -3,23 +3,19 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::os::fd::RawFd;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 
+use crate::limits::retry_locked_memory;
 use crate::mesh::{Mesh, MeshEnd};
+use crate::sys;
 
-/// Memory each executor registers for direct file I/O. Registered memory counts against the locked-memory limit of
-/// the user, so it is kept at glommio's minimum.
+/// Memory each executor sets aside for direct file I/O of its own, which nobody uses: glommio's minimum.
 pub const EXECUTOR_IO_MEMORY_BYTES: usize = 64 * 1024;
-
-/// The kernel returns locked memory of a process that has just ended with some delay: how often and how far apart
-/// making an executor is tried again.
-const MEMORY_RETRIES: u32 = 20;
-const MEMORY_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where the shards run.
 #[derive(Clone, Debug)]
@@ -101,18 +97,33 @@ impl<T> ShardThread<T> {
 }
 
 fn make_executor(core: Option<usize>) -> io::Result<LocalExecutor> {
-    for _ in 0..MEMORY_RETRIES {
-        let placement = core.map_or(Placement::Unbound, Placement::Fixed);
-        let made = LocalExecutorBuilder::new(placement).io_memory(EXECUTOR_IO_MEMORY_BYTES).make();
-        match made {
-            Ok(executor) => return Ok(executor),
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => thread::sleep(MEMORY_RETRY_PAUSE),
-            Err(error) => return Err(io::Error::other(format!("cannot make an executor: {error}"))),
-        }
-    }
-    Err(io::Error::other(
-        "cannot make an executor: no locked memory left (RLIMIT_MEMLOCK); raise the limit or use fewer shards",
-    ))
+    let placement = core.map_or(Placement::Unbound, Placement::Fixed);
+    let make = || {
+        let made = LocalExecutorBuilder::new(placement.clone()).io_memory(EXECUTOR_IO_MEMORY_BYTES).make();
+        made.map_err(|error| match error.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::other(error.to_string()),
+        })
+    };
+    // One after the other: what the one registers would be missing where the next one makes its rings.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = retry_locked_memory(make);
+    let executor =
+        made.map_err(|error| io::Error::new(error.kind(), format!("cannot make an executor: {error}")))?;
+    own_rings().into_iter().for_each(sys::unregister_buffers);
+    Ok(executor)
+}
+
+/// The rings of this process. An executor registers its memory for direct I/O on three of them. Where that memory is part of a
+/// huge page, the kernel counts all of the page each time, against a limit that all rings of the user share.
+fn own_rings() -> Vec<RawFd> {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    let is_ring = |target: &std::path::Path| target.as_os_str() == "anon_inode:[io_uring]";
+    let rings = entries
+        .flatten()
+        .filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| is_ring(&target)));
+    rings.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 #[cfg(test)]

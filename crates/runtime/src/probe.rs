@@ -111,7 +111,7 @@ fn check_locked_memory() -> Result<(), ProbeFailure> {
 /// a polling ring, of which glommio makes one per executor, can be made.
 fn check_ring() -> Result<(), ProbeFailure> {
     const ENTRIES: u32 = 8;
-    let ring = IoUring::new(ENTRIES).map_err(setup_failure)?;
+    let ring = limits::retry_locked_memory(|| IoUring::new(ENTRIES)).map_err(setup_failure)?;
     let mut operations = Probe::new();
     ring.submitter()
         .register_probe(&mut operations)
@@ -194,6 +194,7 @@ fn setup_failure(error: io::Error) -> ProbeFailure {
             _ => ProbeFailure::Blocked { call: "io_uring_setup", error },
         },
         Some(libc::ENOMEM) => ProbeFailure::LockedMemoryUsedUp,
+        None if error.kind() == io::ErrorKind::OutOfMemory => ProbeFailure::LockedMemoryUsedUp,
         Some(libc::EINVAL) => too_old("a set-up flag"),
         _ => call_failure("io_uring_setup", error),
     }

@@ -184,6 +184,13 @@ pub(crate) fn event_drain(fd: RawFd) -> u64 {
     count
 }
 
+/// Takes back the memory for I/O that was registered on a ring, if any was.
+pub(crate) fn unregister_buffers(ring: RawFd) {
+    const IORING_UNREGISTER_BUFFERS: libc::c_long = 1;
+    // SAFETY: plain system call without pointers. It fails for what is no ring, or has no such memory.
+    unsafe { libc::syscall(libc::SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, 0, 0) };
+}
+
 // ---- process ------------------------------------------------------------------------------------------------
 
 /// Soft and hard value of a resource limit; `u64::MAX` is "unlimited".

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 use std::{env, io, mem, process, ptr, thread};
 
@@ -202,6 +203,39 @@ fn child_serves() {
     println!("ready");
     for thread in threads {
         thread.join().unwrap();
+    }
+    process::exit(0);
+}
+
+// ---- locked memory ------------------------------------------------------------------------------------------
+
+/// What all rings of an ordinary user may lock together is left to the rings: nothing else stays registered.
+#[test]
+fn many_shards_lock_little_memory() {
+    let (code, errors) = outcome(child("child_starts_many_shards", "starts"));
+    assert_eq!(code, Some(0), "{errors}");
+}
+
+#[test]
+fn child_starts_many_shards() {
+    const SHARDS: usize = 12;
+    const LOCKED_BYTES_PER_SHARD: u64 = 160 * 1024;
+    /// Has no other processes.
+    const USER: libc::uid_t = 65_533;
+    let Some(_) = role() else { return };
+    // SAFETY: plain system calls without pointers. Nobody counts what root locks.
+    unsafe { assert!(libc::geteuid() != 0 || libc::setuid(USER) == 0) };
+    set_limit(libc::RLIMIT_MEMLOCK, SHARDS as u64 * LOCKED_BYTES_PER_SHARD);
+    let capabilities = probe().unwrap();
+    let all_are_made = Barrier::new(SHARDS);
+    let config = ExecutorConfig { pin: false, cores: Vec::new() };
+    let threads = run_shards(&config, Mesh::<()>::new(SHARDS).unwrap(), move |seat: Seat<()>| {
+        let made = Net::new(&capabilities, NetOptions::default(), seat.mesh.doorbell().clone());
+        all_are_made.wait();
+        std::future::ready(made.map(drop))
+    });
+    for thread in threads.unwrap() {
+        thread.join().unwrap().unwrap();
     }
     process::exit(0);
 }

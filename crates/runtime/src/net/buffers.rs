@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::BufRingEntry;
 
 use super::ring::{BUFFER_GROUP, Ring};
+use crate::limits::retry_locked_memory;
 
 /// The kernel wants the ring of buffers aligned to a page.
 const PAGE_BYTES: usize = 4096;
@@ -39,10 +40,10 @@ impl Buffers {
         let data = Memory::new(usize::from(count) * (buffer_bytes + COLOUR_BYTES));
         // SAFETY: the memory is page-aligned, holds `count` zeroed entries, and lives in the returned value, which
         // unregisters it before it is freed.
-        unsafe {
+        retry_locked_memory(|| unsafe {
             let address = entries.start.as_ptr() as u64;
-            ring.submitter().register_buf_ring_with_flags(address, count, BUFFER_GROUP, 0)?;
-        }
+            ring.submitter().register_buf_ring_with_flags(address, count, BUFFER_GROUP, 0)
+        })?;
         let mut buffers = Buffers { entries, data, count, buffer_bytes, tail: 0 };
         for id in 0..count {
             buffers.give_back(id);

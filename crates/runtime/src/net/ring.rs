@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
 
+use crate::limits::retry_locked_memory;
 use crate::probe::Capabilities;
 
 /// Entries of the submission queue. A full queue is submitted at once, so this bounds nothing but batching.
@@ -104,7 +105,7 @@ impl Ring {
         if capabilities.defer_taskrun {
             builder.setup_single_issuer().setup_defer_taskrun();
         }
-        let ring = builder.build(SUBMISSION_ENTRIES)?;
+        let ring = retry_locked_memory(|| builder.build(SUBMISSION_ENTRIES))?;
         // GETEVENTS also without waiting: it runs deferred task work and flushes overflown completions.
         let mut enter_flags = EnterFlags::GETEVENTS.bits();
         if ring.params().is_feature_no_iowait() {
