@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::client::Client;
+use crate::client::{Client, PATIENCE};
 use crate::ports::{Port, free_port};
 use crate::process::{Signal, scratch_dir, wait_until};
 use crate::torc_binary;
@@ -165,15 +165,23 @@ impl Launch {
                 command.args(["--shards", &shards.to_string(), "--metrics-port", "0"]);
             }
         }
-        let child = command
+        command
             .args(&self.args)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&dir)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{:?} cannot be started: {error}", self.kind));
+            .stderr(log);
+        // A process that another thread has just forked may still hold the copy as it was written.
+        let mut spawned = command.spawn();
+        wait_until(PATIENCE, || {
+            let is_held = matches!(&spawned, Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy);
+            if is_held {
+                spawned = command.spawn();
+            }
+            !is_held
+        });
+        let child = spawned.unwrap_or_else(|error| panic!("{:?} cannot be started: {error}", self.kind));
         Server { child, port, dir, kind: self.kind.clone() }
     }
 }

@@ -1,7 +1,7 @@
 //! Replaying all transcripts against one kind of server.
 
 use torc_tests::transcript::{self, Failure, Protocol, Transcript, play};
-use torc_tests::{Kind, Launch, Server};
+use torc_tests::{Kind, Launch, PATIENCE, Server, wait_until};
 
 /// Panics with every difference found.
 pub(crate) fn replay_all(kind: &Kind, protocol: Protocol) {
@@ -29,7 +29,7 @@ pub(crate) fn replay_all_on(
             settings.fold(launch.clone(), |launch, (name, value)| launch.setting(name, value)).start()
         });
         if is_shared {
-            server.client().cmd("FLUSHALL");
+            clear(&server);
         }
         failures.extend(play(&transcript, &server, protocol).iter().map(Failure::to_string));
         // A transcript may end its server.
@@ -45,6 +45,16 @@ pub(crate) fn replay_all_on(
         failures.len(),
         failures.join("\n")
     );
+}
+
+/// Nothing is left of the transcript before: a busy server hears late of connections that are closed.
+fn clear(server: &Server) {
+    let mut client = server.client();
+    let mut is_alone = || client.info("clients", "connected_clients").as_deref() == Some("1");
+    assert!(wait_until(PATIENCE, &mut is_alone), "{}", client.text("CLIENT LIST"));
+    client.cmd("FLUSHALL");
+    client.cmd("QUIT");
+    assert!(client.closed_within(PATIENCE));
 }
 
 /// Whether the whole file is marked as different from this server.
