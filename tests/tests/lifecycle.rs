@@ -292,9 +292,12 @@ fn an_idle_server_uses_no_cpu() {
         std::thread::sleep(WATCHED);
         cpu_time(server.pid()) - before
     };
-    let least =
-        (0..WINDOWS).map(|_| use_of_a_window()).find(|used| *used <= WATCHED * IDLE_PERCENT_MAX / 100);
-    assert!(least.is_some(), "more than {IDLE_PERCENT_MAX} % of a core without work");
+    let mut used = Vec::new();
+    let is_idle = (0..WINDOWS).any(|_| {
+        used.push(use_of_a_window());
+        used.last() <= Some(&(WATCHED * IDLE_PERCENT_MAX / 100))
+    });
+    assert!(is_idle, "{used:?} of CPU in windows of {WATCHED:?} without work");
     assert_eq!(clients[0].cmd("PING"), simple("PONG"));
 }
 

@@ -242,7 +242,7 @@ fn a_target_that_is_silent_or_gone() {
     target.expect(&["SELECT"]);
     let timeout = Value::Error("IOERR error or timeout reading to target instance".into());
     assert_eq!(reply(&mut mover), timeout);
-    assert!(started.elapsed() >= Duration::from_millis(300));
+    assert!((Duration::from_millis(250)..Duration::from_secs(10)).contains(&started.elapsed()));
     assert_eq!(mover.text("GET a"), "1");
     // It says yes to the first key, and dies.
     target.stream = None;

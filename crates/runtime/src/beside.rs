@@ -1,7 +1,7 @@
 //! Threads beside the shards, for work that waits for a disk or takes long; and files that they write.
 //!
-//! Owns where such threads run and with what priority, who does their work when none can be started, and how a large file is written without holding a shard up that
-//! shares a core with the writer. A thread inherits the core of the shard that starts it, and a kernel that switches threads
+//! Owns where such threads run and with what priority, who does their work when none can be started, and how a large file is
+//! written without holding a shard up that shares a core with the writer. A thread inherits the core of the shard that starts it, and a kernel that switches threads
 //! at its tick (every 4 ms) lets it run until then, unless it sleeps or yields. So a thread of this kind may run on all cores
 //! of the process, yields to whoever wants its core, and works in steps short enough to wait for.
 

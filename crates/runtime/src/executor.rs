@@ -1,9 +1,11 @@
 //! One glommio executor per shard, each on its own thread. Owns threads and their placement; what a shard does is the
 //! body it is given.
 
+use std::fs;
 use std::future::Future;
 use std::io;
 use std::os::fd::RawFd;
+use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -111,18 +113,18 @@ fn make_executor(core: Option<usize>) -> io::Result<LocalExecutor> {
     let made = retry_locked_memory(make);
     let executor =
         made.map_err(|error| io::Error::new(error.kind(), format!("cannot make an executor: {error}")))?;
+    // It has registered its memory for direct I/O on three rings. Where that memory is part of a huge page, the kernel counts all
+    // of the page each time, against a limit that all rings of the user share.
     own_rings().into_iter().for_each(sys::unregister_buffers);
     Ok(executor)
 }
 
-/// The rings of this process. An executor registers its memory for direct I/O on three of them. Where that memory is part of a
-/// huge page, the kernel counts all of the page each time, against a limit that all rings of the user share.
+/// The rings of this process; none where there is no /proc.
 fn own_rings() -> Vec<RawFd> {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return Vec::new() };
-    let is_ring = |target: &std::path::Path| target.as_os_str() == "anon_inode:[io_uring]";
-    let rings = entries
-        .flatten()
-        .filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| is_ring(&target)));
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    let is_ring =
+        |path: &Path| fs::read_link(path).is_ok_and(|target| target == Path::new("anon_inode:[io_uring]"));
+    let rings = entries.flatten().filter(|entry| is_ring(&entry.path()));
     rings.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 

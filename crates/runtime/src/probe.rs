@@ -134,7 +134,8 @@ fn check_ring() -> Result<(), ProbeFailure> {
         return Err(too_old(name));
     }
     ring.submit().map_err(|error| call_failure("io_uring_enter", error))?;
-    IoUring::<io_uring::squeue::Entry>::builder().setup_iopoll().build(ENTRIES).map_err(setup_failure)?;
+    let polling = || IoUring::<io_uring::squeue::Entry>::builder().setup_iopoll().build(ENTRIES);
+    limits::retry_locked_memory(polling).map_err(setup_failure)?;
     Ok(())
 }
 
@@ -193,8 +194,7 @@ fn setup_failure(error: io::Error) -> ProbeFailure {
             Some(value) if value > 0 => ProbeFailure::Disabled { value },
             _ => ProbeFailure::Blocked { call: "io_uring_setup", error },
         },
-        Some(libc::ENOMEM) => ProbeFailure::LockedMemoryUsedUp,
-        None if error.kind() == io::ErrorKind::OutOfMemory => ProbeFailure::LockedMemoryUsedUp,
+        _ if error.kind() == io::ErrorKind::OutOfMemory => ProbeFailure::LockedMemoryUsedUp,
         Some(libc::EINVAL) => too_old("a set-up flag"),
         _ => call_failure("io_uring_setup", error),
     }
